@@ -1,0 +1,53 @@
+# Everything a person or CI runs. Needs Python 3.11 or newer, pip and make; the rest goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
+
+.PHONY: help demo test check fast format lint types contracts sizes docs lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
+
+.venv/bin/python:
+	$(PYTHON) -m venv --without-pip .venv
+
+.venv/.all: requirements/all.lock pyproject.toml | .venv/bin/python
+	@echo "installing understudy[all] into .venv (once)" >&2
+	$(PIP) install --require-hashes -r requirements/all.lock
+	$(PIP) install --require-hashes -r requirements/build.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements/dev.lock .venv/.all
+	@echo "installing what the tests need into .venv (once)" >&2
+	$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: .venv/.all  ## watch three model upgrades go through the five stages, offline, in under a minute
+	$(BIN)/understudy demo
+
+test: .venv/.dev  ## every check and every test (under 15 minutes)
+	$(BIN)/python scripts/run_all.py check
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast tests; reports all failures at once
+	$(BIN)/python scripts/run_all.py check fast
+
+fast: .venv/.dev  ## the fast tests alone
+	$(BIN)/python scripts/run_all.py fast
+
+format: .venv/.dev  ## rewrite the code to the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/.dev  ## write the generated pages anew
+	$(BIN)/python scripts/generate_docs.py --write
+
+lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -o requirements/dev.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/dev.lock -o requirements/plain.lock
+	printf 'hatchling\neditables\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -c requirements/dev.lock -o requirements/build.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,75 @@
+"""The verbs, and the module each one lives in. A verb's module is imported only when the verb is used, so that
+`understudy --help` stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from understudy import __version__
+
+VERBS: dict[str, tuple[str, str, str]] = {
+    # verb: (module, panel, what it does)
+}
+"""Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""
+
+HELP = """Change the model behind a running product without its users noticing.
+
+An upgrade goes through five stages, each of which can stop it: regression eval, prompt re-tuning, shadow, canary, soak.
+
+Exit codes: 0 pass, 1 a gate failed or a finding exists, 2 usage or configuration, 3 could not measure.
+"""
+
+
+class Verbs(TyperGroup):
+    """Lists verbs from the table and imports a verb's module when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with the one-line help, for listings; `resolve_command` gives the real thing."""
+        if cmd_name not in VERBS:
+            return None
+        _, panel, summary = VERBS[cmd_name]
+        return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in VERBS:
+            module = importlib.import_module(VERBS[name][0])
+            command = typer.main.get_command(module.app)
+            command.name = name
+        return name, command, rest
+
+
+app = typer.Typer(
+    cls=Verbs,
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"understudy {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the verb."""
+
+
+def run() -> None:
+    app(prog_name="understudy")

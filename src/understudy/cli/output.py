@@ -1,0 +1,112 @@
+"""What every command shares: where output goes, how an error looks, the exit codes, tables and progress.
+
+With --json exactly one document goes to standard output and nothing else; progress goes to standard error and only
+where that is a terminal. Text from models, users and providers is stripped of control characters before printing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from understudy.core.errors import EXIT_USAGE, UnderstudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: object) -> str:
+    """Text that cannot steer a terminal: control and bidirectional override characters become U+FFFD."""
+    return _CONTROL.sub("�", str(text))
+
+
+def out() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(document: object) -> None:
+    """The one document of a --json command."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:
+    """A table; a column is a heading or (heading, "right")."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        heading, justify = (column, "left") if isinstance(column, str) else column
+        made.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+    return made
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yields `advance(n)`; draws a bar on standard error where that is a terminal, and nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err(), transient=True) as bar:
+        task = bar.add_task(plain(label), total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def fail(error: UnderstudyError, *, as_json: bool) -> NoReturn:
+    """Print an error the way the caller asked for, and leave with its exit code."""
+    if as_json:
+        print_json(error.as_dict())
+    else:
+        console = err()
+        console.print("error: ", style="bold red", end="")
+        console.print(plain(error.message), markup=False)
+        if error.remedy:
+            console.print("remedy: ", style="bold", end="")
+            console.print(plain(error.remedy), markup=False)
+    sys.exit(error.exit_code)
+
+
+@contextmanager
+def errors_shown(as_json: bool) -> Iterator[None]:
+    """Turn an UnderstudyError into its message and exit code; everything else is a bug and goes on."""
+    try:
+        yield
+    except UnderstudyError as error:
+        fail(error, as_json=as_json)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): that is no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def usage(message: str, remedy: str) -> NoReturn:
+    """Leave with exit code 2."""
+    sys.stderr.write(f"error: {plain(message)}\nremedy: {plain(remedy)}\n")
+    sys.exit(EXIT_USAGE)
+
+
+def as_rows(records: Iterable[dict[str, Any]], keys: Sequence[str]) -> list[list[object]]:
+    """Rows of a table from dictionaries; a missing or null value is shown as "-"."""
+    return [["-" if record.get(key) is None else record[key] for key in keys] for record in records]

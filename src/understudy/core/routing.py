@@ -1,0 +1,243 @@
+"""The routing table: the one file a gateway reads. Building, checking and comparing it; reading files is elsewhere.
+
+Format 1 is relied on from outside: fields are added, never renamed. The checksum is the SHA-256 of the canonical
+JSON without the checksum field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from understudy.core.canonical import canonical_json, digest
+from understudy.core.errors import DataCorrupt
+from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.core.variant import Variant
+
+FORMAT = 1
+TABLE_FILE = "table.json"
+KILL_FILE_PREFIX = "rollback."
+"""A file `rollback.<workload>` beside the table forces the incumbent with everything else dead."""
+HEARTBEAT_FOLDER = "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Copies of served requests to the candidate. `sample` in parts per million; `usd_per_day` None: no budget set."""
+
+    sample: int
+    max_in_flight: int = 64
+    usd_per_day: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The upgrade under way on a workload, as the gateway needs it.
+
+    `share` is the candidate's part of the traffic. A canary route carries `lease_until` (seconds since the epoch);
+    None means no lease: the soak at 100 %, where losing the controller must not flip every user.
+    """
+
+    upgrade: str
+    candidate: str
+    stage: str
+    step: int
+    share: int
+    salt: str
+    lease_until: float | None
+    shadow: Shadow | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRoute:
+    name: str
+    incumbent: str
+    variants: Mapping[str, Variant]
+    unit: tuple[str, ...]
+    conversation: tuple[str, ...] = ()
+    slice_by: Mapping[str, str] = field(default_factory=dict)
+    no_unit: str = "incumbent"
+    """"incumbent", or "random": draw an arm for each request that names nobody."""
+    content: str = "redacted"
+    on_rollback: str = "switch"
+    """What a conversation pinned to the candidate does on a rollback: "switch" or "finish"."""
+    route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """`api_key` is a literal key, `api_key_env` the name of the variable that holds it; at most one is set."""
+
+    name: str
+    wire: str
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    api_key_env: str = ""
+    ca_file: str = ""
+    pass_through_key: bool = False
+    """Send the caller's own key on, instead of one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A key an app presents, kept as the SHA-256 of the key; `workloads` may be ("*",)."""
+
+    name: str
+    hash: str
+    workloads: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    generation: str
+    epoch: int
+    issued_at: float
+    workloads: Mapping[str, WorkloadRoute]
+    providers: Mapping[str, Provider]
+    keys: tuple[GatewayKey, ...] = ()
+
+
+def encode(table: RoutingTable) -> bytes:
+    """The bytes of the file, checksum included."""
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "generation": table.generation,
+        "epoch": table.epoch,
+        "issued_at": table.issued_at,
+        "workloads": {name: _workload_out(w) for name, w in table.workloads.items()},
+        "providers": {name: _provider_out(p) for name, p in table.providers.items()},
+        "keys": [{"name": k.name, "hash": k.hash, "workloads": list(k.workloads)} for k in table.keys],
+    }
+    body["checksum"] = digest(body)
+    return canonical_json(body) + b"\n"
+
+
+def decode(data: Mapping[str, Any]) -> RoutingTable:
+    """Check all of a parsed table and return it; raises DataCorrupt naming what is wrong with it."""
+    if data.get("format") != FORMAT:
+        raise DataCorrupt(
+            f"the routing table has format {data.get('format')!r}, this version reads {FORMAT}",
+            remedy="upgrade the gateways before the controller",
+        )
+    stated = data.get("checksum")
+    actual = digest({key: value for key, value in data.items() if key != "checksum"})
+    if stated != actual:
+        raise DataCorrupt(
+            f"the routing table says checksum {stated!r}, its content has {actual!r}",
+            remedy="the file was cut or edited; publish again with the controller running",
+        )
+    try:
+        table = RoutingTable(
+            generation=str(data["generation"]),
+            epoch=int(data["epoch"]),
+            issued_at=float(data["issued_at"]),
+            workloads={name: _workload_in(name, w) for name, w in data["workloads"].items()},
+            providers={name: Provider(name=name, **p) for name, p in data["providers"].items()},
+            keys=tuple(
+                GatewayKey(name=k["name"], hash=k["hash"], workloads=tuple(k["workloads"])) for k in data["keys"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataCorrupt(
+            f"the routing table cannot be read: {type(error).__name__} {error}",
+            remedy="publish it again with this version's controller",
+        ) from error
+    check_meaning(table)
+    return table
+
+
+def check_meaning(table: RoutingTable) -> None:
+    """Refuse a table that is well formed and cannot serve: names that lead nowhere, a share above 100 %."""
+    for name, workload in table.workloads.items():
+        wanted = [workload.incumbent] + ([workload.route.candidate] if workload.route else [])
+        for variant_name in wanted:
+            variant = workload.variants.get(variant_name)
+            if variant is None:
+                raise DataCorrupt(
+                    f"workload {name} routes to variant {variant_name!r}, which it does not have",
+                    remedy=f"known variants: {', '.join(sorted(workload.variants)) or 'none'}",
+                )
+            if variant.provider not in table.providers:
+                raise DataCorrupt(
+                    f"variant {variant_name} of workload {name} names provider {variant.provider!r}, not there",
+                    remedy=f"known providers: {', '.join(sorted(table.providers)) or 'none'}",
+                )
+        route = workload.route
+        if route and not 0 <= route.share <= PARTS_PER_MILLION:
+            raise DataCorrupt(
+                f"workload {name} gives the candidate {route.share} parts per million",
+                remedy=f"a share lies between 0 and {PARTS_PER_MILLION}",
+            )
+
+
+def _workload_out(w: WorkloadRoute) -> dict[str, Any]:
+    route = w.route
+    return {
+        "incumbent": w.incumbent,
+        "variants": {name: v.as_dict() for name, v in w.variants.items()},
+        "unit": list(w.unit),
+        "conversation": list(w.conversation),
+        "slice_by": dict(w.slice_by),
+        "no_unit": w.no_unit,
+        "content": w.content,
+        "on_rollback": w.on_rollback,
+        "upgrade": None
+        if route is None
+        else {
+            "id": route.upgrade,
+            "candidate": route.candidate,
+            "stage": route.stage,
+            "step": route.step,
+            "share": route.share,
+            "salt": route.salt,
+            "lease_until": route.lease_until,
+            "shadow": None
+            if route.shadow is None
+            else {
+                "sample": route.shadow.sample,
+                "max_in_flight": route.shadow.max_in_flight,
+                "usd_per_day": route.shadow.usd_per_day,
+            },
+        },
+    }
+
+
+def _workload_in(name: str, data: Mapping[str, Any]) -> WorkloadRoute:
+    upgrade = data["upgrade"]
+    route = None
+    if upgrade is not None:
+        shadow = upgrade["shadow"]
+        route = Route(
+            upgrade=upgrade["id"],
+            candidate=upgrade["candidate"],
+            stage=upgrade["stage"],
+            step=int(upgrade["step"]),
+            share=int(upgrade["share"]),
+            salt=upgrade["salt"],
+            lease_until=upgrade["lease_until"],
+            shadow=None if shadow is None else Shadow(**shadow),
+        )
+    return WorkloadRoute(
+        name=name,
+        incumbent=data["incumbent"],
+        variants={key: Variant.from_dict(v) for key, v in data["variants"].items()},
+        unit=tuple(data["unit"]),
+        conversation=tuple(data["conversation"]),
+        slice_by=dict(data["slice_by"]),
+        no_unit=data["no_unit"],
+        content=data["content"],
+        on_rollback=data["on_rollback"],
+        route=route,
+    )
+
+
+def _provider_out(p: Provider) -> dict[str, Any]:
+    return {
+        "wire": p.wire,
+        "base_url": p.base_url,
+        "api_key": p.api_key,
+        "api_key_env": p.api_key_env,
+        "ca_file": p.ca_file,
+        "pass_through_key": p.pass_through_key,
+    }

@@ -1,0 +1,1 @@
+"""The demonstration: three upgrades with live traffic, offline."""

@@ -1,0 +1,1 @@
+"""Would users notice the swap? Paired answers to findings, pure."""

@@ -1,0 +1,1 @@
+"""The path of a request: take it in, choose the arm, stream the answer out, write it down. Knows no control plane."""

@@ -1,0 +1,1 @@
+"""The log of exchanges and feedback: append, commit, query."""

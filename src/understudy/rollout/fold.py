@@ -1,0 +1,1 @@
+"""From the journal of an upgrade to its present state."""

@@ -1,0 +1,1 @@
+"""The plan machine: ALL transitions as tables."""

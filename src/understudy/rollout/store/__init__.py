@@ -1,0 +1,1 @@
+"""The control store: the journal of every upgrade, in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The one HTTP client to providers: connection pool, deadlines, TLS."""

@@ -1,0 +1,146 @@
+"""What every wire can do, and the values it speaks in. A wire reads bytes and returns bytes; it never does I/O.
+
+Bytes that need no change are passed on as they came: reading is done on a copy, and a copy that cannot be read is
+reported as such, never repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from understudy.core.variant import Variant
+
+
+class Endpoint(NamedTuple):
+    """An operation of a wire that we know how to rewrite and read.
+
+    `operation` is OpenTelemetry's word: chat, embeddings, ... `pure` is False where the call has effects beyond its
+    answer (stored responses, batches, files): such calls are never shadowed.
+    """
+
+    wire: str
+    name: str
+    operation: str
+    path: str
+    pure: bool = True
+
+
+class Peek(NamedTuple):
+    """The few fields of a request that routing needs."""
+
+    model: str
+    stream: bool
+    fields: Mapping[str, Any]
+    """The decoded body, for `body:` sources; nested values may be raw."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the provider counted them; None where it did not say. `output_tokens` includes reasoning."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an answer says, read from a copy.
+
+    `complete` is False where a stream ended without the provider's own terminal event; `error` is the kind of an
+    in-stream error; `tool_calls` is canonical JSON of [{"name", "arguments"}], "" where there are none.
+    """
+
+    text: str = ""
+    tool_calls: str = ""
+    finish_reason: str = ""
+    model: str = ""
+    system_fingerprint: str = ""
+    usage: Usage = Usage()
+    complete: bool = True
+    error: str = ""
+    unreadable: bool = False
+    truncated: bool = False
+
+
+class WireRequest(NamedTuple):
+    """A request to a provider: the path below its base_url, extra headers, body."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Message(NamedTuple):
+    role: str
+    content: str
+
+
+class StreamReader(Protocol):
+    """Reads a copy of a stream as it passes by, at any cut of the bytes, with bounded memory."""
+
+    def feed(self, chunk: bytes) -> None: ...
+
+    @property
+    def done(self) -> bool:
+        """True once the provider's own terminal event was seen."""
+        ...
+
+    @property
+    def content_seen(self) -> bool:
+        """True once anything the user can see was sent: from here on there is no fallback."""
+        ...
+
+    def answer(self) -> Answer: ...
+
+
+class WireError(ValueError):
+    """The caller's request cannot be read; `status` is the HTTP status it deserves."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Wire(Protocol):
+    """One dialect. Implementations are modules' singletons, found with `understudy.wires.registry.wire(name)`."""
+
+    name: str
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """The operation behind a request line (path without the query), None where we do not know it."""
+        ...
+
+    def peek(self, endpoint: Endpoint, path: str, body: bytes) -> Peek:
+        """Raises WireError where the body cannot be read the way the provider will read it."""
+        ...
+
+    def apply(self, endpoint: Endpoint, path: str, body: bytes, variant: Variant) -> WireRequest:
+        """The caller's request with the variant's model, prompt, parameters and effort; all else untouched."""
+        ...
+
+    def read(self, endpoint: Endpoint, status: int, body: bytes) -> Answer: ...
+
+    def reader(self, endpoint: Endpoint) -> StreamReader: ...
+
+    def error_body(self, status: int, kind: str, message: str) -> bytes:
+        """An error in this dialect (JSON)."""
+        ...
+
+    def error_event(self, kind: str, message: str) -> bytes:
+        """An error as a stream event of this dialect, for after the headers."""
+        ...
+
+    def compose(
+        self, variant: Variant, messages: Sequence[Message], *, stream: bool = False, user: str = ""
+    ) -> WireRequest:
+        """A request of our own: a regression eval, a probe, a judge. The system prompt is the variant's."""
+        ...
+
+    def auth_headers(self, key: str) -> tuple[tuple[str, str], ...]: ...
+
+    def key_in(self, headers: Mapping[str, str]) -> str:
+        """The key a caller of this dialect presents, "" where none; header names are lower case."""
+        ...
