@@ -1,0 +1,146 @@
+"""The parts of the documentation that come from the code, and the check that the committed pages still match it.
+
+A page marks a generated part with `<!-- generated: NAME -->` and `<!-- end: NAME -->`; everything between the two is
+written by the generator of that name below. `--write` writes the pages, without it they are only compared.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "understudy"
+
+PATH_OF_A_REQUEST = ("gateway", "assign", "wires", "upstream", "ledger", "gates", "rollout")
+PLAYBOOK = ("stages",)
+ORDER = ("core", *PATH_OF_A_REQUEST, *PLAYBOOK, "evals", "drift", "config", "cli", "demo", "testing")
+
+
+def module_map() -> str:
+    """Every module with the first sentence of its docstring, in the order a request and an upgrade meet them."""
+    packages = [name for name in ORDER if (SOURCE / name).is_dir()]
+    packages += sorted(p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists() and p.name not in packages)
+    lines: list[str] = []
+    for package in packages:
+        lines.append(f"\n**`{package}/`** {_sentence(SOURCE / package / '__init__.py')}\n")
+        lines.append("| module | what it decides or does |\n|---|---|")
+        for path in sorted((SOURCE / package).rglob("*.py")):
+            if path.name == "__init__.py" and path.parent == SOURCE / package:
+                continue
+            name = path.relative_to(SOURCE / package).with_suffix("").as_posix().removesuffix("/__init__")
+            if "/versions/" in path.as_posix():
+                continue
+            lines.append(f"| `{name}` | {_sentence(path)} |")
+    lines.append("\n**Top level**\n\n| module | what it decides or does |\n|---|---|")
+    lines += [f"| `{path.stem}` | {_sentence(path)} |" for path in sorted(SOURCE.glob("*.py"))]
+    return "\n".join(lines).strip()
+
+
+def _sentence(path: Path) -> str:
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    first = doc.split("\n\n")[0].replace("\n", " ").strip()
+    found = re.match(r"(.+?[.:;])(?:\s|$)", first)
+    return (found.group(1) if found else first).rstrip(":;").replace("|", "\\|")
+
+
+def state_diagram() -> str:
+    """The plan machine, drawn from its transition tables."""
+    from understudy.rollout.machine import diagram
+
+    return f"```mermaid\n{diagram()}\n```"
+
+
+def profiles() -> str:
+    """The named profiles, from `core.playbook`."""
+    from understudy.core.playbook import PROFILES
+
+    rows = [
+        "| profile | shadow | ladder: share held for at least | soak | incumbent kept | gives up |",
+        "|---|---|---|---|---|---|",
+    ]
+    for p in PROFILES.values():
+        ladder = ", ".join(f"{s.share / 10_000:g} % {_duration(s.hold_s)}" for s in p.ladder if s.share < 1_000_000)
+        rows.append(
+            f"| `{p.name}` | {_duration(p.shadow_min_s)} to {_duration(p.shadow_max_s)} | {ladder}, then 100 % "
+            f"| {_duration(p.soak_s)} | {_duration(p.retain_s)} | {'; '.join(p.gives_up) or '-'} |"
+        )
+    return "\n".join(rows)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 86400:g} d" if seconds >= 86400 else f"{seconds:g} s"
+
+
+def exit_codes() -> str:
+    """The error tree with its exit codes, from `core.errors`."""
+    doc = ast.get_docstring(ast.parse((SOURCE / "core" / "errors.py").read_text())) or ""
+    tree = "\n".join(line for line in doc.splitlines() if line.startswith("    "))
+    return f"```text\n{tree}\n```"
+
+
+def command_help() -> str:
+    """`--help` of every verb, as a user sees it at 100 columns."""
+    from typer.testing import CliRunner
+
+    from understudy.cli.main import VERBS, app
+
+    runner = CliRunner()
+    parts: list[str] = []
+    for verb in VERBS:
+        shown = runner.invoke(
+            app, [verb, "--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}, prog_name="understudy"
+        )
+        parts.append(f"## {verb}\n\n```text\n{shown.output.strip()}\n```\n")
+        for sub in re.findall(r"^  ([a-z-]+)  ", shown.output.partition("Commands:")[2], re.M):
+            inner = runner.invoke(app, [verb, sub, "--help"], env={"COLUMNS": "100"}, prog_name="understudy")
+            parts.append(f"### {verb} {sub}\n\n```text\n{inner.output.strip()}\n```\n")
+    return "\n".join(parts).strip()
+
+
+GENERATORS: dict[str, Callable[[], str]] = {
+    "module-map": module_map,
+    "state-diagram": state_diagram,
+    "profiles": profiles,
+    "exit-codes": exit_codes,
+    "command-help": command_help,
+}
+
+
+def pages() -> list[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def regenerated(text: str) -> str:
+    """The page with each generated part made anew. Raises KeyError for a part nobody generates."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return f"<!-- generated: {name} -->\n{GENERATORS[name]()}\n<!-- end: {name} -->"
+
+    return re.sub(r"<!-- generated: ([\w-]+) -->.*?<!-- end: \1 -->", fill, text, flags=re.S)
+
+
+def main(write: bool) -> int:
+    stale = 0
+    for page in pages():
+        text = page.read_text()
+        wanted = regenerated(text)
+        if wanted == text:
+            continue
+        if write:
+            page.write_text(wanted)
+            print(f"wrote {page.relative_to(ROOT)}")
+            continue
+        stale += 1
+        print(f"{page.relative_to(ROOT)} no longer matches the code; run `make docs`")
+        print("\n".join(list(difflib.unified_diff(text.splitlines(), wanted.splitlines(), lineterm="", n=0))[:20]))
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--write" in sys.argv))
