@@ -1,1 +1,1 @@
-"""The one HTTP client to providers: connection pool, deadlines, TLS."""
+"""The one HTTP client to providers: a keep-alive pool on asyncio and httptools, with deadlines and TLS."""

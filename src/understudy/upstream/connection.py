@@ -1,0 +1,246 @@
+"""One connection to a provider: sends a request, hands the answer to a receiver as it comes, keeps the deadlines.
+
+What a failure means for the caller is the receiver's business; a connection only says what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from understudy.upstream.failure import Failure, Kind
+from understudy.upstream.wheel import NEVER, Timed
+
+if TYPE_CHECKING:
+    from understudy.upstream.pool import Pool
+
+MAX_HEAD = 64 * 1024
+"""Bytes of an answer's status line and headers."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Receiver:
+    """Takes one answer. After `end` or `failed` nothing more is called."""
+
+    __slots__ = ("connection",)
+    connection: Connection | None
+    """Where the answer comes from; None until connected and after it is over."""
+
+    def head(self, status: int, headers: Headers) -> None:
+        raise AssertionError("a receiver without head()")
+
+    def data(self, chunk: bytes) -> None:
+        raise AssertionError("a receiver without data()")
+
+    def end(self) -> None:
+        raise AssertionError("a receiver without end()")
+
+    def failed(self, failure: Failure) -> None:
+        raise AssertionError("a receiver without failed()")
+
+    def drain(self) -> None:
+        """All of one read was handed over: the moment to pass it on in one piece."""
+
+
+class Connection(asyncio.Protocol, Timed):
+    __slots__ = (
+        "_answered",
+        "_awaiting_content",
+        "_complete",
+        "_head_bytes",
+        "_headers",
+        "_interim",
+        "_keep",
+        "_parser",
+        "_paused",
+        "_total_due",
+        "closed",
+        "idle_since",
+        "pool",
+        "receiver",
+        "reused",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        Timed.__init__(self)
+        self.pool = pool
+        self.receiver: Receiver | None = None
+        self.closed = False
+        self.reused = False
+        self.idle_since = 0.0
+        self._headers: Headers = []
+        self._paused = False
+
+    # -- sending
+
+    def begin(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None:
+        """Send head and body; the answer goes to `receiver`."""
+        self.receiver = receiver
+        receiver.connection = self
+        self._answered = self._complete = self._interim = False
+        self._awaiting_content = True
+        self._head_bytes = 0
+        deadlines = self.pool.deadlines
+        wheel = self.pool.wheel
+        self._total_due = wheel.now + deadlines.total_s
+        wheel.arm(self, deadlines.until_head(streamed=streamed))
+        if len(body) <= 65536:
+            self.transport.write(request + body)
+        else:
+            self.transport.writelines((request, body))
+
+    def content_seen(self) -> None:
+        """From here on the idle deadline counts, not the one for the first token."""
+        self._awaiting_content = False
+
+    def cancel(self) -> None:
+        """The receiver wants no more: the provider sees the connection end."""
+        self.receiver = None
+        self._close_now()
+
+    def pause(self) -> None:
+        """Take no more bytes until `resume`; whoever pauses keeps the time."""
+        if not self._paused and not self.closed:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self.transport.resume_reading()
+            if self.receiver is not None:
+                self.pool.wheel.arm(self, self.pool.deadlines.idle_s)
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None:  # bytes nobody asked for: the next answer could not be trusted
+            self._close_now()
+            return
+        if not self._answered:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD + len(data):
+                self._fail(Kind.PROTOCOL, f"the head of the answer is longer than {MAX_HEAD} bytes")
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._fail(Kind.PROTOCOL, "the answer could not be handled")
+            raise error.__context__ or error from None
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(Kind.PROTOCOL, f"the answer is not HTTP/1.1: {error}")
+            return
+        if self.receiver is not receiver:
+            return  # given up while it read
+        if self._complete:
+            self._finish(receiver)
+        else:
+            self._keep_time()
+            receiver.drain()
+
+    def eof_received(self) -> None:
+        return None  # close: half-open connections are of no use to us
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.due = NEVER
+        self.pool.lost(self)
+        receiver = self.receiver
+        if receiver is None:
+            return
+        if self._answered and exc is None and not _framed(self._headers):
+            self._finish(receiver)  # an answer without a length ends with its connection
+        elif self._answered:
+            self._fail(Kind.TRUNCATED, "the provider closed the connection inside its answer")
+        else:
+            self._fail(Kind.RESET, "the provider closed the connection without an answer")
+
+    def expired(self) -> None:
+        if self.receiver is None:
+            self._close_now()
+        elif self._paused:
+            pass  # the client does not read; its own deadline decides
+        elif self._answered:
+            what = "content" if self._awaiting_content else "more of its answer"
+            self._fail(Kind.TIMEOUT, f"the provider sent no {what} in time")
+        else:
+            self._fail(Kind.TIMEOUT, "the provider sent no answer in time")
+
+    # -- httptools
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise httptools.HttpParserError("an answer nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        headers = self._headers
+        if status < 200:
+            self._interim = True
+            self._headers = []
+            if status == 101:
+                raise httptools.HttpParserError("the provider wants another protocol")
+            return
+        self._interim = False
+        self._answered = True
+        deadlines = self.pool.deadlines
+        self.pool.wheel.arm(self, min(deadlines.first_token_s, self._total_due - self.pool.wheel.now))
+        if self.receiver is not None:
+            self.receiver.head(status, headers)
+
+    def on_body(self, chunk: bytes) -> None:
+        if self.receiver is not None:
+            self.receiver.data(chunk)
+
+    def on_message_complete(self) -> None:
+        if not self._interim:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()  # the parser forgets it on return
+
+    # -- ending
+
+    def _keep_time(self) -> None:
+        """Every read extends the idle deadline, up to the total; before content the first-token deadline stands."""
+        if self._answered and not self._awaiting_content:
+            wheel = self.pool.wheel
+            wheel.arm(self, min(self.pool.deadlines.idle_s, self._total_due - wheel.now))
+
+    def _finish(self, receiver: Receiver) -> None:
+        self.receiver = receiver.connection = None
+        self._headers = []
+        if not self.closed:
+            if self._complete and self._keep and not self._paused:
+                self.reused = True
+                self.pool.release(self)
+            else:
+                self._close_now()
+        receiver.end()
+
+    def _fail(self, kind: Kind, message: str) -> None:
+        receiver = self.receiver
+        self.receiver = None
+        self._close_now()
+        if receiver is not None:
+            receiver.connection = None
+            receiver.failed(Failure(kind, message))
+
+    def _close_now(self) -> None:
+        self.due = NEVER
+        if not self.closed:
+            self.transport.abort()
+
+
+def _framed(headers: Headers) -> bool:
+    return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers)

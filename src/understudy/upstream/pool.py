@@ -1,0 +1,126 @@
+"""The connections to one provider: the last one used is used first, so that spare ones grow old and are closed.
+
+A pool opens, lends and forgets connections; it never retries and never follows a redirect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+
+from understudy.upstream.connection import Connection, Receiver
+from understudy.upstream.deadlines import Deadlines
+from understudy.upstream.failure import Failure, Kind
+from understudy.upstream.origin import Origin, tls_context
+from understudy.upstream.wheel import Wheel
+
+MAX_CONNECTIONS = 4096
+
+
+class Pool:
+    """Must be made inside a running loop. `limit` bounds the connections, waiting for a handshake included."""
+
+    def __init__(
+        self, origin: Origin, wheel: Wheel, deadlines: Deadlines | None = None, *, limit: int = MAX_CONNECTIONS
+    ) -> None:
+        self.origin = origin
+        self.wheel = wheel
+        self.deadlines = deadlines or Deadlines()
+        self._limit = limit
+        self._tls = tls_context(origin.ca_file) if origin.tls else None
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._opening: dict[Receiver, asyncio.Task[None]] = {}
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._open) + len(self._opening)
+
+    def send(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None:
+        """Send `request` (head with content-length and blank line) and `body`; never raises, `receiver` hears."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.closed:
+                connection.begin(receiver, request, body, streamed=streamed)
+                return
+        receiver.connection = None
+        if self.open_connections >= self._limit:
+            message = f"all {self._limit} connections to provider {self.origin.name} are in use"
+            asyncio.get_running_loop().call_soon(receiver.failed, Failure(Kind.BUSY, message, sent=False))
+            return
+        opening = self._connect(receiver, request, body, streamed)
+        self._opening[receiver] = asyncio.get_running_loop().create_task(opening)
+
+    def cancel(self, receiver: Receiver) -> None:
+        """Give up a call in any phase; the receiver hears nothing more."""
+        task = self._opening.pop(receiver, None)
+        if task is not None:
+            task.cancel()
+        elif receiver.connection is not None:
+            connection, receiver.connection = receiver.connection, None
+            connection.cancel()
+
+    def release(self, connection: Connection) -> None:
+        """An answer is complete and the connection may carry another."""
+        self.wheel.arm(connection, self.deadlines.keep_alive_s)
+        self._idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+
+    def close(self) -> None:
+        for task in self._opening.values():
+            task.cancel()
+        self._opening.clear()
+        for connection in list(self._open):
+            connection.cancel()
+        self._idle.clear()
+
+    async def _connect(self, receiver: Receiver, request: bytes, body: bytes, streamed: bool) -> None:
+        failure = None
+        connection = None
+        try:
+            connection = await self._open_one()
+        except TimeoutError:
+            failure = Failure(
+                Kind.TIMEOUT, f"{self._where} took longer than {self.deadlines.connect_s:g} s", sent=False
+            )
+        except ssl.SSLCertVerificationError as error:
+            why = f"{self._where} shows a certificate we do not trust: {error.verify_message}"
+            failure = Failure(Kind.CONNECT, why, sent=False)
+        except (OSError, ssl.SSLError) as error:
+            failure = Failure(Kind.CONNECT, f"{self._where} failed: {_reason(error)}", sent=False)
+        if self._opening.pop(receiver, None) is None:  # given up in the same turn of the loop
+            if connection is not None:
+                connection.cancel()
+        elif connection is None:
+            assert failure is not None
+            receiver.failed(failure)
+        elif connection.closed:
+            receiver.failed(Failure(Kind.CONNECT, f"{self._where} was closed at once", sent=False))
+        else:
+            connection.begin(receiver, request, body, streamed=streamed)
+
+    async def _open_one(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        origin = self.origin
+        async with asyncio.timeout(self.deadlines.connect_s):
+            _, connection = await loop.create_connection(
+                lambda: Connection(self),
+                origin.host,
+                origin.port,
+                ssl=self._tls,
+                server_hostname=origin.host if self._tls else None,
+            )
+        self._open.add(connection)
+        return connection
+
+    @property
+    def _where(self) -> str:
+        return f"connecting to provider {self.origin.name} at {self.origin.host}:{self.origin.port}"
+
+
+def _reason(error: OSError | ssl.SSLError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,81 @@
+"""One coarse timer for thousands of connections: moving a deadline is an assignment, not a call into the loop.
+
+An object is filed in the slot of its deadline. A later deadline leaves it there; when the slot comes up the object
+is filed again. Only an earlier deadline files it anew. So a deadline costs nothing a request, at the price of the
+resolution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+NEVER = math.inf
+
+
+class Timed:
+    """Something with one deadline on a wheel; subclasses say in `expired` what happens then."""
+
+    __slots__ = ("_filed", "due")
+
+    def __init__(self) -> None:
+        self.due = NEVER
+        self._filed = NEVER
+
+    def expired(self) -> None:
+        """The deadline has passed; it has been taken away already."""
+        raise AssertionError("a Timed object without an end")
+
+
+class Wheel:
+    """`now` is the loop's clock as of the last tick, at most `resolution` seconds old."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float = 0.1) -> None:
+        self._loop = loop
+        self._resolution = resolution
+        self._slots: dict[int, list[Timed]] = {}
+        self.now = loop.time()
+        self._slot = int(self.now / resolution)
+        self._handle: asyncio.TimerHandle | None = loop.call_later(resolution, self._tick)
+
+    def arm(self, timed: Timed, after: float) -> None:
+        """Let `timed` expire `after` seconds from now, unless it is armed again before."""
+        due = self.now + after
+        timed.due = due
+        if due < timed._filed:
+            self._file(timed)
+
+    def disarm(self, timed: Timed) -> None:
+        timed.due = NEVER
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._slots.clear()
+
+    def _file(self, timed: Timed) -> None:
+        slot = max(int(timed.due / self._resolution) + 1, self._slot + 1)
+        timed._filed = slot * self._resolution
+        self._slots.setdefault(slot, []).append(timed)
+
+    def _tick(self) -> None:
+        self._handle = self._loop.call_later(self._resolution, self._tick)
+        self.now = now = self._loop.time()
+        current = int(now / self._resolution)
+        while self._slot < current:
+            self._slot += 1
+            for timed in self._slots.pop(self._slot, ()):
+                self._visit(timed, self._slot * self._resolution, now)
+
+    def _visit(self, timed: Timed, filed: float, now: float) -> None:
+        if timed._filed != filed:
+            return  # filed anew for an earlier deadline, or visited since
+        timed._filed = NEVER
+        if timed.due == NEVER:
+            return
+        if timed.due <= now:
+            timed.due = NEVER
+            timed.expired()
+        else:
+            self._file(timed)
