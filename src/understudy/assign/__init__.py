@@ -1,1 +1,1 @@
-"""Which arm, always the same for the same unit: a pure function of routing table, unit and time."""
+"""Which arm a unit gets: always the same one for the same unit, in every process and version."""
