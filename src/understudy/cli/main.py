@@ -14,6 +14,7 @@ from understudy import __version__
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module, panel, what it does)
+    "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }
 """Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""
 
