@@ -34,7 +34,10 @@ class Peek(NamedTuple):
     model: str
     stream: bool
     fields: Mapping[str, Any]
-    """The decoded body, for `body:` sources; nested values may be raw."""
+    """The decoded body, for `body:` sources. Values are decoded when asked for; asking may raise WireError."""
+
+    effects: tuple[str, ...] = ()
+    """What this very call would do beyond its answer (store it, search the web, ...): not empty, never shadowed."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -63,10 +66,16 @@ class Answer(msgspec.Struct, frozen=True):
     error: str = ""
     unreadable: bool = False
     truncated: bool = False
+    id: str = ""
+    """The provider's own id of the answer, for dialects in which a later request refers to it."""
 
 
 class WireRequest(NamedTuple):
-    """A request to a provider: the path below its base_url, extra headers, body."""
+    """A request to a provider: the path below its base_url, headers, body.
+
+    `headers` are this dialect's defaults: where the caller sent one of the same name, the caller's goes on. A stream
+    in a dialect that asks for it in the query has the query in `path`.
+    """
 
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -117,8 +126,13 @@ class Wire(Protocol):
         """Raises WireError where the body cannot be read the way the provider will read it."""
         ...
 
-    def apply(self, endpoint: Endpoint, path: str, body: bytes, variant: Variant) -> WireRequest:
-        """The caller's request with the variant's model, prompt, parameters and effort; all else untouched."""
+    def apply(
+        self, endpoint: Endpoint, path: str, body: bytes, variant: Variant, peeked: Peek | None = None
+    ) -> WireRequest:
+        """The caller's request with the variant's model, prompt, parameters and effort; all else untouched.
+
+        `peeked`, what `peek` said of this very body, spares reading it again. Raises WireError as `peek` does.
+        """
         ...
 
     def read(self, endpoint: Endpoint, status: int, body: bytes) -> Answer: ...
@@ -129,8 +143,8 @@ class Wire(Protocol):
         """An error in this dialect (JSON)."""
         ...
 
-    def error_event(self, kind: str, message: str) -> bytes:
-        """An error as a stream event of this dialect, for after the headers."""
+    def error_event(self, kind: str, message: str, endpoint: Endpoint | None = None) -> bytes:
+        """An error as a stream event of this dialect, for after the headers; without endpoint that of chat."""
         ...
 
     def compose(

@@ -1,0 +1,123 @@
+"""The top level of a JSON body: decoded one level deep, changed, and written back with every other value as it came.
+
+Values stay the bytes the caller sent. Keys may change their spelling (an escape is resolved) and of a repeated key
+only the last one goes on: the value we route on is the one the provider sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from understudy.wires.base import Peek, WireError
+
+Members = dict[str, Any]
+"""Top-level members: `Raw` where untouched, any encodable value where ours."""
+
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding hostile bytes can raise: malformed JSON, wrong types, bad UTF-8, too large numbers, too much depth."""
+
+_members = msgspec.json.Decoder(dict[str, Raw])
+_array = msgspec.json.Decoder(list[Raw])
+_text = msgspec.json.Decoder(str)
+_anything = msgspec.json.Decoder()
+encode = msgspec.json.Encoder().encode
+
+
+def members(body: bytes) -> Members:
+    """The members of a JSON object. Raises WireError where the body is anything else."""
+    try:
+        return _members.decode(body)
+    except UNREADABLE as error:
+        raise WireError(f"the body is not a JSON object: {_why(error)}") from error
+
+
+def elements(name: str, raw: object) -> list[Raw]:
+    """The elements of a JSON array. Raises WireError where the value is anything else."""
+    try:
+        return _array.decode(raw if isinstance(raw, Raw) else encode(raw))
+    except UNREADABLE as error:
+        raise WireError(f"{name} is not an array: {_why(error)}") from error
+
+
+def text(name: str, raw: Raw | None) -> str:
+    """A string member, "" where it is absent. Raises WireError where it is something else."""
+    if raw is None:
+        return ""
+    try:
+        return _text.decode(raw)
+    except UNREADABLE as error:
+        raise WireError(f"{name} is not a string: {_why(error)}") from error
+
+
+def value(name: str, raw: Raw) -> Any:
+    """Any member decoded whole. Raises WireError where it holds what Python cannot (a lone surrogate, 1e999)."""
+    try:
+        return _anything.decode(raw)
+    except UNREADABLE as error:
+        raise WireError(f"{name} cannot be read: {_why(error)}") from error
+
+
+def is_true(raw: Raw | None) -> bool:
+    return raw is not None and bytes(raw) == b"true"
+
+
+def is_null(raw: Raw | None) -> bool:
+    return raw is None or bytes(raw) == b"null"
+
+
+def prepended(name: str, first: object, raw: Raw | None) -> Raw:
+    """The array `raw` with `first` put in front; an absent or null array becomes one of a single element."""
+    head = encode(first)
+    if raw is None or is_null(raw):
+        return Raw(b"[" + head + b"]")
+    array = bytes(raw)
+    if array[:1] != b"[":
+        raise WireError(f"{name} is not an array")
+    rest = array[1:].lstrip(b" \t\r\n")
+    return Raw(b"[" + head + (b"" if rest[:1] == b"]" else b",") + rest)
+
+
+def joined(name: str, first: str, raw: Raw | None) -> Raw:
+    """The JSON string `raw` with `first` and an empty line put in front, its own bytes unchanged."""
+    if raw is None or is_null(raw):
+        return Raw(encode(first))
+    string = bytes(raw)
+    if string[:1] != b'"':
+        raise WireError(f"{name} is not a string")
+    return Raw(encode(first)[:-1] + b"\\n\\n" + string[1:])
+
+
+def again(peeked: Peek | None, body: bytes) -> Members:
+    """The members of a body to be changed: from what was peeked where that is at hand, else read again."""
+    if peeked is not None and isinstance(peeked.fields, Fields):
+        return dict(peeked.fields.raw)
+    return members(body)
+
+
+class Fields(Mapping[str, Any]):
+    """A read-only view of a body's members that decodes a value each time it is asked for."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Mapping[str, Raw]) -> None:
+        self.raw = raw
+
+    def __getitem__(self, key: str) -> Any:
+        return value(key, self.raw[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+
+def _why(error: BaseException) -> str:
+    return "too deeply nested" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,283 @@
+"""OpenAI chat completions: what a request asks, the variant put into it, and what an answer says.
+
+The variant's system prompt is put in front as a message of its own; the caller's messages stay the bytes they were.
+`stream_options.include_usage` is never added, because it changes what the caller sees (one more chunk with no
+choices): the usage of a stream whose caller did not ask for it is unknown. A variant that wants it says so in its
+params, where it applies to streams only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from understudy.core.variant import Variant
+from understudy.wires import body as bodies
+from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireRequest
+from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls
+from understudy.wires.sse import Event
+
+ENDPOINT = Endpoint("openai", "chat.completions", "chat", "/chat/completions")
+JSON_HEADERS = (("content-type", "application/json"),)
+
+SYNONYMS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""A request that carries both is refused by the provider: setting one takes the other out."""
+
+CLIENT_TOOLS = frozenset({"function", "custom"})
+"""Tools the caller runs; a tool of any other type is run by the provider."""
+
+
+class _Typed(msgspec.Struct):
+    type: Any = None
+
+
+class _CachedDetails(msgspec.Struct):
+    cached_tokens: Any = None
+
+
+class _ReasoningDetails(msgspec.Struct):
+    reasoning_tokens: Any = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    prompt_tokens_details: _CachedDetails | None = None
+    completion_tokens_details: _ReasoningDetails | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Custom(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    function: _Function | None = None
+    custom: _Custom | None = None
+
+
+class _Said(msgspec.Struct):
+    """A message of an answer, or a part of one in a stream."""
+
+    content: Any = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    reasoning_content: str | None = None
+    audio: Raw | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Said | None = None
+    delta: _Said | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    """An answer, or one chunk of a stream: they differ in `message` and `delta` only."""
+
+    choices: list[_Choice] | None = None
+    id: str | None = None
+    model: str | None = None
+    system_fingerprint: str | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_completion = msgspec.json.Decoder(_Completion)
+_tools = msgspec.json.Decoder(list[_Typed])
+
+
+def peek(body: bytes) -> Peek:
+    raw = bodies.members(body)
+    return Peek(
+        bodies.text("model", raw.get("model")),
+        bodies.is_true(raw.get("stream")),
+        bodies.Fields(raw),
+        _effects(raw) if "tools" in raw or "store" in raw or "web_search_options" in raw else (),
+    )
+
+
+def apply(members: bodies.Members, variant: Variant) -> WireRequest:
+    members["model"] = variant.model
+    if variant.system_prompt:
+        system = {"role": "system", "content": variant.system_prompt}
+        members["messages"] = bodies.prepended("messages", system, members.get("messages"))
+    if variant.params:
+        put_params(members, variant.params, streamed=bodies.is_true(members.get("stream")))
+    if variant.reasoning and variant.reasoning.effort is not None:
+        members["reasoning_effort"] = variant.reasoning.effort
+    return WireRequest(ENDPOINT.path, JSON_HEADERS, bodies.encode(members))
+
+
+def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: bool) -> None:
+    """Set the variant's params over the caller's."""
+    for name, value in params.items():
+        if name == "stream_options" and not streamed:
+            continue
+        if name in SYNONYMS:
+            members.pop(SYNONYMS[name], None)
+        members[name] = value
+
+
+def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user: str) -> WireRequest:
+    """Our own request; a stream of ours asks for its usage."""
+    listed = [{"role": message.role, "content": message.content} for message in messages]
+    if variant.system_prompt:
+        listed.insert(0, {"role": "system", "content": variant.system_prompt})
+    members: dict[str, Any] = {"model": variant.model, "messages": listed}
+    if stream:
+        members |= {"stream": True, "stream_options": {"include_usage": True}}
+    if user:
+        members["user"] = user
+    put_params(members, variant.params, streamed=stream)
+    if variant.reasoning and variant.reasoning.effort is not None:
+        members["reasoning_effort"] = variant.reasoning.effort
+    return WireRequest(ENDPOINT.path, JSON_HEADERS, bodies.encode(members))
+
+
+def read(status: int, body: bytes) -> Answer:
+    parsed: _Completion | None = decode_or_none(_completion, body)
+    if parsed is None:
+        return Answer(unreadable=True, error=f"status_{status}" if status >= 400 else "")
+    error = error_kind(parsed.error)
+    if status >= 400 or error:
+        return Answer(error=error or f"status_{status}")
+    choice = _first(parsed.choices)
+    said = choice.message if choice else None
+    return Answer(
+        text=_text(said) if said else "",
+        tool_calls=tool_calls(_calls(said)) if said and (said.tool_calls or said.function_call) else "",
+        finish_reason=(choice.finish_reason or "") if choice else "",
+        model=parsed.model or "",
+        system_fingerprint=parsed.system_fingerprint or "",
+        usage=usage(parsed.usage) if parsed.usage else Usage(),
+        unreadable=choice is None,
+        id=parsed.id or "",
+    )
+
+
+class Reader(SseReader):
+    """A chat stream; `[DONE]` ends it. Of several choices the first one is read."""
+
+    __slots__ = ()
+
+    def _event(self, event: Event) -> None:
+        if event.data == b"[DONE]":
+            self.done = True
+            return
+        chunk: _Completion | None = decode_or_none(_completion, event.data)
+        if chunk is None:
+            self.unreadable = True
+            return
+        if chunk.error is not None:
+            self.error = self.error or error_kind(chunk.error)
+        if chunk.model and not self.model:
+            self.model = chunk.model
+            self.id = chunk.id or ""
+        if chunk.system_fingerprint:
+            self.system_fingerprint = chunk.system_fingerprint
+        if chunk.usage:
+            self.usage = usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                self._choice(choice)
+            elif choice.delta:
+                self.content_seen = True
+
+    def _choice(self, choice: _Choice) -> None:
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        delta = choice.delta
+        if delta is None:
+            return
+        text = _text(delta)
+        if text:
+            self.add_text(text)
+        for call in delta.tool_calls or ():
+            function = call.function
+            if function:
+                self.add_call(call.index, function.name, function.arguments)
+            elif call.custom:
+                self.add_call(call.index, call.custom.name, call.custom.input)
+        if delta.function_call:
+            self.add_call(0, delta.function_call.name, delta.function_call.arguments)
+        if delta.reasoning_content or delta.audio is not None:
+            self.content_seen = True
+
+
+def usage(found: _Usage) -> Usage:
+    details, reasoning = found.prompt_tokens_details, found.completion_tokens_details
+    return Usage(
+        count(found.prompt_tokens),
+        count(found.completion_tokens),
+        count(details.cached_tokens) if details else None,
+        count(reasoning.reasoning_tokens) if reasoning else None,
+    )
+
+
+def error_kind(error: object) -> str:
+    """The most telling word of an error object: its code, else its type; "" where there is no error."""
+    if error is None:
+        return ""
+    if isinstance(error, dict):
+        for key in ("code", "type"):
+            word = error.get(key)
+            if isinstance(word, str) and word:
+                return word
+    return "error"
+
+
+def effects_of_tools(raw: Raw | None, client_tools: frozenset[str]) -> tuple[str, ...]:
+    """The types of the tools that the provider itself would run."""
+    if raw is None or bodies.is_null(raw):
+        return ()
+    tools: list[_Typed] | None = decode_or_none(_tools, bytes(raw))
+    if tools is None:
+        return ("tools",)
+    return tuple(f"tool:{tool.type}" for tool in tools if tool.type not in client_tools)
+
+
+def _effects(raw: Mapping[str, Raw]) -> tuple[str, ...]:
+    stored = ("store",) if bodies.is_true(raw.get("store")) else ()
+    searched = ("web_search_options",) if not bodies.is_null(raw.get("web_search_options")) else ()
+    return stored + searched + effects_of_tools(raw.get("tools"), CLIENT_TOOLS)
+
+
+def _first(choices: list[_Choice] | None) -> _Choice | None:
+    for choice in choices or ():
+        if choice.index == 0:
+            return choice
+    return None
+
+
+def _text(said: _Said) -> str:
+    content = said.content
+    if isinstance(content, str) and content:
+        return content
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
+    return said.refusal or ""
+
+
+def _calls(said: _Said) -> list[tuple[str, object]]:
+    calls: list[tuple[str, object]] = []
+    for call in said.tool_calls or ():
+        if call.function:
+            calls.append((call.function.name or "", call.function.arguments or ""))
+        elif call.custom:
+            calls.append((call.custom.name or "", call.custom.input or ""))
+    if said.function_call:
+        calls.append((said.function_call.name or "", said.function_call.arguments or ""))
+    return calls

@@ -1,0 +1,185 @@
+"""What every reader of answers shares: bounded text, tool calls, counts, and the shell of an SSE stream reader.
+
+A reader works on a copy. Whatever it meets it never raises and never repairs: what it cannot read it flags.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from understudy.core.canonical import canonical_json
+from understudy.wires.base import Answer, Usage
+from understudy.wires.body import UNREADABLE
+from understudy.wires.sse import MAX_EVENT, Event, SseParser
+
+MAX_TEXT = 1024 * 1024
+"""Characters of text, and of tool arguments, that are kept of one answer."""
+MAX_CALLS = 256
+"""Tool calls that are kept of one answer."""
+
+
+class Text:
+    """Text that grows up to a limit and then only says that there was more."""
+
+    __slots__ = ("_buffer", "_room", "truncated")
+
+    def __init__(self, limit: int = MAX_TEXT) -> None:
+        self._buffer = io.StringIO()
+        self._room = limit
+        self.truncated = False
+
+    def add(self, part: str) -> None:
+        if len(part) > self._room:
+            part = part[: self._room]
+            self.truncated = True
+        self._room -= len(part)
+        self._buffer.write(part)
+
+    def value(self) -> str:
+        return self._buffer.getvalue()
+
+
+class Calls:
+    """Tool calls that arrive in pieces, each piece naming its call by an index."""
+
+    __slots__ = ("_arguments", "_names", "_room", "truncated")
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._arguments: dict[int, Text] = {}
+        self._room = MAX_TEXT
+        self.truncated = False
+
+    def add(self, index: int, name: str | None, arguments: str | None) -> None:
+        if index not in self._arguments:
+            if len(self._arguments) >= MAX_CALLS:
+                self.truncated = True
+                return
+            self._arguments[index] = Text()
+            self._names[index] = ""
+        if name:
+            self._names[index] += name[:256]
+        if arguments:
+            kept = arguments[: self._room]
+            self.truncated = self.truncated or len(kept) < len(arguments)
+            self._room -= len(kept)
+            self._arguments[index].add(kept)
+
+    def value(self) -> str:
+        return tool_calls((self._names[i], text.value()) for i, text in sorted(self._arguments.items()))
+
+
+def tool_calls(calls: Iterable[tuple[str, object]]) -> str:
+    """Canonical JSON of (name, arguments); arguments given as JSON text are parsed, and kept as text if they cannot be.
+
+    "" where there are no calls.
+    """
+    listed = [{"name": name, "arguments": _parsed(arguments)} for name, arguments in calls]
+    if not listed:
+        return ""
+    try:
+        return canonical_json(listed).decode()
+    except UNREADABLE:
+        return canonical_json([{"name": call["name"], "arguments": None} for call in listed]).decode()
+
+
+def count(value: object) -> int | None:
+    """A token count as a provider gave it, None where it is no count."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def total(*parts: int | None) -> int | None:
+    """The sum of the counts that are known; None where none is."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def decode_or_none(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
+    """What the decoder makes of the bytes, None where it cannot read them."""
+    try:
+        return decoder.decode(data)
+    except UNREADABLE:
+        return None
+
+
+class SseReader:
+    """The shell of a stream reader: subclasses read one event each time `_event` is called.
+
+    Events after the terminal one are not read.
+    """
+
+    __slots__ = (
+        "_parser", "calls", "content_seen", "done", "error", "finish_reason", "id", "model", "overflowed",
+        "system_fingerprint", "text", "unreadable", "usage",
+    )  # fmt: skip
+
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        self._parser = SseParser(limit)
+        self.text = Text()
+        self.calls: Calls | None = None
+        self.done = False
+        self.content_seen = False
+        self.error = ""
+        self.finish_reason = ""
+        self.id = ""
+        self.model = ""
+        self.system_fingerprint = ""
+        self.usage = Usage()
+        self.unreadable = False
+        self.overflowed = False
+
+    def feed(self, chunk: bytes) -> None:
+        for event in self._parser.feed(chunk):
+            if self.done:
+                return
+            if event.overflow:
+                self.overflowed = True
+                self._overflow(event)
+            else:
+                self._event(event)
+
+    def _event(self, event: Event) -> None:
+        raise AssertionError(f"{type(self).__name__} reads no events")
+
+    def _overflow(self, event: Event) -> None:
+        """An event too long to keep counts as something the user saw."""
+        self.content_seen = True
+
+    def add_text(self, part: str) -> None:
+        self.content_seen = True
+        self.text.add(part)
+
+    def add_call(self, index: int, name: str | None, arguments: str | None) -> None:
+        self.content_seen = True
+        if self.calls is None:
+            self.calls = Calls()
+        self.calls.add(index, name, arguments)
+
+    def answer(self) -> Answer:
+        calls = self.calls
+        return Answer(
+            text=self.text.value(),
+            tool_calls=calls.value() if calls else "",
+            finish_reason=self.finish_reason,
+            model=self.model,
+            system_fingerprint=self.system_fingerprint,
+            usage=self.usage,
+            complete=self.done,
+            error=self.error,
+            unreadable=self.unreadable,
+            truncated=self.text.truncated or self.overflowed or bool(calls and calls.truncated),
+            id=self.id,
+        )
+
+
+def _parsed(arguments: object) -> object:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return msgspec.json.decode(arguments) if arguments else {}
+    except UNREADABLE:
+        return arguments
