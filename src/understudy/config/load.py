@@ -42,6 +42,11 @@ MAX_PROBLEMS = 50
 
 KeyPath = tuple[str | int, ...]
 
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
+"""Stand in for the braces of ${NAME} while parsing, so that it may stand unquoted between { and }, as people write it.
+Unicode reserves both for such use inside a program; one character each, so every column stays right."""
+
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -68,6 +73,8 @@ class Document:
     file: str
     data: Any
     places: dict[KeyPath, Place]
+    filled: dict[KeyPath, str] = field(default_factory=dict)
+    """What was written where a value was filled in from elsewhere: messages repeat this, and not the value."""
 
     def position(self, path: KeyPath = ()) -> Position:
         """Where the value at `path` stands; where nothing is there, the key of the nearest enclosing entry."""
@@ -128,6 +135,10 @@ def read_text(path: Path, *, shown_as: str = "", at: Position | None = None) -> 
 
 def parse_yaml(text: str, name: str) -> Document:
     """The document in `text`; `name` stands for the file in positions. Raises ConfigError as `load_yaml` does."""
+    for mark in (_OPEN, _CLOSE):
+        if mark in text:
+            raise ConfigError([_unprintable(text, name, text.index(mark))])
+    text = _REFERENCE.sub(rf"${_OPEN}\1{_CLOSE}", text)
     builder = _Builder(name)
     try:
         for event in _events(text):
@@ -137,7 +148,7 @@ def parse_yaml(text: str, name: str) -> Document:
         where = Position(name, mark.line + 1, mark.column + 1) if mark else Position(name, 1, 1)
         raise ConfigError([*builder.problems, Problem(where, *_syntax(error))]) from None
     except ReaderError as error:
-        raise ConfigError([_unprintable(text, name, error)]) from None
+        raise ConfigError([_unprintable(text, name, int(error.position))]) from None
     except YAMLError as error:
         raise ConfigError([Problem(Position(name, 1, 1), f"no YAML: {error}", "check the file")]) from None
     if builder.problems:
@@ -241,7 +252,7 @@ class _Builder:
             here.key = f"*{event.anchor}"  # refused already; the mapping goes on so that other problems are found
             return
         assert isinstance(event, ScalarEvent)
-        key = str(event.value)
+        key = _written(event)
         if event.implicit[0] and key == "<<":
             self._refuse(event, "the merge key <<", "write the entries out")
         elif not isinstance(self._scalar(event), str):
@@ -254,7 +265,7 @@ class _Builder:
         here.key_at = (event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _scalar(self, event: ScalarEvent) -> str | int | float | bool | None:
-        text = str(event.value)
+        text = _written(event)
         if not event.implicit[0]:
             return text
         if text in _WORDS:
@@ -285,6 +296,10 @@ class _Builder:
     def _stop(self, event: Event, message: str, remedy: str) -> None:
         self._say(event, message, remedy)
         raise ConfigError(self.problems)
+
+
+def _written(event: ScalarEvent) -> str:
+    return str(event.value).replace(_OPEN, "{").replace(_CLOSE, "}")
 
 
 def _number(text: str) -> int | float | None:
@@ -335,8 +350,7 @@ def _syntax(error: MarkedYAMLError) -> tuple[str, str]:
     return f"no valid YAML: {said}", "check indentation, quotes and brackets around this place"
 
 
-def _unprintable(text: str, name: str, error: ReaderError) -> Problem:
-    at = int(error.position)
+def _unprintable(text: str, name: str, at: int) -> Problem:
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
     code = ord(text[at]) if at < len(text) else 0

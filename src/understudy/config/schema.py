@@ -7,39 +7,70 @@ units the rest of the code uses. Reading files, positions and environment variab
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.variant import EFFORTS
 
 WIRES = ("openai", "anthropic", "gemini")
 
+
+def is_secret(path: tuple[str | int, ...]) -> bool:
+    """True where the value is never printed, and its ${NAME} is kept as a reference instead of being filled in."""
+    match path:
+        case ("providers", _, "api_key") | ("gateway", "keys", _, "key"):
+            return True
+        case _:
+            return False
+
+
+class Wrong(ValueError):
+    """A value that a section refuses: what is wrong with it, and what to write instead."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def seconds(value: object) -> float:
-    """ "90s", "24h", "1d12h" or a number of seconds. Raises ValueError naming the value and the accepted forms."""
+    """ "90s", "24h", "1d12h" or a number of seconds. Raises Wrong for anything else and for less than nothing."""
+    remedy = "write a number with ms, s, m, h, d or w, like 24h or 1d12h"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value < 0:
+            raise Wrong(f"{value} is less than no time at all", remedy)
         return float(value)
     text = str(value).strip()
     parts = _DURATION.findall(text)
     if not parts or "".join(n + u for n, u in parts) != text.replace(" ", ""):
-        raise ValueError(f"{text!r} is no duration; write a number with ms, s, m, h, d or w, like 24h or 1d12h")
+        raise Wrong(f"{text!r} is no duration", remedy)
     return float(sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
 
 
 def parts_per_million(value: object) -> int:
-    """ "1%", "0.5%" or 5 (percent). Raises ValueError outside 0 to 100 %."""
+    """ "1%", "0.5%" or 5 (percent). Raises Wrong outside 0 to 100 %."""
     text = str(value).strip()
     try:
         percent = float(text[:-1] if text.endswith("%") else text)
     except ValueError:
-        raise ValueError(f"{text!r} is no share; write a percentage like 5%") from None
+        raise Wrong(f"{text!r} is no share", "write a percentage like 5%") from None
     if not 0 <= percent <= 100:
-        raise ValueError(f"{text!r} is outside 0% to 100%")
+        raise Wrong(f"{text!r} is outside 0% to 100%", "write a percentage like 5%")
     return round(percent * PARTS_PER_MILLION / 100)
 
 
@@ -47,55 +78,136 @@ def margin(value: object) -> str:
     """ "2pt" (absolute, hundredths of the metric's scale), "10%" (relative) or a plain number (absolute)."""
     text = str(value).strip()
     if not re.fullmatch(r"\d+(\.\d+)?(pt|%)?", text):
-        raise ValueError(f"{text!r} is no margin; write 2pt (absolute points), 10% (relative) or 0.02")
+        raise Wrong(f"{text!r} is no margin", "write 2pt (absolute points), 10% (relative) or 0.02")
     return text
-
-
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Share = Annotated[int, BeforeValidator(parts_per_million)]
-Margin = Annotated[str, BeforeValidator(margin)]
 
 
 def _source(value: str) -> str:
     if not re.fullmatch(r"(header:[A-Za-z0-9-]+|body:[A-Za-z0-9_.-]+)", value):
-        raise ValueError(f"{value!r} is no source; write header:NAME or body:FIELD")
+        bare = re.fullmatch("[A-Za-z0-9-]+", value)
+        raise Wrong(
+            f"{value!r} is no source",
+            f"write header:{value} or body:{value}" if bare else "write header:NAME or body:FIELD",
+        )
+    if value.lower() in {"header:authorization", "header:cookie", "header:x-api-key", "header:x-goog-api-key"}:
+        raise Wrong(f"{value} carries a secret, and sources are written to the ledger", "name a header with an id")
     return value.lower() if value.startswith("header:") else value
 
 
-Source = Annotated[str, AfterValidator(_source)]
+def _base_url(value: str) -> str:
+    """Messages name no part of the address that could hold a password."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise Wrong("this is no address", "write https://HOST or https://HOST/PATH") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise Wrong("this is no http address", "write https://HOST or https://HOST/PATH")
+    if "@" in parts.netloc:
+        raise Wrong(f"the address of {host} carries credentials", "remove them and use api_key: ${NAME}")
+    if parts.query or parts.fragment or any(c.isspace() or not c.isprintable() for c in value):
+        raise Wrong(f"the address of {host} has a query, a fragment or a space", "end it after the path")
+    if port == 0:
+        raise Wrong(f"the address of {host} has port 0", "write the port the provider listens on")
+    return value.rstrip("/")
+
+
+def _named(what: str, pattern: str, form: str) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise Wrong(f"{value!r} is no name for {what}", f"write {form}")
+        return value
+
+    return check
+
+
+_WORKLOAD = "^[a-z0-9][a-z0-9-]{0,62}$"
+_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+_SLICE_KEY = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+_LOWER = "lower-case letters, digits and -, at most 63: it becomes a model name and a file name"
+_ANY = "letters, digits, -, _ and ., at most 63"
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["24h", "1d12h", 90]}),
+]
+Share = Annotated[
+    int,
+    BeforeValidator(parts_per_million),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["5%", "0.5%"]}),
+]
+Margin = Annotated[
+    str,
+    BeforeValidator(margin),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["2pt", "10%", 0.02]}),
+]
+Source = Annotated[
+    str,
+    AfterValidator(_source),
+    WithJsonSchema({"type": "string", "pattern": "^(header:[A-Za-z0-9-]+|body:[A-Za-z0-9_.-]+)$"}),
+]
+BaseUrl = Annotated[str, AfterValidator(_base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+WorkloadName = Annotated[
+    str, StringConstraints(pattern=_WORKLOAD), BeforeValidator(_named("a workload", _WORKLOAD, _LOWER))
+]
+VariantName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a variant", _NAME, _ANY))]
+ProviderName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a provider", _NAME, _ANY))]
+SliceKey = Annotated[
+    str, StringConstraints(pattern=_SLICE_KEY), BeforeValidator(_named("a slice key", _SLICE_KEY, _ANY))
+]
 
 
 class Model(BaseModel):
     """Base of every section: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ProviderSection(Model):
+    """Where models are called, and in which dialect."""
+
     wire: Literal["openai", "anthropic", "gemini"]
-    base_url: str
+    """The dialect spoken there."""
+    base_url: BaseUrl
+    """Address up to, and without, the operation: https://api.openai.com/v1, https://api.anthropic.com."""
     api_key: str = ""
     """Write ${NAME}: the routing table then carries the name and each gateway reads its own environment."""
     ca_file: str = ""
+    """Certificates to trust instead of the system's, relative to this file."""
     pass_through_key: bool = False
+    """Send the caller's own key on, instead of `api_key`."""
 
 
 class ReasoningSection(Model):
+    """The reasoning dial; two values of it make two variants."""
+
     effort: Literal[EFFORTS] | None = None  # type: ignore[valid-type]
+    """The effort word, where the provider takes one."""
     budget_tokens: int | None = Field(default=None, gt=0)
+    """Tokens the model may think with, where the provider takes a number."""
 
 
 class PinSection(Model):
+    """Why this exact model is pinned, for whoever wants to move it."""
+
     since: str = ""
+    """The day, as 2025-09-02."""
     why: str = ""
+    """Which tests it passed, and what has to happen before it may move."""
 
 
 class VariantSection(Model):
+    """One thing that can be evaluated and served; its fingerprint covers everything but name, `pin` and `why`."""
+
     provider: str
-    model: str
+    """A name under `providers`."""
+    model: str = Field(min_length=1)
+    """The pinned model, as the provider spells it."""
     system_prompt: str = ""
-    """A path relative to the file, or the text itself after `text:`."""
+    """A path relative to this file, or the text itself after `text:`."""
     params: dict[str, Any] = {}
+    """Parameters set on every request, in the provider's words; null removes what the app sends."""
     reasoning: ReasoningSection | None = None
     pin: PinSection | None = None
     why: str = ""
@@ -103,52 +215,96 @@ class VariantSection(Model):
 
 
 class BudgetSection(Model):
+    """What a shadow may cost."""
+
     usd_per_day: float | None = Field(default=None, gt=0)
+    """Copies stop for the day when this is spent; none means no limit."""
 
 
 class ShadowSection(Model):
+    """Copies of live requests to the candidate, never served."""
+
     sample: Share = PARTS_PER_MILLION
+    """Share of the requests that are copied; the clock of the stage runs at 100%."""
     budget: BudgetSection = BudgetSection()
     max_in_flight: int = Field(default=64, gt=0)
+    """Copies under way at once in one worker; more are counted as lost, never queued."""
     min: Seconds | None = None
+    """Least time at full coverage, instead of the profile's."""
     max: Seconds | None = None
+    """Most time before the stage is decided, instead of the profile's."""
 
 
 class StepSection(Model):
+    """One rung of the canary ladder."""
+
     share: Share
+    """Part of the users that get the candidate."""
     hold: Seconds
+    """Least time on this rung: a full cycle of your users' behaviour."""
 
 
 class CanarySection(Model):
+    """How the candidate's share grows."""
+
     ladder: list[StepSection] | None = None
+    """Rungs from the smallest share to 100%, instead of the profile's."""
     lease: Seconds | None = None
+    """How long gateways go on with the candidate without hearing from a controller."""
     cycle: Seconds | None = None
+    """One full cycle of your users' behaviour; evidence is compared within one cycle."""
 
 
 class SoakSection(Model):
+    """Watching after 100%, with the way back open."""
+
     duration: Seconds | None = None
+    """Time of the watch, instead of the profile's."""
     retain: Seconds | None = None
+    """How long the incumbent stays callable after 100%."""
 
 
 class GateSection(Model):
+    """One metric that may hold, stop or roll back an upgrade."""
+
     margin: Margin | None = None
+    """The loss we would tolerate: 2pt (absolute), 10% (relative) or 0.02."""
     direction: Literal["higher", "lower"] | None = None
+    """Which way is better."""
     critical: bool = False
+    """No waiver, and no promotion while it is undecided."""
     must_have_data: bool | None = None
+    """Without data: hold. False makes the metric optional."""
     min_units: int | None = Field(default=None, gt=0)
+    """No verdict below this many units of the candidate."""
     max_wait: Seconds | None = None
+    """After this long undecided, a person is asked."""
     weight: float | None = Field(default=None, gt=0)
-    source: str = ""
+    """Part of the rollback error budget this metric gets, relative to the others."""
+    source: str = Field(default="", pattern=r"^((feedback|grader|field):.+)?$")
     """Where the numbers come from, where the name does not say it: `feedback:NAME`, `grader:NAME`, `field:NAME`."""
     limit: float | None = None
     """An absolute limit on the candidate's own mean, beside the comparison: a budget."""
+
+    @property
+    def absolute_margin(self) -> float | None:
+        """2pt and 0.02 are both 0.02 of the metric's scale; None where the margin is relative or not given."""
+        if self.margin is None or self.margin.endswith("%"):
+            return None
+        return float(self.margin[:-2]) / 100 if self.margin.endswith("pt") else float(self.margin)
+
+    @property
+    def relative_margin(self) -> float | None:
+        """10% is 0.1; None where the margin is absolute or not given."""
+        return float(self.margin[:-1]) / 100 if self.margin and self.margin.endswith("%") else None
 
 
 class GatesSection(BaseModel):
     """`critical` names slices; every other key is a metric."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     critical: list[str] = []
+    """Slices that may not lose at all: a failure here cannot be waived."""
     __pydantic_extra__: dict[str, GateSection] = {}
 
     @property
@@ -157,17 +313,29 @@ class GatesSection(BaseModel):
 
 
 class WorkloadSection(Model):
+    """One feature that uses an LLM; its name is the model name the app asks for."""
+
     owner: str = ""
+    """Who signs off and who is called."""
     unit: list[Source] = ["header:x-user-id", "body:user"]
+    """Who is assigned to an arm; the first source found in a request wins."""
     conversation: list[Source] = []
-    slice_by: dict[str, Source] = {}
+    """What keeps a conversation on the arm it began with."""
+    slice_by: dict[SliceKey, Source] = {}
+    """Live slices: ticket: header:x-ticket-type makes slices ticket=refund, ticket=order, ..."""
     no_unit: Literal["incumbent", "random"] = "incumbent"
+    """The arm of a request that names nobody."""
     on_rollback: Literal["switch", "finish"] = "switch"
+    """What a conversation on the candidate does when it is rolled back."""
     content: Literal["full", "redacted", "off"] = "redacted"
+    """What the ledger keeps of prompts and answers."""
     incumbent: str
-    variants: dict[str, VariantSection]
+    """The variant that serves now."""
+    variants: dict[VariantName, VariantSection] = Field(min_length=1)
     suites: list[str] = []
+    """Suite files for `understudy eval`, relative to this file."""
     policy: str = "interactive"
+    """A named profile of durations; every field can be overridden under shadow, canary and soak."""
     shadow: ShadowSection = ShadowSection()
     canary: CanarySection = CanarySection()
     soak: SoakSection = SoakSection()
@@ -175,25 +343,45 @@ class WorkloadSection(Model):
 
 
 class KeySection(Model):
-    name: str
+    """A key that an app presents to the gateway; give either `key` or `sha256`."""
+
+    name: str = Field(min_length=1)
+    """Who uses it."""
     key: str = ""
     """Write ${NAME}; only its SHA-256 reaches the routing table."""
-    sha256: str = ""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the key, 64 hexadecimal characters."""
     workloads: list[str] = ["*"]
+    """Workloads it may call; "*" is all."""
 
 
 class GatewaySection(Model):
+    """Where gateways listen. Without keys they listen on this machine only."""
+
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     workers: int | None = Field(default=None, ge=1, le=256)
+    """Processes; by default one a core."""
     keys: list[KeySection] = []
+
+
+class PriceSection(Model):
+    """US dollars per million tokens, for a model whose price is not publicly listed."""
+
+    input: float = Field(gt=0, le=10_000)
+    output: float = Field(gt=0, le=10_000)
+    """Reasoning tokens are billed as output."""
+    cached_input: float | None = Field(default=None, gt=0, le=10_000)
+    """Input read from the provider's cache; none means the price of input."""
 
 
 class Config(Model):
     """The whole file."""
 
-    providers: dict[str, ProviderSection]
-    workloads: dict[str, WorkloadSection]
+    providers: dict[ProviderName, ProviderSection] = Field(min_length=1)
+    workloads: dict[WorkloadName, WorkloadSection] = Field(min_length=1)
     gateway: GatewaySection = GatewaySection()
+    prices: dict[str, PriceSection] = {}
+    """Prices by model; an unknown price is never taken for 0."""
     state: str = ".understudy"
-    """Folder for the routing table, ledger and control store, relative to the file."""
+    """Folder for the routing table, ledger and control store, relative to this file."""

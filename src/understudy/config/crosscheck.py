@@ -1,0 +1,199 @@
+"""What must agree between the sections of a configuration, and what is allowed but worth a word. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from understudy.config.explain import dotted, suggest
+from understudy.config.load import Document, KeyPath
+from understudy.config.schema import Config, WorkloadSection
+from understudy.core.errors import Problem
+from understudy.core.playbook import DAY, PARTS_PER_MILLION, PROFILES, Profile, Step, widening
+
+_METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+_SLICE = re.compile(r"[^\s=](?:[^=]*[^\s=])?(=\S(?:.*\S)?)?")
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+def overridden(profile: Profile, section: WorkloadSection) -> Profile:
+    """The profile with the workload's own durations; raises ValueError where its ladder does not rise to 100 %."""
+    ladder = section.canary.ladder
+
+    def own(value: float | None, default: float) -> float:
+        return default if value is None else value
+
+    return replace(
+        profile,
+        shadow_min_s=own(section.shadow.min, profile.shadow_min_s),
+        shadow_max_s=own(section.shadow.max, profile.shadow_max_s),
+        ladder=profile.ladder
+        if ladder is None
+        else tuple(Step(share=step.share, hold_s=step.hold, widen=widening(step.share)) for step in ladder),
+        soak_s=own(section.soak.duration, profile.soak_s),
+        retain_s=own(section.soak.retain, profile.retain_s),
+        cycle_s=own(section.canary.cycle, profile.cycle_s),
+        lease_s=own(section.canary.lease, profile.lease_s),
+    )
+
+
+def problems(config: Config, document: Document) -> list[Problem]:
+    """Everything in which two sections of the file contradict each other."""
+    found: list[tuple[KeyPath, str, str]] = []
+    for name, section in config.workloads.items():
+        path: KeyPath = ("workloads", name)
+        found += _names(config, section, path)
+        found += _durations(section, path)
+        found += _gates(section, path)
+    found += _keys(config)
+    return [document.problem(path, message, remedy) for path, message, remedy in found]
+
+
+Found = Iterator[tuple[KeyPath, str, str]]
+
+
+def _names(config: Config, section: WorkloadSection, path: KeyPath) -> Found:
+    if section.incumbent not in section.variants:
+        message = f"{dotted(path)} has no variant {section.incumbent!r} to be its incumbent"
+        yield (*path, "incumbent"), message, suggest(section.incumbent, section.variants)
+    for name, variant in section.variants.items():
+        if variant.provider not in config.providers:
+            message = f"variant {name} names the provider {variant.provider!r}, which is not under providers"
+            yield (*path, "variants", name, "provider"), message, suggest(variant.provider, config.providers)
+    if section.policy not in PROFILES:
+        yield (*path, "policy"), f"there is no policy {section.policy!r}", suggest(section.policy, PROFILES)
+
+
+def _durations(section: WorkloadSection, path: KeyPath) -> Found:
+    ladder = section.canary.ladder
+    shares = [step.share for step in ladder or ()]
+    if ladder is not None and (
+        not shares or shares[0] <= 0 or shares != sorted(set(shares)) or shares[-1] != PARTS_PER_MILLION
+    ):
+        listed = ", ".join(f"{share / 10_000:g}%" for share in shares) or "nothing"
+        remedy = "order the rungs from the smallest above 0% to 100%"
+        yield (*path, "canary", "ladder"), f"the ladder goes {listed}: it has to rise and to end at 100%", remedy
+        return
+    profile = PROFILES.get(section.policy)
+    if profile is None:
+        return
+    made = overridden(profile, section)
+    if made.shadow_min_s > made.shadow_max_s:
+        key = "min" if section.shadow.min is not None else "max"
+        message = f"shadow would last at least {_span(made.shadow_min_s)} and at most {_span(made.shadow_max_s)}"
+        yield (*path, "shadow", key), message, "set shadow.min and shadow.max so that min is the shorter one"
+    for key, value in (("cycle", section.canary.cycle), ("lease", section.canary.lease)):
+        if value == 0:
+            yield (*path, "canary", key), f"canary.{key} is no time at all", "write a duration like 24h"
+
+
+def _gates(section: WorkloadSection, path: KeyPath) -> Found:
+    for name in section.gates.metrics:
+        if not _METRIC.fullmatch(name):
+            yield (
+                (*path, "gates", name),
+                f"{name!r} is no name for a metric",
+                "begin with a letter, then letters, digits, _ . -",
+            )
+    for index, name in enumerate(section.gates.critical):
+        at = (*path, "gates", "critical", index)
+        key, equals, _ = name.partition("=")
+        if not _SLICE.fullmatch(name):
+            yield at, f"{name!r} is no name of a slice", "write a suite's slice name, or key=value for a live one"
+        elif equals and key not in section.slice_by:
+            yield (
+                at,
+                f"the slice {name!r} needs {key!r} under slice_by",
+                suggest(key, section.slice_by, none=f"add slice_by: {{{key}: header:NAME}}"),
+            )
+
+
+def _keys(config: Config) -> Found:
+    seen: set[str] = set()
+    for index, section in enumerate(config.gateway.keys):
+        path: KeyPath = ("gateway", "keys", index)
+        if bool(section.key) == bool(section.sha256):
+            yield path, f"the key of {section.name} needs either key or sha256", "write key: ${NAME}, or its sha256"
+        if section.name in seen:
+            yield (*path, "name"), f"there are two keys named {section.name!r}", "choose another name"
+        seen.add(section.name)
+        for at, name in enumerate(section.workloads):
+            if name != "*" and name not in config.workloads:
+                message = f"the key of {section.name} is for workload {name!r}, which is not there"
+                yield (*path, "workloads", at), message, suggest(name, config.workloads)
+
+
+def _span(seconds: float) -> str:
+    """A duration as a person says it."""
+    for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "m")):
+        if seconds >= size:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) -> list[Problem]:
+    """What is allowed and will surprise somebody later; `is_set` says whether an environment variable has a value."""
+    found = [*_provider_warnings(config, is_set), *_gateway_warnings(config)]
+    for name, section in config.workloads.items():
+        found += _workload_warnings(section, ("workloads", name))
+    made = [document.problem(path, message, remedy) for path, message, remedy in found]
+    return sorted(made, key=lambda p: (p.where.line, p.where.column))
+
+
+def _provider_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
+    for name, section in config.providers.items():
+        at: KeyPath = ("providers", name, "api_key")
+        local = section.base_url.split("://", 1)[1].startswith((*LOOPBACK, "[::1]"))
+        if section.api_key and not section.api_key.startswith("${"):
+            yield at, f"the key of {name} stands in the file in the clear", "put it in a variable: api_key: ${NAME}"
+        elif section.api_key and not is_set(section.api_key[2:-1]):
+            variable = section.api_key[2:-1]
+            yield at, f"{variable} is not set here, so {name} cannot be called", f"export {variable}=..."
+        if section.base_url.startswith("http://") and not local:
+            message = f"{name} is called without encryption: keys and prompts can be read on the way"
+            yield ("providers", name, "base_url"), message, "write https://"
+        if not any(v.provider == name for w in config.workloads.values() for v in w.variants.values()):
+            yield ("providers", name), f"no variant uses the provider {name}", "remove it if it is not coming"
+
+
+def _gateway_warnings(config: Config) -> Found:
+    if not config.gateway.keys and not config.gateway.host.startswith(LOOPBACK):
+        message = f"gateways on {config.gateway.host} would serve anybody who can reach them"
+        yield ("gateway", "host"), message, "add gateway.keys, or listen on 127.0.0.1"
+    for index, section in enumerate(config.gateway.keys):
+        if section.key and not section.key.startswith("${"):
+            message = f"the key of {section.name} stands in the file in the clear"
+            yield ("gateway", "keys", index, "key"), message, "write key: ${NAME}, or its sha256"
+
+
+def _workload_warnings(section: WorkloadSection, path: KeyPath) -> Found:
+    name = path[-1]
+    if not section.suites:
+        message = f"{name} has no suite: an upgrade cannot begin without an eval of the incumbent's bar"
+        yield path, message, "write one and name it under suites"
+    if not section.slice_by and not section.gates.critical:
+        message = f"{name} has no live slices: a loss on thin traffic hides in the average"
+        yield path, message, "add slice_by: {KEY: header:NAME}"
+    if not section.unit and section.no_unit == "incumbent":
+        message = f"{name} has no unit, so nobody would ever be assigned to a candidate"
+        yield (*path, "unit"), message, "name a header or body field with a user id"
+    quality = section.gates.metrics.get("quality")
+    if quality is not None and not quality.source:
+        message = f"the quality gate of {name} has no source of live scores, and would hold for want of data"
+        yield (*path, "gates", "quality"), message, "add source: grader:NAME or feedback:NAME"
+    if section.shadow.sample < PARTS_PER_MILLION:
+        message = f"{name} copies {section.shadow.sample / 10_000:g}% to shadow: its clock runs at full coverage only"
+        yield (*path, "shadow", "sample"), message, "write 100%, and bound the cost with shadow.budget"
+    yield from _twins(section, path)
+
+
+def _twins(section: WorkloadSection, path: KeyPath) -> Found:
+    """Two variants written alike are one variant under two names."""
+    seen: dict[str, str] = {}
+    for name, variant in section.variants.items():
+        same = variant.model_dump_json(exclude={"pin", "why"})
+        if same in seen:
+            message = f"variants {seen[same]} and {name} are the same: an upgrade between them would measure noise"
+            yield (*path, "variants", name), message, "change one, or remove it"
+        seen[same] = name

@@ -1,0 +1,267 @@
+"""Opens understudy.yaml: finds it, reads it with its prompts, and hands out what other parts ask for.
+
+The one place of the package that looks at the environment and at other files. What may stand in the file is in
+`schema`, what must agree within it in `crosscheck`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from understudy.config import crosscheck
+from understudy.config.environment import expand, reference
+from understudy.config.explain import explain, suggest
+from understudy.config.load import Document, KeyPath, load_yaml, read_text
+from understudy.config.schema import Config, VariantSection, WorkloadSection
+from understudy.core.errors import ConfigError, Problem, UsageError
+from understudy.core.playbook import PROFILES, Profile
+from understudy.core.routing import TABLE_FILE, GatewayKey, Provider
+from understudy.core.variant import Reasoning, Variant
+
+FILE = "understudy.yaml"
+VARIABLE = "UNDERSTUDY_CONFIG"
+INLINE = "text:"
+
+
+class Paths(NamedTuple):
+    """Where this project keeps its state; all below the state folder, none created by reading."""
+
+    state: Path
+    routing: Path
+    table: Path
+    segments: Path
+    lake: Path
+    store: Path
+    evals: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A checked configuration with the prompts it names."""
+
+    file: Path
+    config: Config
+    document: Document
+    environment: Mapping[str, str]
+    prompts: Mapping[tuple[str, str], str]
+    """Prompt text by (workload, variant)."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of the file; paths in it are relative to this."""
+        return self.file.parent
+
+    @property
+    def paths(self) -> Paths:
+        state = self.root / self.config.state
+        routing = state / "routing"
+        return Paths(
+            state=state,
+            routing=routing,
+            table=routing / TABLE_FILE,
+            segments=state / "segments",
+            lake=state / "lake",
+            store=state / "control.db",
+            evals=state / "evals",
+        )
+
+    def workload(self, name: str) -> WorkloadSection:
+        """Raises UsageError with the nearest name where there is no such workload."""
+        section = self.config.workloads.get(name)
+        if section is None:
+            raise UsageError(
+                f"{self.document.file} has no workload {name!r}", remedy=suggest(name, self.config.workloads)
+            )
+        return section
+
+    def variants(self, workload: str) -> dict[str, Variant]:
+        """All variants of a workload, with the text of their prompts. Raises UsageError for an unknown workload."""
+        sections = self.workload(workload).variants
+        return {name: _variant(name, section, self.prompts[workload, name]) for name, section in sections.items()}
+
+    def variant(self, workload: str, name: str) -> Variant:
+        """One variant. Raises UsageError with the nearest name where there is no such variant."""
+        variants = self.variants(workload)
+        if name not in variants:
+            raise UsageError(f"workload {workload} has no variant {name!r}", remedy=suggest(name, variants))
+        return variants[name]
+
+    def profile(self, workload: str) -> Profile:
+        """The workload's profile with its own durations put in."""
+        section = self.workload(workload)
+        return crosscheck.overridden(PROFILES[section.policy], section)
+
+    def providers(self) -> dict[str, Provider]:
+        """Providers as the routing table carries them: a key from the environment is there by name only."""
+        return {
+            name: Provider(
+                name=name,
+                wire=section.wire,
+                base_url=section.base_url,
+                api_key="" if reference(section.api_key) else section.api_key,
+                api_key_env=reference(section.api_key),
+                ca_file=str(self.root / section.ca_file) if section.ca_file else "",
+                pass_through_key=section.pass_through_key,
+            )
+            for name, section in self.config.providers.items()
+        }
+
+    def provider_key(self, name: str) -> str:
+        """The provider's key, "" where it needs none.
+
+        Raises UsageError for an unknown provider and ConfigError where the variable that holds the key is not set.
+        """
+        section = self.config.providers.get(name)
+        if section is None:
+            raise UsageError(f"there is no provider {name!r}", remedy=suggest(name, self.config.providers))
+        return self._secret(("providers", name, "api_key"), section.api_key)
+
+    def gateway_keys(self) -> tuple[GatewayKey, ...]:
+        """The keys apps present, as the routing table carries them. Raises ConfigError for an unset variable."""
+        return tuple(
+            GatewayKey(
+                name=section.name,
+                hash=section.sha256 or _sha256(self._secret(("gateway", "keys", index, "key"), section.key)),
+                workloads=tuple(section.workloads),
+            )
+            for index, section in enumerate(self.config.gateway.keys)
+        )
+
+    def suites(self, workload: str) -> list[Path]:
+        """The suite files of a workload; they were there when the project was opened."""
+        return [self.root / name for name in self.workload(workload).suites]
+
+    def _secret(self, path: KeyPath, written: str) -> str:
+        name = reference(written)
+        if not name:
+            return written
+        if not self.environment.get(name):
+            unset = f"the environment variable {name} is not set"
+            raise ConfigError([self.document.problem(path, unset, f"export {name}=...")])
+        return self.environment[name]
+
+
+def open_project(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Project:
+    """Read and check the configuration at `path`, else where $UNDERSTUDY_CONFIG says, else the nearest understudy.yaml.
+
+    Raises UsageError where there is none, ConfigError with everything wrong in it.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    file = find(path, environment)
+    written = load_yaml(file, shown_as=shown_path(file))
+    document, unfilled = expand(written, environment)
+    problems = [problem for _, problem in unfilled]
+    try:
+        config = Config.model_validate(document.data)
+    except ValidationError as error:
+        known = {problem.where for problem in problems}
+        problems += [p for p in explain(error, document, Config) if p.where not in known]
+        raise ConfigError(_in_order(problems)) from None
+    prompts, unread = _prompts(config, document, file.parent)
+    problems += unread
+    problems += _missing_files(config, document, file.parent)
+    problems += crosscheck.problems(config, document)
+    if problems:
+        raise ConfigError(_in_order(problems))
+    return Project(file, config, document, environment, prompts)
+
+
+def find(path: Path | None, environment: Mapping[str, str]) -> Path:
+    """The configuration file to use, absolute. Raises UsageError where there is none."""
+    named = path or (Path(environment[VARIABLE]) if environment.get(VARIABLE) else None)
+    if named is not None:
+        file = named / FILE if named.is_dir() else named
+        if not file.exists():
+            by = "--config" if path else f"${VARIABLE}"
+            raise UsageError(f"{file}, named by {by}, does not exist", remedy="check the path, or `understudy init`")
+        return file.absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    raise UsageError(
+        f"no {FILE} in {here} or a folder above it",
+        remedy="write an example with `understudy init`, or name a file with --config",
+    )
+
+
+def shown_path(path: Path) -> str:
+    """A path as messages show it: relative to the working folder where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _prompts(config: Config, document: Document, root: Path) -> tuple[dict[tuple[str, str], str], list[Problem]]:
+    """The text of every prompt. Trailing white space is no part of a prompt: editors add and remove it."""
+    prompts: dict[tuple[str, str], str] = {}
+    problems: list[Problem] = []
+    for workload, section in config.workloads.items():
+        for name, variant in section.variants.items():
+            written = variant.system_prompt
+            if not written or written.startswith(INLINE):
+                prompts[workload, name] = written.removeprefix(INLINE).strip()
+                continue
+            where = document.position(("workloads", workload, "variants", name, "system_prompt"))
+            if not _is_file(root / written):
+                message = f"the prompt file {written[:80]!r} does not exist beside {document.file}"
+                problems.append(Problem(where, message, f"write the file, or the prompt itself after `{INLINE}`"))
+                continue
+            try:
+                prompts[workload, name] = read_text(root / written, shown_as=written, at=where).rstrip()
+            except ConfigError as error:
+                problems += error.problems
+    return prompts, problems
+
+
+def _missing_files(config: Config, document: Document, root: Path) -> list[Problem]:
+    """Suites and certificates that are named and not there."""
+    named: list[tuple[KeyPath, str, str]] = [
+        (("workloads", workload, "suites", index), "suite", suite)
+        for workload, section in config.workloads.items()
+        for index, suite in enumerate(section.suites)
+    ]
+    named += [
+        (("providers", name, "ca_file"), "certificate file", section.ca_file)
+        for name, section in config.providers.items()
+        if section.ca_file
+    ]
+    return [
+        document.problem(path, f"the {what} {name[:80]!r} does not exist beside {document.file}", "check the path")
+        for path, what, name in named
+        if not _is_file(root / name)
+    ]
+
+
+def _is_file(path: Path) -> bool:
+    """False too for a name that no file system takes: a prompt written where its path belongs."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _variant(name: str, section: VariantSection, prompt: str) -> Variant:
+    dial = section.reasoning
+    return Variant(
+        name=name,
+        provider=section.provider,
+        model=section.model,
+        system_prompt=prompt,
+        params=section.params,
+        reasoning=Reasoning(dial.effort, dial.budget_tokens) if dial and (dial.effort or dial.budget_tokens) else None,
+    )
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda p: (p.where.file, p.where.line, p.where.column))
+
+
+def _sha256(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
