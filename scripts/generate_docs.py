@@ -50,9 +50,9 @@ def _sentence(path: Path) -> str:
 
 def state_diagram() -> str:
     """The plan machine, drawn from its transition tables."""
-    from understudy.rollout.machine import diagram
+    from understudy.rollout.machine import mermaid
 
-    return f"```mermaid\n{diagram()}\n```"
+    return f"```mermaid\n{mermaid().strip()}\n```"
 
 
 def profiles() -> str:

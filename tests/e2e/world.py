@@ -1,0 +1,123 @@
+"""A project folder with real processes around it, as a user would start them; everything is stopped at the end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
+RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "llmdrift"
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class World:
+    """One project folder and the processes that were started in it."""
+
+    folder: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(self, *arguments: str, timeout: float = 120) -> Ran:
+        """A command of the product, to its end."""
+        done = subprocess.run(
+            [UNDERSTUDY, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str, ready: float = 30) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        """A long-running command; returns it and the JSON line it prints when ready."""
+        log = (self.folder / f"{arguments[0]}-{len(self.processes)}.log").open("w")
+        process = subprocess.Popen(
+            [UNDERSTUDY, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
+        self.processes.append(process)
+        assert process.stdout
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda out: lines.append(out.readline()), args=(process.stdout,), daemon=True)
+        reader.start()
+        reader.join(ready)
+        assert lines and lines[0].strip(), f"{arguments} printed nothing: {Path(log.name).read_text()}"
+        return process, json.loads(lines[0])
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(5)
+            if process.stdout:
+                process.stdout.close()
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    made = World(folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def eventually(what: Callable[[], Any], *, within: float, every: float = 0.2) -> Any:
+    """The first true answer of `what`; fails with its last answer when none comes in time."""
+    deadline = time.monotonic() + within
+    while True:
+        got = what()
+        if got:
+            return got
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {got!r} after {within} s")
+        time.sleep(every)
+
+
+class Customer:
+    """A client as the provider SDKs are: keep-alive, and one more try on a connection that broke under it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.connection = http.client.HTTPConnection(host, port, timeout=30)
+        self.broken = 0
+
+    def ask(self, workload: str, prompt: str, *, user: str, **headers: str) -> tuple[int, dict[str, str], Any]:
+        body = json.dumps({"model": workload, "messages": [{"role": "user", "content": prompt}]})
+        sent = {"content-type": "application/json", "x-user-id": user, **headers}
+        for attempt in (1, 2, 3):
+            try:
+                self.connection.request("POST", "/v1/chat/completions", body, sent)
+                answer = self.connection.getresponse()
+                text = answer.read()
+                return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(text)
+            except (OSError, http.client.HTTPException):
+                self.broken += 1
+                self.connection.close()
+                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+                if attempt == 3:
+                    raise
+                time.sleep(0.1)
+        raise AssertionError("unreachable")
