@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -44,10 +44,18 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
             near = nearest(str(path[-1]), keys_of(model, path[:-1]))
             replaced |= missing & {(*path[:-1], near)}
             problems.append(_unknown_key(path, document, model))
+    refused: set[KeyPath] = set()
     for detail in details:
         path = tuple(detail["loc"])
-        if detail["type"] != "extra_forbidden" and path not in replaced:
-            problems.append(_problem(detail, path, document, model))
+        if detail["type"] == "extra_forbidden" or path in replaced:
+            continue
+        if detail["type"] != "missing" and path[-1:] != ("[key]",):
+            # A value that may have several forms fails once for each; the first says what it most likely should be.
+            value = _in_file(path, document.data)
+            if value in refused:
+                continue
+            refused.add(value)
+        problems.append(_problem(detail, path, document, model))
     return sorted(problems, key=lambda p: (p.where.line, p.where.column))
 
 
@@ -105,6 +113,11 @@ def keys_of(model: type[BaseModel], path: KeyPath) -> list[str]:
 def _model_at(model: Any, path: KeyPath) -> type[BaseModel] | None:
     """The model of the section at `path`, None where there is none."""
     model = _bare(model)
+    if _is_union(model):
+        # pydantic puts the tag that chose the member into the path.
+        members = [_bare(each) for each in get_args(model)]
+        chosen = [each for each in members if path and _tagged(each, path[0])]
+        return _model_at(chosen[0], path[1:]) if chosen else None
     if not path:
         return model if isinstance(model, type) and issubclass(model, BaseModel) else None
     if isinstance(model, type) and issubclass(model, BaseModel):
@@ -119,14 +132,35 @@ def _model_at(model: Any, path: KeyPath) -> type[BaseModel] | None:
 
 def _bare(annotation: Any) -> Any:
     """`X` for `X | None` and `Annotated[X, ...]`."""
-    if get_origin(annotation) in (Union, types.UnionType):
+    if _is_union(annotation):
         rest = [each for each in get_args(annotation) if each is not type(None)]
-        return _bare(rest[0])
+        return _bare(rest[0]) if len(rest) == 1 else annotation
     return _bare(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def _tagged(model: Any, tag: object) -> bool:
+    fields = getattr(model, "model_fields", {}).values()
+    return any(get_origin(field.annotation) is Literal and tag in get_args(field.annotation) for field in fields)
+
+
+def _in_file(path: KeyPath, data: Any) -> KeyPath:
+    """The path without the parts that pydantic adds: tags of unions, names of validators."""
+    kept: list[str | int] = []
+    for part in path:
+        there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if there:
+            data = data[part]
+            kept.append(part)
+    return tuple(kept)
 
 
 def _unknown_key(path: KeyPath, document: Document, model: type[BaseModel]) -> Problem:
     known = keys_of(model, path[:-1])
+    path = (*_in_file(path[:-1], document.data), path[-1])
     message = f"{path[-1]} is no key of {dotted(path[:-1])}"
     return Problem(document.key_position(path), message, suggest(str(path[-1]), known))
 
@@ -134,13 +168,19 @@ def _unknown_key(path: KeyPath, document: Document, model: type[BaseModel]) -> P
 def _problem(detail: ErrorDetails, path: KeyPath, document: Document, model: type[BaseModel]) -> Problem:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     wrong = context.get("error")
+    meant = _meant(path, model) if kind in {"model_type", "dict_type"} else ""
+    last, path = path[-1:], _in_file(path, document.data)
     if kind == "missing":
-        message = f"{dotted(path[:-1])} has no {path[-1]}"
-        return Problem(document.key_position(path[:-1]), message, f"add {path[-1]}: ... below it")
-    if path and path[-1] == "[key]":
-        where = document.key_position(path[:-1])
+        return Problem(document.key_position(path), f"{dotted(path)} has no {last[0]}", f"add {last[0]}: ... below it")
+    if last == ("[key]",):
+        where = document.key_position(path)
         return Problem(where, str(wrong or detail["msg"]), getattr(wrong, "remedy", "choose another name"))
     where = document.position(path)
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        key = str(context["discriminator"]).strip("'")
+        if kind == "union_tag_not_found":
+            return Problem(where, f"{dotted(path)} has no {key}", f"add {key}: ... below it")
+        path, where, value = (*path, key), document.position((*path, key)), context["tag"]
     name = dotted(path)
     if isinstance(wrong, Wrong):
         said = str(wrong).replace(str(value), document.filled[path]) if path in document.filled else str(wrong)
@@ -151,15 +191,16 @@ def _problem(detail: ErrorDetails, path: KeyPath, document: Document, model: typ
         # Kinds no section of ours can raise today; the value and pydantic's own words are still better than nothing.
         return Problem(where, f"{name} is {is_what}: {wrong or detail['msg']}", "correct the value")
     message, remedy = sentence(value, context)
-    if kind in {"model_type", "dict_type"} and len(path) > 1 and (near := _meant(path, model)):
-        remedy = f"did you mean {near}?"
+    if meant:
+        remedy = f"did you mean {meant}?"
     return Problem(where, f"{name} is {is_what}, {message}", remedy)
 
 
 def _meant(path: KeyPath, model: type[BaseModel]) -> str:
     """The key of a section with free names that this one is a misspelling of (`critcal` among the gates)."""
-    known = keys_of(model, path[:-1])
-    near = nearest(str(path[-1]), known)
+    if not path:
+        return ""
+    near = nearest(str(path[-1]), keys_of(model, path[:-1]))
     return "" if near == path[-1] else near
 
 
@@ -202,6 +243,10 @@ def _choice(value: Any, context: dict[str, Any]) -> tuple[str, str]:
     return f"it can be {listed}", f"did you mean {near}?" if near else f"write {listed}"
 
 
+def _tag(value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    return _choice(context.get("tag", ""), {"expected": context["expected_tags"]})
+
+
 def _bound(key: str, words: str) -> Sentence:
     return lambda value, context: (f"{words} {context[key]:g} is allowed", f"write {words} {context[key]:g}")
 
@@ -230,7 +275,9 @@ _SENTENCES: dict[str, Sentence] = {
     "list_type": _list,
     "dict_type": _mapping,
     "model_type": _mapping,
+    "model_attributes_type": _mapping,
     "literal_error": _choice,
+    "union_tag_invalid": _tag,
     "greater_than": _bound("gt", "a number above"),
     "greater_than_equal": _bound("ge", "at least"),
     "less_than_equal": _bound("le", "at most"),
