@@ -24,7 +24,12 @@ class Stratum(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums of one metric over one analysis bucket. For a count metric `total` is the number of units with an event."""
+    """Sums of one metric over one analysis bucket; rows with equal keys add up.
+
+    For a mean and an exceedance `n` counts values and `total` adds them (an exceedance is 0 or 1); for a count `n` is
+    the number of units seen and `total` that of units with an event. `units` is the number of distinct units, 0 where
+    nobody counted them.
+    """
 
     metric: str
     stratum: Stratum
@@ -35,6 +40,7 @@ class Sums(NamedTuple):
     n: int
     total: float
     squares: float
+    units: int = 0
 
 
 class Finding(NamedTuple):
