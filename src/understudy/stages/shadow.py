@@ -1,1 +1,114 @@
-"""Placeholder."""
+"""Stage 3: would users notice the swap? From paired live answers to a decision; what drifted is `drift`'s to say.
+
+The clock starts when the asked share of the traffic is shadowed, and not at the first copy (R52); another candidate
+begins it anew (R53).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from understudy.core.evidence import ALL_SLICES, Finding
+from understudy.core.playbook import PARTS_PER_MILLION, Decision, Stage, Verdict
+from understudy.stages.assessment import Assessment, hold, lasting
+
+FULL = 0.95
+"""Copies made of copies asked for, from which on coverage counts as full: a few are always lost to limits."""
+ENOUGH = 20
+"""Served requests below which coverage is not judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the traffic was copied: eligible requests served, copies that were answered, losses by reason."""
+
+    served: int
+    copies: int
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+    def full(self, sample: int) -> bool:
+        """Whether the asked share (parts per million) was copied."""
+        return self.served >= ENOUGH and self.copies >= FULL * self.served * sample / PARTS_PER_MILLION
+
+    def sentence(self, sample: int) -> str:
+        asked = sample / PARTS_PER_MILLION
+        lost = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()) if count)
+        return f"{self.copies} copies of {self.served} served, {asked:.4g} of them asked for" + (
+            f"; lost: {lost}" if lost else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What this stage looks at. `drift` is None where there is no report yet."""
+
+    coverage: Coverage | None
+    pairs: int
+    drift: Sequence[Finding] | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def starts(coverage: Coverage | None, sample: int) -> bool:
+    """Whether the clock may start now."""
+    return coverage is not None and coverage.full(sample)
+
+
+def assess(
+    evidence: Evidence,
+    *,
+    sample: int,
+    held_s: float | None,
+    min_s: float,
+    max_s: float,
+    min_pairs: int,
+    unwaived: Sequence[Finding],
+) -> Assessment:
+    """Decide on shadow evidence. `held_s` is None before the clock has started.
+
+    Drift beyond its floor holds the upgrade for a person, who waives it or re-tunes; at the end of the longest
+    shadow it stops the upgrade. Missing evidence only ever holds.
+    """
+    coverage, found = evidence.coverage, tuple(evidence.drift or ())
+    details = dict(evidence.details)
+    if held_s is None:
+        now = coverage.sentence(sample) if coverage else "no traffic seen yet"
+        return hold(f"The clock has not started: {now}.", "full shadow coverage", findings=found, details=details)
+    missing: list[str] = []
+    if held_s < min_s:
+        missing.append(f"{lasting(min_s - held_s)} more of the {lasting(min_s)} in shadow")
+    if coverage is None or not coverage.full(sample):
+        missing.append(f"coverage ({coverage.sentence(sample) if coverage else 'not measured'})")
+    if evidence.drift is None or evidence.pairs < min_pairs:
+        missing.append(f"{max(min_pairs - evidence.pairs, 1)} more pairs to compare")
+    if unwaived:
+        names = ", ".join(f"{f.slice or 'all'}/{f.kind}" for f in unwaived)
+        if held_s >= max_s:
+            return Assessment(
+                Decision.STOP,
+                Verdict.FAIL,
+                f"After {lasting(max_s)} in shadow users would still notice: {names}.",
+                to=Stage.BLOCKED,
+                findings=found,
+                details=details,
+            )
+        wish = f"a waiver, or a re-tuned candidate, for {names}"
+        return hold(
+            "Users would notice the swap.", *missing, wish, verdict=Verdict.FAIL, findings=found, details=details
+        )
+    if missing:
+        return hold("Nothing a user would notice so far.", *missing, findings=found, details=details)
+    return Assessment(
+        Decision.ADVANCE,
+        Verdict.PASS,
+        f"No drift that was not accepted, in {evidence.pairs} pairs over {lasting(held_s)}.",
+        to=Stage.CANARY,
+        findings=found,
+        details=details,
+    )
+
+
+def aggregate(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings over all slices first: what a page shows."""
+    return tuple(sorted(findings, key=lambda f: (f.slice != ALL_SLICES, f.slice, f.kind)))

@@ -1,0 +1,107 @@
+"""The tables of the control store. Changing them takes a migration in `migrations/versions`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("generation", String(32), nullable=False),
+    Column("epoch", Integer, nullable=False),
+)
+"""One row: the number every write is compared with."""
+
+upgrades = Table(
+    "upgrades",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("workload", String(200), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Index(
+        "one_active_upgrade_per_workload",
+        "workload",
+        unique=True,
+        sqlite_where=text("active"),
+        postgresql_where=text("active"),
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    UniqueConstraint("upgrade", "previous", name="one_event_after_each"),
+)
+"""The journals; rows are added and never changed."""
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("upgrade", String(64), ForeignKey("upgrades.id"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("granted", Boolean),
+    Column("answer", Text),
+    Column("remedy", Text),
+)
+"""`granted` is null while a wish waits."""
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("clock", Integer, nullable=False),
+    Column("held_s", Float, nullable=False),
+    Column("watched_until", Float, nullable=False),
+)
+
+assessments = Table(
+    "assessments",
+    metadata,
+    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("epoch", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("effective_s", Float),
+)
