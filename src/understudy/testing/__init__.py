@@ -1,1 +1,1 @@
-"""Real servers for tests and demonstrations: recorded and simulated providers."""
+"""Real servers for tests and demonstrations: recorded, simulated and faulty providers, and a chaos proxy."""

@@ -81,7 +81,7 @@ class Anthropic:
             tools=tuple(Tool(tool["name"], tool["input_schema"]) for tool in tools),
             must_call=must_call,
             max_tokens=max_tokens,
-            effort=output.get("effort") or "",
+            effort=str(output.get("effort") or (fields.get("thinking") or {}).get("budget_tokens") or ""),
             user=(fields.get("metadata") or {}).get("user_id") or "",
         )
 
