@@ -14,6 +14,8 @@ from understudy import __version__
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module, panel, what it does)
+    "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
+    "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }
 """Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""

@@ -138,6 +138,10 @@ class Project:
         """The suite files of a workload; they were there when the project was opened."""
         return [self.root / name for name in self.workload(workload).suites]
 
+    def warnings(self) -> list[Problem]:
+        """What is allowed and will surprise somebody later, in the order of the file."""
+        return crosscheck.warnings(self.config, self.document, lambda name: bool(self.environment.get(name)))
+
     def _secret(self, path: KeyPath, written: str) -> str:
         name = reference(written)
         if not name:

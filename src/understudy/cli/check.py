@@ -1,0 +1,154 @@
+"""`understudy check`: what is configured, what is wrong with it, and what will surprise somebody later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from understudy.cli.output import errors_shown, out, plain, print_json, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from understudy.config.project import Project
+    from understudy.core.errors import Problem
+
+app = typer.Typer(add_completion=False)
+
+SHORT = 8
+"""Characters of a fingerprint in the table; --json has all of it."""
+
+
+@app.command()
+def check(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema for editors, and do nothing else.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check understudy.yaml with its prompts and suites, and show what is configured.
+
+    Exit code 0 with or without warnings, 2 where something is wrong; every problem is listed with file, line and
+    column.
+    """
+    from understudy.config.project import open_project
+    from understudy.config.starter import schema as json_schema
+
+    with errors_shown(as_json):
+        if schema:
+            print_json(json_schema())
+            return
+        project = open_project(config)
+        warnings = project.warnings()
+        if as_json:
+            print_json(describe(project, warnings))
+        else:
+            _print(out(), describe(project, warnings))
+
+
+def describe(project: Project, warnings: list[Problem]) -> dict[str, Any]:
+    """Everything the table shows, as data."""
+    return {
+        "file": project.document.file,
+        "state": str(project.paths.state),
+        "providers": {
+            name: {
+                "wire": provider.wire,
+                "base_url": provider.base_url,
+                "key": f"${provider.api_key_env}"
+                if provider.api_key_env
+                else "in the file"
+                if provider.api_key
+                else "",
+            }
+            for name, provider in project.providers().items()
+        },
+        "workloads": {name: _workload(project, name) for name in project.config.workloads},
+        "warnings": [{**p.where._asdict(), "message": p.message, "remedy": p.remedy} for p in warnings],
+    }
+
+
+def _workload(project: Project, name: str) -> dict[str, Any]:
+    section, profile = project.workload(name), project.profile(name)
+    return {
+        "owner": section.owner,
+        "incumbent": section.incumbent,
+        "policy": section.policy,
+        "shadow_s": [profile.shadow_min_s, profile.shadow_max_s],
+        "ladder": [{"share": step.share / 1_000_000, "hold_s": step.hold_s} for step in profile.ladder],
+        "soak_s": profile.soak_s,
+        "retain_s": profile.retain_s,
+        "variants": [
+            {
+                "name": variant.name,
+                "provider": variant.provider,
+                "model": variant.model,
+                "reasoning": variant.reasoning.as_dict() if variant.reasoning else None,
+                "prompt_characters": len(variant.system_prompt),
+                "fingerprint": variant.fingerprint,
+            }
+            for variant in project.variants(name).values()
+        ],
+        "suites": list(section.suites),
+        "slice_by": dict(section.slice_by),
+        "critical": list(section.gates.critical),
+        "gates": {metric: gate.model_dump(exclude_none=True) for metric, gate in section.gates.metrics.items()},
+    }
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
+    for name, workload in found["workloads"].items():
+        owner = f", owned by {workload['owner']}" if workload["owner"] else ""
+        console.print(f"\n{plain(name)}", style="bold", end="")
+        console.print(plain(owner), markup=False)
+        rows = [
+            [v["name"], v["model"], v["provider"], _dial(v["reasoning"]), v["fingerprint"][:SHORT]]
+            for v in workload["variants"]
+        ]
+        console.print(table("", ["variant", "model", "provider", "effort", "fingerprint"], rows))
+        for line in _lines(workload):
+            console.print(f"  {plain(line)}", markup=False)
+    console.print()
+    for warning in found["warnings"]:
+        console.print("warning: ", style="yellow", end="")
+        console.print(
+            plain(f"{warning['file']}:{warning['line']}:{warning['column']}: {warning['message']}"), markup=False
+        )
+        console.print(f"  remedy: {plain(warning['remedy'])}", markup=False)
+    count = len(found["warnings"])
+    said = "no warnings" if not count else "1 warning" if count == 1 else f"{count} warnings"
+    console.print(f"{plain(found['file'])} is in order, {said}", markup=False)
+
+
+def _lines(workload: dict[str, Any]) -> list[str]:
+    ladder = ", ".join(f"{step['share'] * 100:g}%" for step in workload["ladder"])
+    shadow = " to ".join(_span(seconds) for seconds in workload["shadow_s"])
+    gates = [
+        f"{metric} within {gate['margin']}" if "margin" in gate else metric
+        for metric, gate in workload["gates"].items()
+    ]
+    slices = [f"{key} from {source}" for key, source in workload["slice_by"].items()]
+    return [
+        f"incumbent {workload['incumbent']}",
+        f"policy    {workload['policy']}: shadow {shadow}, canary {ladder}, soak {_span(workload['soak_s'])}, "
+        f"incumbent kept {_span(workload['retain_s'])}",
+        f"suites    {', '.join(workload['suites']) or 'none'}",
+        f"slices    {', '.join(slices) or 'none'}; critical: {', '.join(workload['critical']) or 'none'}",
+        f"gates     {', '.join(gates) or 'the built-in ones'}",
+    ]
+
+
+def _dial(reasoning: dict[str, Any] | None) -> str:
+    if not reasoning:
+        return "-"
+    return ", ".join(str(value) if key == "effort" else f"{value:,} tokens" for key, value in reasoning.items())
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "m")):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
