@@ -50,13 +50,6 @@ class Frame(NamedTuple):
     end: int
 
 
-class Scan(NamedTuple):
-    """What `scan` ended on: the offset behind the last valid frame, and whether bytes follow that are no frame."""
-
-    end: int
-    torn: bool
-
-
 def frame(seq: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
     return HEADER.pack(len(payload), crc32(payload, crc32(SEQUENCE.pack(seq))), seq) + payload
@@ -92,12 +85,8 @@ def read_frame(data: bytes | memoryview, offset: int) -> Frame | None:
     return Frame(seq, payload, start + length)
 
 
-def scan(data: bytes | memoryview, offset: int = 0) -> Iterator[Frame]:
-    """The valid frames from `offset` (0 is the beginning of the file) up to the first that is not."""
-    if offset == 0:
-        if bytes(data[: len(MAGIC)]) != MAGIC:
-            return
-        offset = len(MAGIC)
+def scan(data: bytes | memoryview, offset: int = len(MAGIC)) -> Iterator[Frame]:
+    """The valid frames from `offset` up to the first that is not."""
     while (found := read_frame(data, offset)) is not None:
         yield found
         offset = found.end

@@ -1,0 +1,233 @@
+"""The Delta tables of the ledger: their columns, how they are opened, appended to and kept small.
+
+Columns follow `core.records` field by field, so a field added there is a column here; older files read as null. Rows
+carry the number (worker, boot, seq) they were appended under. What is written together with a transaction (an
+application id and a version) is written once: a second writer of the same transaction fails instead of repeating it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
+
+from understudy.core.errors import CannotMeasure, DataCorrupt, Refused
+from understudy.core.records import Exchange, Feedback, Loss
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+CHECKPOINT_EVERY = 50
+LOG_RETENTION = "interval 1 days"
+VACUUM_KEEP_HOURS = 1
+"""Files replaced by a compaction stay this long for readers that hold an older list of files."""
+
+
+class Table(StrEnum):
+    EXCHANGES = "exchanges"
+    FEEDBACK = "feedback"
+    LOSSES = "losses"
+    SCORES = "scores"
+
+
+class Score(NamedTuple):
+    """What a grader said of a live exchange: `score` lies in [0, 1]; `detail` says why, for people."""
+
+    exchange: str
+    workload: str
+    grader: str
+    score: float
+    at: float
+    detail: str = ""
+
+
+_NUMBERED = {"worker": str, "boot": str, "seq": int}
+_ADDED: Mapping[Table, Mapping[str, Any]] = {
+    Table.EXCHANGES: {"bucket": int, "cost_source": str, "cost_as_of": str, "schema_version": int, **_NUMBERED},
+    Table.FEEDBACK: _NUMBERED,
+    Table.LOSSES: _NUMBERED,
+    Table.SCORES: {},
+}
+_RECORDS: Mapping[Table, Any] = {
+    Table.EXCHANGES: Exchange,
+    Table.FEEDBACK: Feedback,
+    Table.LOSSES: Loss,
+    Table.SCORES: Score,
+}
+PARTITIONS: Mapping[Table, tuple[str, ...]] = {
+    Table.EXCHANGES: ("day", "workload"),
+    Table.FEEDBACK: ("day", "workload"),
+    Table.LOSSES: ("day",),
+    Table.SCORES: ("workload",),
+}
+
+
+def record_fields(table: Table) -> tuple[str, ...]:
+    """The columns that are fields of the record, in order."""
+    return tuple(get_type_hints(_RECORDS[table]))
+
+
+def schema(table: Table) -> pa.Schema:
+    """The Arrow schema of a table. Slices are a list of "key=value"; `day` is the day in UTC, as YYYY-MM-DD."""
+    import pyarrow as pa
+
+    hints = {**get_type_hints(_RECORDS[table]), **_ADDED[table]}
+    columns = [(name, _arrow_type(hint)) for name, hint in hints.items()]
+    if "day" in PARTITIONS[table]:
+        columns.append(("day", pa.string()))
+    return pa.schema(columns)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (each for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is dict:
+        return pa.list_(pa.string())
+    return {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_(), bytes: pa.binary()}[hint]
+
+
+class Lake:
+    """The folder, or the address in an object store, under which the tables lie; one opened handle a table.
+
+    options: what `deltalake` needs to reach an object store (`AWS_ENDPOINT_URL`, ...); empty for a folder.
+    """
+
+    def __init__(self, where: str | Path, *, options: Mapping[str, str] | None = None) -> None:
+        self.where = str(where)
+        self.options = dict(options or {})
+        self._open: dict[Table, DeltaTable] = {}
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.where or self.where.startswith("file://")
+
+    def uri(self, table: Table) -> str:
+        return f"{self.where.rstrip('/')}/{table}"
+
+    def table(self, table: Table) -> DeltaTable | None:
+        """The table as it is now, or None where nothing was ever written to it.
+
+        Raises DataCorrupt where its log cannot be read, CannotMeasure where the store cannot be reached.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            opened = self._open.get(table)
+            if opened is not None:
+                opened.update_incremental()
+                return opened
+            opened = DeltaTable(self.uri(table), storage_options=self.options)
+        except TableNotFoundError:
+            return None
+        except DeltaError as error:
+            raise DataCorrupt(
+                f"the log of table {self.uri(table)} cannot be read: {error}",
+                remedy="restore the folder from a backup, or move it away to begin an empty ledger",
+            ) from error
+        except OSError as error:
+            raise CannotMeasure(
+                f"the ledger at {self.uri(table)} cannot be reached: {error}",
+                remedy="check the address, the credentials and the network",
+            ) from error
+        self._open[table] = opened
+        return opened
+
+    def transaction(self, table: Table, app: str) -> int:
+        """The version last written for an application id, or -1."""
+        opened = self.table(table)
+        version = None if opened is None else opened.transaction_version(app)
+        return -1 if version is None else int(version)
+
+    def append(self, table: Table, rows: pa.Table, transactions: Mapping[str, int]) -> None:
+        """Add rows and record the transactions, both or neither.
+
+        On a local disk the rows have reached it when this returns. Raises Refused where another writer recorded one of
+        the transactions since we looked, CannotMeasure where the store cannot be written.
+        """
+        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        opened = self.table(table)
+        settings = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.logRetentionDuration": LOG_RETENTION}
+        made = [Transaction(app, version) for app, version in transactions.items()]
+        try:
+            write_deltalake(
+                opened if opened is not None else self.uri(table),
+                rows,
+                mode="append",
+                schema_mode="merge",
+                partition_by=None if opened is not None else list(PARTITIONS[table]),
+                configuration=None if opened is not None else settings,
+                storage_options=self.options,
+                writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
+                commit_properties=CommitProperties(app_transactions=made),
+            )
+        except CommitFailedError as error:
+            raise Refused(
+                f"another process wrote to {self.uri(table)} at the same time: {error}",
+                remedy="run one committer a machine, and give each machine's gateways worker names of their own",
+            ) from error
+        except (OSError, DeltaError) as error:
+            raise CannotMeasure(
+                f"table {self.uri(table)} cannot be written: {error}",
+                remedy="see to space, permissions and network; records stay in the segments until then",
+            ) from error
+        if self.is_local:
+            written = self.table(table)
+            assert written is not None
+            _sync_commit(Path(self.uri(table).removeprefix("file://")), written.version())
+
+    def compact(self, table: Table) -> None:
+        """Make few large files of many small ones; readers of the old ones are not disturbed."""
+        opened = self.table(table)
+        if opened is not None:
+            opened.optimize.compact()
+
+    def vacuum(self, table: Table, *, keep_hours: int = VACUUM_KEEP_HOURS) -> int:
+        """Remove files that no version of the last hours needs; returns how many."""
+        opened = self.table(table)
+        if opened is None:
+            return 0
+        return len(opened.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
+
+    def files(self, table: Table, *, workload: str | None = None, since_day: str | None = None) -> list[str]:
+        """The addresses of the data files a query has to read."""
+        opened = self.table(table)
+        if opened is None:
+            return []
+        filters: list[tuple[str, str, str]] = []
+        if workload is not None and "workload" in PARTITIONS[table]:
+            filters.append(("workload", "=", workload))
+        if since_day is not None and "day" in PARTITIONS[table]:
+            filters.append(("day", ">=", since_day))
+        return list(opened.file_uris(partition_filters=filters or None))
+
+
+def arrow(table: Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Columns of Python values as an Arrow table in the table's schema."""
+    import pyarrow as pa
+
+    wanted = schema(table)
+    return pa.table([pa.array(columns[field.name], type=field.type) for field in wanted], schema=wanted)
+
+
+def _sync_commit(folder: Path, version: int) -> None:
+    """Bring a commit to the disk: the files it added and its line in the log (deltalake leaves that to the kernel)."""
+    log = folder / "_delta_log" / f"{version:020d}.json"
+    added = [json.loads(line).get("add") for line in log.read_text().splitlines()]
+    paths = [folder / unquote(each["path"]) for each in added if each]
+    for path in {*paths, *(path.parent for path in paths), log, log.parent}:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
