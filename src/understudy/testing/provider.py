@@ -252,7 +252,11 @@ def presents(request: Request, key: str) -> bool:
     """Whether a request carries a key in its dialect's own header, or in Gemini's query parameter."""
     dialect = dialect_at(request.path)
     if dialect is ANTHROPIC or (dialect is None and "anthropic-version" in request.headers):
-        return request.headers.get("x-api-key") == key
+        # The SDK sends a bearer token since its second version, and x-api-key before.
+        return key in (
+            request.headers.get("x-api-key"),
+            request.headers.get("authorization", "").removeprefix("Bearer "),
+        )
     if dialect is GEMINI or request.path.startswith("/v1beta/"):
         return request.headers.get("x-goog-api-key") == key or f"key={key}" in request.query.split("&")
     return request.headers.get("authorization") == f"Bearer {key}"
