@@ -120,6 +120,9 @@ def _config(base_url: str) -> str:
 providers:
   simulated: {{wire: openai, base_url: "{base_url}"}}
 
+prices:  # US dollars per million tokens; these models exist only here
+{_prices()}
+
 workloads:
 {_workload("reply-drafting", "nova", critical="[refund]")}\
       nova-tuned:
@@ -130,6 +133,10 @@ workloads:
 {_workload("order-status", "swift")}\
 {_workload("account-help", "orbit")}\
 """
+
+
+def _prices() -> str:
+    return "\n".join(f"  {model}: {{input: {price[0]}, output: {price[1]}}}" for model, price in PRICES.items())
 
 
 def _workload(name: str, candidate: str, critical: str = "[]") -> str:
