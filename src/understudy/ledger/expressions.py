@@ -1,0 +1,220 @@
+"""What is asked of the ledger, as Ibis expressions: tables in, tables out, nothing is executed here.
+
+Only what DuckDB, ClickHouse and Spark agree on is used. The arm is the assigned one throughout (intention to treat): a
+failure of the candidate that the incumbent masked is the candidate's, and so are its latency and cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import ibis
+from ibis import _
+
+from understudy.core.errors import UsageError
+from understudy.core.evidence import ALL_SLICES
+from understudy.ledger.metrics import MetricSpec
+
+if TYPE_CHECKING:
+    from ibis.expr.types import FloatingValue, Scalar, Table
+
+CLIENT_GONE = "client_gone"
+CELL = ("stage", "step", "period", "arm", "slice", "bucket")
+"""What sums are grouped by; in this order the fields of a Stratum, then arm, slice and bucket of a Sums."""
+
+
+def served(exchanges: Table, *, workload: str, upgrade: str | None, role: str = "served") -> Table:
+    """The exchanges of a workload in one role; of one upgrade, unless that is None."""
+    chosen = exchanges.filter(_.workload == workload, _.role == role)
+    return chosen if upgrade is None else chosen.filter(_.upgrade == upgrade)
+
+
+def sums(
+    exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[MetricSpec], *, cycle_s: float
+) -> tuple[Table | None, Table | None]:
+    """Sums by cell of the chosen exchanges: one row a cell, for each metric the columns n_I, t_I, s_I and u_I.
+
+    The first table holds the metrics that add up values, the second those that count units; each is None where no
+    metric asks for it. I is the metric's place in `metrics`.
+    """
+    rows = exchanges
+    for index, metric in enumerate(metrics):
+        rows = _with_value(rows, feedback, scores, metric, f"v_{index}")
+    values = [f"v_{index}" for index in range(len(metrics))]
+    rows = rows.select(
+        "stage",
+        "step",
+        "arm",
+        "bucket",
+        period=(_.started_at / cycle_s).floor().cast("int64"),
+        who=ibis.ifelse(_.unit == "", _.exchange, _.unit),
+        slice=ibis.array([ALL_SLICES]).concat(rows.slices).unnest(),
+        **{name: rows[name] for name in values},
+    )
+    means = {i: m for i, m in enumerate(metrics) if m.kind != "count"}
+    counts = {i: m for i, m in enumerate(metrics) if m.kind == "count"}
+    return _value_sums(rows, list(means)) if means else None, _unit_sums(rows, list(counts)) if counts else None
+
+
+def _value_sums(rows: Table, indices: Sequence[int]) -> Table:
+    columns: dict[str, Scalar] = {}
+    for i in indices:
+        value = rows[f"v_{i}"]
+        columns |= {
+            f"n_{i}": value.count(),
+            f"t_{i}": value.sum(),
+            f"s_{i}": (value * value).sum(),
+            f"u_{i}": rows.who.nunique(where=value.notnull()),
+        }
+    return rows.group_by(CELL).agg(**columns)
+
+
+def _unit_sums(rows: Table, indices: Sequence[int]) -> Table:
+    """First event per unit: a unit with a burst of events counts once in a cell."""
+    first = rows.group_by([*CELL, "who"]).agg(**{f"e_{i}": rows[f"v_{i}"].max() for i in indices})
+    columns: dict[str, Scalar] = {}
+    for i in indices:
+        event = first[f"e_{i}"]
+        columns |= {f"n_{i}": event.count(), f"t_{i}": event.sum(), f"s_{i}": event.sum(), f"u_{i}": event.count()}
+    return first.group_by(CELL).agg(**columns)
+
+
+def _with_value(rows: Table, feedback: Table, scores: Table, metric: MetricSpec, column: str) -> Table:
+    """Add the metric's value as a column: null where it is missing, 1.0 or 0.0 where an event is counted."""
+    what, name = metric.parts
+    match what:
+        case "error":
+            failed = (_.error != "") & (_.error != CLIENT_GONE) if not name else _.error == name
+            rows = rows.mutate(**{column: ibis.ifelse(failed, 1.0, 0.0)})
+        case "field":
+            if name not in rows.columns or not rows[name].type().is_numeric():
+                numeric = ", ".join(c for c in rows.columns if rows[c].type().is_numeric())
+                raise UsageError(
+                    f"metric {metric.name!r} reads field {name!r}, which is no number of an exchange",
+                    remedy=f"use one of: {numeric}",
+                )
+            rows = rows.mutate(**{column: rows[name].cast("float64")})
+        case "feedback":
+            rows = _joined(rows, latest(feedback.filter(_.name == name), ("exchange",), "value", column), column)
+        case "grader":
+            rows = _joined(rows, latest(scores.filter(_.grader == name), ("exchange",), "score", column), column)
+        case _:
+            raise UsageError(
+                f"metric {metric.name!r} has source {metric.source!r}",
+                remedy="write field:NAME, feedback:NAME, grader:NAME, error or error:KIND",
+            )
+    return rows.mutate(**{column: _shaped(rows[column], metric)})
+
+
+def _shaped(value: FloatingValue, metric: MetricSpec) -> FloatingValue:
+    """The value as the metric's kind adds it up."""
+    match metric.kind:
+        case "mean":
+            return value
+        case "log_mean":
+            # The inner choice keeps engines that evaluate both branches from taking the logarithm of 0.
+            return ibis.ifelse(value > 0, ibis.ifelse(value > 0, value, 1.0).ln(), ibis.null("float64"))
+        case "count" | "exceedance":
+            limit = 0.0 if metric.threshold is None else metric.threshold
+            event = ibis.ifelse(value > limit, 1.0, 0.0)
+            return ibis.ifelse(value.isnull(), ibis.null("float64"), event)
+
+
+def latest(table: Table, keys: Sequence[str], value: str, column: str) -> Table:
+    """The last word on each key: somebody who changes their mind counts once."""
+    return table.group_by(list(keys)).agg(**{column: table[value].argmax(table["at"])})
+
+
+def _joined(rows: Table, values: Table, column: str) -> Table:
+    values = values.rename(of="exchange")
+    return rows.left_join(values, rows.exchange == values.of).drop("of")
+
+
+def pairs(exchanges: Table, *, workload: str, upgrade: str, fingerprint: str | None, since: float | None) -> Table:
+    """Served exchanges beside their shadow copies; the copy's columns end in `_shadow`. In order of time."""
+    first = served(exchanges, workload=workload, upgrade=upgrade)
+    second = served(exchanges, workload=workload, upgrade=upgrade, role="shadow").filter(_.pair != "")
+    if fingerprint is not None:
+        second = second.filter(_.fingerprint == fingerprint)
+    if since is not None:
+        first, second = first.filter(_.started_at >= since), second.filter(_.started_at >= since)
+    second = second.rename("{name}_shadow")
+    return first.join(second, first.exchange == second.pair_shadow).order_by("started_at", "exchange")
+
+
+def coverage(exchanges: Table, *, workload: str, upgrade: str, since: float) -> Table:
+    """For each reason ("" is an answered copy, null none at all) how many served exchanges of the incumbent have it.
+
+    Only exchanges that the incumbent answered can be compared, so only they are eligible.
+    """
+    first = served(exchanges, workload=workload, upgrade=upgrade).filter(
+        _.started_at >= since, _.arm == "incumbent", _.error == ""
+    )
+    second = served(exchanges, workload=workload, upgrade=upgrade, role="shadow")
+    second = second.filter(_.pair != "").group_by("pair").agg(why=_.error.min())
+    joined = first.left_join(second, first.exchange == second.pair)
+    return joined.group_by("why").agg(n=joined.count())
+
+
+def quantiles(
+    rows: Table, field: str, qs: Sequence[float], *, arm: str, stage: str | None, since: float | None
+) -> Table:
+    """One row with the columns q_0, q_1, ... in the order of `qs`."""
+    chosen = rows.filter(_.arm == arm)
+    if stage is not None:
+        chosen = chosen.filter(_.stage == stage)
+    if since is not None:
+        chosen = chosen.filter(_.started_at >= since)
+    return chosen.agg(**{f"q_{index}": chosen[field].quantile(q) for index, q in enumerate(qs)})
+
+
+def history(exchanges: Table, *, workload: str) -> Table:
+    """Which variant answered when: one row for each (epoch, stage, step, arm, variant) with times and numbers."""
+    chosen = served(exchanges, workload=workload, upgrade=None)
+    keys = ["generation", "epoch", "upgrade", "stage", "step", "arm", "served_variant", "fingerprint", "model_served"]
+    return (
+        chosen.group_by(keys)
+        .agg(
+            first_at=_.started_at.min(),
+            last_at=_.started_at.max(),
+            exchanges=_.count(),
+            masked=_.masked.cast("int64").sum(),
+            units=_.unit.nunique(),
+        )
+        .order_by("first_at", "epoch", "arm", "served_variant")
+    )
+
+
+def who_served(exchanges: Table, *, workload: str, unit: str, at: float) -> Table:
+    """The last exchange of a unit at or before a time: at most one row."""
+    chosen = served(exchanges, workload=workload, upgrade=None).filter(_.unit == unit, _.started_at <= at)
+    return chosen.order_by(ibis.desc("started_at"), ibis.desc("exchange")).limit(1)
+
+
+def counts(exchanges: Table, *, workload: str, upgrade: str | None, since: float | None) -> Table:
+    """Exchanges, units, failures and masked failures by stage, step, role and arm."""
+    chosen = exchanges.filter(_.workload == workload)
+    if upgrade is not None:
+        chosen = chosen.filter(_.upgrade == upgrade)
+    if since is not None:
+        chosen = chosen.filter(_.started_at >= since)
+    failed = (_.error != "") & (_.error != CLIENT_GONE)
+    return (
+        chosen.group_by(["stage", "step", "role", "arm"])
+        .agg(
+            exchanges=_.count(),
+            units=_.unit.nunique(),
+            errors=failed.cast("int64").sum(),
+            masked=_.masked.cast("int64").sum(),
+            first_at=_.started_at.min(),
+            last_at=_.started_at.max(),
+        )
+        .order_by("first_at", "role", "arm")
+    )
+
+
+def ungraded(exchanges: Table, scores: Table, grader: str) -> Table:
+    """The exchanges that a grader has not scored yet."""
+    done = scores.filter(_.grader == grader).select(of="exchange").distinct()
+    return exchanges.anti_join(done, exchanges.exchange == done.of)

@@ -1,0 +1,354 @@
+"""Answers questions from the lake with DuckDB; the expressions are in `expressions`, what is asked for is here.
+
+Synchronous: asynchronous callers use a thread. A lake that is missing or empty gives empty answers. Every call sees
+the lake as of its last commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from understudy.core.errors import CannotMeasure, Refused
+from understudy.core.evidence import Stratum, Sums
+from understudy.ledger.lake import Lake, Score, Table
+from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.views import Views
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+SCORES_APP = "scores"
+_RETRIES = 5
+
+
+class Answer(NamedTuple):
+    """One exchange as the drift tests, the graders and a person read it."""
+
+    exchange: str
+    workload: str
+    started_at: float
+    unit: str
+    bucket: int
+    slices: dict[str, str]
+    upgrade: str
+    stage: str
+    step: int
+    role: str
+    arm: str
+    variant: str
+    served_variant: str
+    fingerprint: str
+    model_requested: str
+    model_served: str
+    masked: bool
+    status: int
+    error: str
+    finish_reason: str
+    latency_s: float | None
+    ttft_s: float | None
+    cost_usd: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    request: bytes
+    answer: str
+    tool_calls: str
+    truncated_content: bool
+
+
+class PairRow(NamedTuple):
+    """A served exchange and the shadow copy that was made of it."""
+
+    served: Answer
+    shadow: Answer
+
+    @property
+    def slices(self) -> dict[str, str]:
+        return self.served.slices
+
+    @property
+    def unit(self) -> str:
+        return self.served.unit
+
+
+class Coverage(NamedTuple):
+    """How much of what the incumbent served was copied: copies answered, and what became of the rest, by reason."""
+
+    served: int
+    copies: int
+    lost: dict[str, int]
+
+
+class Span(NamedTuple):
+    """A variant that answered, from when to when and how often, under one epoch of the routing table."""
+
+    generation: str
+    epoch: int
+    upgrade: str
+    stage: str
+    step: int
+    arm: str
+    served_variant: str
+    fingerprint: str
+    model_served: str
+    first_at: float
+    last_at: float
+    exchanges: int
+    masked: int
+    units: int
+
+
+class Served(NamedTuple):
+    """Which variant answered a unit, and why that one."""
+
+    exchange: str
+    started_at: float
+    generation: str
+    epoch: int
+    upgrade: str
+    stage: str
+    step: int
+    arm: str
+    reason: str
+    variant: str
+    served_variant: str
+    fingerprint: str
+    masked: bool
+    model_requested: str
+    model_served: str
+    conversation: str
+    status: int
+    error: str
+
+
+class Count(NamedTuple):
+    """How much was seen of one role and arm in one step."""
+
+    stage: str
+    step: int
+    role: str
+    arm: str
+    exchanges: int
+    units: int
+    errors: int
+    masked: int
+    first_at: float
+    last_at: float
+
+
+class Ledger:
+    """The lake of one project, for reading; and for adding scores, which come from whoever grades live answers."""
+
+    def __init__(self, lake: str | Path | Lake) -> None:
+        self._lake = lake if isinstance(lake, Lake) else Lake(lake)
+        self._views = Views(self._lake)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Let go of the query engine."""
+        with self._lock:
+            self._views.close()
+
+    def sums(
+        self,
+        metrics: Sequence[MetricSpec],
+        *,
+        workload: str,
+        upgrade: str,
+        cycle_s: float,
+        role: str = "served",
+    ) -> list[Sums]:
+        """Sums of each metric by stratum, arm, slice (and over all) and analysis bucket.
+
+        Feedback and scores count once for each exchange, the last one said. Raises UsageError for a metric that reads
+        no numeric field, CannotMeasure where the lake cannot be read.
+        """
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            feedback = self._views.table(Table.FEEDBACK)
+            scores = self._views.table(Table.SCORES, workload)
+            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+            found = expressions.sums(chosen, feedback, scores, metrics, cycle_s=cycle_s)
+            columns = [self._columns(expression) for expression in found if expression is not None]
+        return [row for each in columns for index, metric in enumerate(metrics) for row in _sums(each, index, metric)]
+
+    def quantiles(
+        self,
+        field: str,
+        qs: Sequence[float],
+        *,
+        workload: str,
+        arm: str,
+        upgrade: str | None = None,
+        stage: str | None = None,
+        role: str = "served",
+        since: float | None = None,
+    ) -> list[float]:
+        """Quantiles of a numeric field, interpolated; an empty list where there is no value.
+
+        Exact on DuckDB and Spark, approximate on ClickHouse: display them, never compare them across engines.
+        """
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+            expression = expressions.quantiles(chosen, field, qs, arm=arm, stage=stage, since=since)
+            (row,) = self._rows(expression)
+        values = [row[f"q_{index}"] for index in range(len(qs))]
+        return [] if None in values else values
+
+    def pairs(
+        self,
+        *,
+        workload: str,
+        upgrade: str,
+        fingerprint: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
+    ) -> Iterator[PairRow]:
+        """Served exchanges with their shadow copies, in order of time; of one candidate where `fingerprint` says so.
+
+        Copies that failed are there too, with their `error`.
+        """
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            found = expressions.pairs(
+                exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
+            )
+            names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
+            rows = self._rows(found.select(names) if limit is None else found.select(names).limit(limit))
+        for row in rows:
+            yield PairRow(_answer(row), _answer(row, "_shadow"))
+
+    def shadow_coverage(self, *, workload: str, upgrade: str, since: float = 0.0) -> Coverage:
+        """How many exchanges that the incumbent served had an answered copy, and why the others had none."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            rows = self._rows(expressions.coverage(exchanges, workload=workload, upgrade=upgrade, since=since))
+        by_reason = {"not_copied" if row["why"] is None else row["why"]: int(row["n"]) for row in rows}
+        return Coverage(
+            served=sum(by_reason.values()),
+            copies=by_reason.pop("", 0),
+            lost=dict(sorted(by_reason.items())),
+        )
+
+    def exchanges(
+        self,
+        *,
+        workload: str,
+        upgrade: str | None = None,
+        role: str = "served",
+        since: float | None = None,
+        ungraded_by: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Answer]:
+        """Exchanges with their content, in order of time; only those a grader has not scored, where one is named."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+            if since is not None:
+                chosen = chosen.filter(chosen.started_at >= since)
+            if ungraded_by is not None:
+                chosen = expressions.ungraded(chosen, self._views.table(Table.SCORES, workload), ungraded_by)
+            chosen = chosen.select(Answer._fields).order_by("started_at", "exchange")
+            rows = self._rows(chosen if limit is None else chosen.limit(limit))
+        for row in rows:
+            yield _answer(row)
+
+    def add_scores(self, scores: Iterable[Score]) -> int:
+        """Add what graders said, once for each (exchange, grader): what is there already is left out; returns how
+        many were new. Two processes may do this at once.
+        """
+        from understudy.ledger import rows
+
+        given = list({(score.exchange, score.grader): score for score in reversed(list(scores))}.values())[::-1]
+        for _ in range(_RETRIES):
+            with self._lock:
+                version = self._lake.transaction(Table.SCORES, SCORES_APP)
+                new = self._unscored(given)
+                if not new:
+                    return 0
+                try:
+                    self._lake.append(Table.SCORES, rows.scores(new), {SCORES_APP: version + 1})
+                except Refused:
+                    continue  # somebody else added scores since we looked: look again
+                return len(new)
+        raise CannotMeasure(
+            f"scores could not be added in {_RETRIES} tries: others add them all the time",
+            remedy="grade from one process",
+        )
+
+    def history(self, workload: str) -> list[Span]:
+        """Which variant answered when, oldest first."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            return [Span(**row) for row in self._rows(expressions.history(exchanges, workload=workload))]
+
+    def who_served(self, workload: str, unit: str, at: float) -> Served | None:
+        """The exchange of a unit that was the last at or before `at`; None where there is none."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            found = expressions.who_served(exchanges, workload=workload, unit=unit, at=at)
+            for row in self._rows(found.select(Served._fields)):
+                return Served(**row)
+        return None
+
+    def counts(self, workload: str, *, upgrade: str | None = None, since: float | None = None) -> list[Count]:
+        """Exchanges, units and failures by stage, step, role and arm."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            found = expressions.counts(exchanges, workload=workload, upgrade=upgrade, since=since)
+            return [Count(**row) for row in self._rows(found)]
+
+    def _unscored(self, given: Sequence[Score]) -> list[Score]:
+        graders = {score.grader for score in given}
+        workloads = {score.workload for score in given}
+        known: set[tuple[str, str]] = set()
+        for workload in workloads:
+            table = self._views.table(Table.SCORES, workload)
+            chosen = table.filter(table.workload == workload, table.grader.isin(sorted(graders)))
+            known |= {(row["exchange"], row["grader"]) for row in self._rows(chosen.select("exchange", "grader"))}
+        return [score for score in given if (score.exchange, score.grader) not in known]
+
+    def _columns(self, expression: ir.Table) -> Mapping[str, list[Any]]:
+        columns: Mapping[str, list[Any]] = self._views.run(expression).to_pydict()
+        return columns
+
+    def _rows(self, expression: ir.Table) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._views.run(expression).to_pylist()
+        return rows
+
+
+def _answer(row: Mapping[str, Any], suffix: str = "") -> Answer:
+    values = {name: row[name + suffix] for name in Answer._fields}
+    values["slices"] = dict(each.split("=", 1) for each in values["slices"])
+    return Answer(**values)
+
+
+def _sums(columns: Mapping[str, list[Any]], index: int, metric: MetricSpec) -> Iterator[Sums]:
+    if f"n_{index}" not in columns:
+        return
+    keys = (columns[name] for name in ("stage", "step", "period", "arm", "slice", "bucket"))
+    values = (columns[f"{letter}_{index}"] for letter in "ntsu")
+    for stage, step, period, arm, part, bucket, n, total, squares, units in zip(*keys, *values, strict=True):
+        if n:
+            yield Sums(metric.name, Stratum(stage, step, period), arm, part, bucket, n, total, squares, units)
