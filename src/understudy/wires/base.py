@@ -41,12 +41,17 @@ class Peek(NamedTuple):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the provider counted them; None where it did not say. `output_tokens` includes reasoning."""
+    """Tokens as the provider counted them; None where it did not say.
+
+    `input_tokens` includes what was read from and written to a cache, `output_tokens` includes reasoning, in every
+    dialect: where a provider counts them apart they are added up.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -119,7 +124,10 @@ class Wire(Protocol):
     name: str
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """The operation behind a request line (path without the query), None where we do not know it."""
+        """The operation behind a request line, None where we do not know it.
+
+        The path may carry its query: Gemini streams are server-sent events with `alt=sse`, else one JSON array.
+        """
         ...
 
     def peek(self, endpoint: Endpoint, path: str, body: bytes) -> Peek:
@@ -155,6 +163,10 @@ class Wire(Protocol):
 
     def auth_headers(self, key: str) -> tuple[tuple[str, str], ...]: ...
 
-    def key_in(self, headers: Mapping[str, str]) -> str:
+    def key_in(self, headers: Mapping[str, str], query: str = "") -> str:
         """The key a caller of this dialect presents, "" where none; header names are lower case."""
+        ...
+
+    def models_body(self, names: Sequence[str]) -> bytes:
+        """A list of models in this dialect, for a gateway that answers with its workloads."""
         ...

@@ -20,8 +20,9 @@ Members = dict[str, Any]
 UNREADABLE = (ValueError, RecursionError)
 """What decoding hostile bytes can raise: malformed JSON, wrong types, bad UTF-8, too large numbers, too much depth."""
 
+JSON_HEADERS = (("content-type", "application/json"),)
+
 _members = msgspec.json.Decoder(dict[str, Raw])
-_array = msgspec.json.Decoder(list[Raw])
 _text = msgspec.json.Decoder(str)
 _anything = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
@@ -33,14 +34,6 @@ def members(body: bytes) -> Members:
         return _members.decode(body)
     except UNREADABLE as error:
         raise WireError(f"the body is not a JSON object: {_why(error)}") from error
-
-
-def elements(name: str, raw: object) -> list[Raw]:
-    """The elements of a JSON array. Raises WireError where the value is anything else."""
-    try:
-        return _array.decode(raw if isinstance(raw, Raw) else encode(raw))
-    except UNREADABLE as error:
-        raise WireError(f"{name} is not an array: {_why(error)}") from error
 
 
 def text(name: str, raw: Raw | None) -> str:
@@ -79,6 +72,19 @@ def prepended(name: str, first: object, raw: Raw | None) -> Raw:
         raise WireError(f"{name} is not an array")
     rest = array[1:].lstrip(b" \t\r\n")
     return Raw(b"[" + head + (b"" if rest[:1] == b"]" else b",") + rest)
+
+
+def merged(name: str, current: object, over: Mapping[str, Any]) -> Members:
+    """The members of the object `current`, raw or ours (none where it is absent or null), with those of `over` set."""
+    raw = current if isinstance(current, Raw) else Raw(encode(current))
+    members: Members = {}
+    if not is_null(raw):
+        try:
+            members.update(_members.decode(raw))
+        except UNREADABLE as error:
+            raise WireError(f"{name} is not an object: {_why(error)}") from error
+    members.update(over)
+    return members
 
 
 def joined(name: str, first: str, raw: Raw | None) -> Raw:

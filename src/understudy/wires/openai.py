@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
 from understudy.core.variant import Variant
-from understudy.wires import body as bodies
 from understudy.wires import openai_chat as chat
-from understudy.wires.base import Answer, Endpoint, Message, Peek, StreamReader, WireRequest
+from understudy.wires import openai_embeddings as embeddings
+from understudy.wires import openai_responses as responses
+from understudy.wires.base import Endpoint, Message, WireRequest
+from understudy.wires.listing import Listing
+from understudy.wires.operation import Operation, Operations
 
+MODELS = Endpoint("openai", "models.list", "models", "/models")
+
+_ENDPOINTS = {
+    ("POST", "/v1/chat/completions"): chat.ENDPOINT,
+    ("POST", "/v1/responses"): responses.ENDPOINT,
+    ("POST", "/v1/embeddings"): embeddings.ENDPOINT,
+    ("GET", "/v1/models"): MODELS,
+}
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-class OpenAI:
-    """The dialect of api.openai.com and of everything that speaks like it."""
+class OpenAI(Operations):
+    """The dialect of api.openai.com and of everything that speaks like it; a base_url ends in /v1."""
 
     name = "openai"
+    operations: ClassVar[Mapping[str, Operation]] = {
+        chat.ENDPOINT.name: chat,
+        responses.ENDPOINT.name: responses,
+        embeddings.ENDPOINT.name: embeddings,
+        MODELS.name: Listing(MODELS.path),
+    }
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        if method == "POST" and path == "/v1/chat/completions":
-            return chat.ENDPOINT
-        return None
-
-    def peek(self, endpoint: Endpoint, path: str, body: bytes) -> Peek:
-        return chat.peek(body)
-
-    def apply(
-        self, endpoint: Endpoint, path: str, body: bytes, variant: Variant, peeked: Peek | None = None
-    ) -> WireRequest:
-        return chat.apply(bodies.again(peeked, body), variant)
-
-    def read(self, endpoint: Endpoint, status: int, body: bytes) -> Answer:
-        return chat.read(status, body)
-
-    def reader(self, endpoint: Endpoint) -> StreamReader:
-        return chat.Reader()
+        return _ENDPOINTS.get((method, path)) or _ENDPOINTS.get((method, path.partition("?")[0]))
 
     def error_body(self, status: int, kind: str, message: str) -> bytes:
         return msgspec.json.encode({"error": _error(status, kind, message)})
 
     def error_event(self, kind: str, message: str, endpoint: Endpoint | None = None) -> bytes:
-        return b"data: " + msgspec.json.encode({"error": _error(500, kind, message)}) + b"\n\n"
+        if endpoint is not None and endpoint.name == responses.ENDPOINT.name:
+            event = {"type": "error", "code": kind, "message": message, "param": None, "sequence_number": 0}
+            return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+        return b"data: " + self.error_body(500, kind, message) + b"\n\n"
 
     def compose(
         self, variant: Variant, messages: Sequence[Message], *, stream: bool = False, user: str = ""
@@ -52,8 +57,12 @@ class OpenAI:
     def auth_headers(self, key: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {key}"),)
 
-    def key_in(self, headers: Mapping[str, str]) -> str:
+    def key_in(self, headers: Mapping[str, str], query: str = "") -> str:
         return bearer(headers)
+
+    def models_body(self, names: Sequence[str]) -> bytes:
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "understudy"} for name in names]
+        return msgspec.json.encode({"object": "list", "data": listed})
 
 
 def bearer(headers: Mapping[str, str]) -> str:

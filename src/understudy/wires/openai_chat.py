@@ -17,21 +17,20 @@ from msgspec import Raw
 from understudy.core.variant import Variant
 from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireRequest
-from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls
+from understudy.wires.operation import provider_tools
+from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls, unreadable
 from understudy.wires.sse import Event
 
 ENDPOINT = Endpoint("openai", "chat.completions", "chat", "/chat/completions")
-JSON_HEADERS = (("content-type", "application/json"),)
 
 SYNONYMS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """A request that carries both is refused by the provider: setting one takes the other out."""
 
+RENAMED = {"max_output_tokens": "max_completion_tokens"}
+"""A variant serves both chat and responses: what responses calls otherwise."""
+
 CLIENT_TOOLS = frozenset({"function", "custom"})
 """Tools the caller runs; a tool of any other type is run by the provider."""
-
-
-class _Typed(msgspec.Struct):
-    type: Any = None
 
 
 class _CachedDetails(msgspec.Struct):
@@ -73,7 +72,8 @@ class _Said(msgspec.Struct):
     tool_calls: list[_Call] | None = None
     function_call: _Function | None = None
     reasoning_content: str | None = None
-    audio: Raw | None = None
+    reasoning: str | None = None
+    audio: Raw = Raw()
 
 
 class _Choice(msgspec.Struct):
@@ -95,10 +95,9 @@ class _Completion(msgspec.Struct):
 
 
 _completion = msgspec.json.Decoder(_Completion)
-_tools = msgspec.json.Decoder(list[_Typed])
 
 
-def peek(body: bytes) -> Peek:
+def peek(path: str, body: bytes) -> Peek:
     raw = bodies.members(body)
     return Peek(
         bodies.text("model", raw.get("model")),
@@ -108,7 +107,8 @@ def peek(body: bytes) -> Peek:
     )
 
 
-def apply(members: bodies.Members, variant: Variant) -> WireRequest:
+def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest:
+    members = bodies.again(peeked, body)
     members["model"] = variant.model
     if variant.system_prompt:
         system = {"role": "system", "content": variant.system_prompt}
@@ -117,7 +117,7 @@ def apply(members: bodies.Members, variant: Variant) -> WireRequest:
         put_params(members, variant.params, streamed=bodies.is_true(members.get("stream")))
     if variant.reasoning and variant.reasoning.effort is not None:
         members["reasoning_effort"] = variant.reasoning.effort
-    return WireRequest(ENDPOINT.path, JSON_HEADERS, bodies.encode(members))
+    return WireRequest(ENDPOINT.path, bodies.JSON_HEADERS, bodies.encode(members))
 
 
 def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: bool) -> None:
@@ -125,9 +125,10 @@ def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: 
     for name, value in params.items():
         if name == "stream_options" and not streamed:
             continue
-        if name in SYNONYMS:
-            members.pop(SYNONYMS[name], None)
-        members[name] = value
+        known = RENAMED.get(name, name)
+        if known in SYNONYMS:
+            members.pop(SYNONYMS[known], None)
+        members[known] = value
 
 
 def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user: str) -> WireRequest:
@@ -143,13 +144,13 @@ def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user
     put_params(members, variant.params, streamed=stream)
     if variant.reasoning and variant.reasoning.effort is not None:
         members["reasoning_effort"] = variant.reasoning.effort
-    return WireRequest(ENDPOINT.path, JSON_HEADERS, bodies.encode(members))
+    return WireRequest(ENDPOINT.path, bodies.JSON_HEADERS, bodies.encode(members))
 
 
 def read(status: int, body: bytes) -> Answer:
     parsed: _Completion | None = decode_or_none(_completion, body)
     if parsed is None:
-        return Answer(unreadable=True, error=f"status_{status}" if status >= 400 else "")
+        return unreadable(status)
     error = error_kind(parsed.error)
     if status >= 400 or error:
         return Answer(error=error or f"status_{status}")
@@ -165,6 +166,10 @@ def read(status: int, body: bytes) -> Answer:
         unreadable=choice is None,
         id=parsed.id or "",
     )
+
+
+def reader() -> Reader:
+    return Reader()
 
 
 class Reader(SseReader):
@@ -212,7 +217,7 @@ class Reader(SseReader):
                 self.add_call(call.index, call.custom.name, call.custom.input)
         if delta.function_call:
             self.add_call(0, delta.function_call.name, delta.function_call.arguments)
-        if delta.reasoning_content or delta.audio is not None:
+        if delta.reasoning_content or delta.reasoning or bytes(delta.audio) not in (b"", b"null"):
             self.content_seen = True
 
 
@@ -238,20 +243,10 @@ def error_kind(error: object) -> str:
     return "error"
 
 
-def effects_of_tools(raw: Raw | None, client_tools: frozenset[str]) -> tuple[str, ...]:
-    """The types of the tools that the provider itself would run."""
-    if raw is None or bodies.is_null(raw):
-        return ()
-    tools: list[_Typed] | None = decode_or_none(_tools, bytes(raw))
-    if tools is None:
-        return ("tools",)
-    return tuple(f"tool:{tool.type}" for tool in tools if tool.type not in client_tools)
-
-
 def _effects(raw: Mapping[str, Raw]) -> tuple[str, ...]:
     stored = ("store",) if bodies.is_true(raw.get("store")) else ()
     searched = ("web_search_options",) if not bodies.is_null(raw.get("web_search_options")) else ()
-    return stored + searched + effects_of_tools(raw.get("tools"), CLIENT_TOOLS)
+    return stored + searched + provider_tools(raw.get("tools"), CLIENT_TOOLS.__contains__)
 
 
 def _first(choices: list[_Choice] | None) -> _Choice | None:

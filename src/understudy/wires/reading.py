@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -53,6 +53,10 @@ class Calls:
         self._arguments: dict[int, Text] = {}
         self._room = MAX_TEXT
         self.truncated = False
+
+    @property
+    def size(self) -> int:
+        return len(self._arguments)
 
     def add(self, index: int, name: str | None, arguments: str | None) -> None:
         if index not in self._arguments:
@@ -106,11 +110,16 @@ def decode_or_none(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
         return None
 
 
-class SseReader:
-    """The shell of a stream reader: subclasses read one event each time `_event` is called.
+def unreadable(status: int) -> Answer:
+    """An answer of which nothing can be said but its status."""
+    return Answer(unreadable=True, error=f"status_{status}" if status >= 400 else "")
 
-    Events after the terminal one are not read.
-    """
+
+class SseReader:
+    """The shell of a stream reader: subclasses read one event each time `_event` is called."""
+
+    last_event_ends: ClassVar[bool] = True
+    """Events after the terminal one are not read."""
 
     __slots__ = (
         "_parser", "calls", "content_seen", "done", "error", "finish_reason", "id", "model", "overflowed",
@@ -134,7 +143,7 @@ class SseReader:
 
     def feed(self, chunk: bytes) -> None:
         for event in self._parser.feed(chunk):
-            if self.done:
+            if self.done and self.last_event_ends:
                 return
             if event.overflow:
                 self.overflowed = True
@@ -143,7 +152,8 @@ class SseReader:
                 self._event(event)
 
     def _event(self, event: Event) -> None:
-        raise AssertionError(f"{type(self).__name__} reads no events")
+        """Read one event. The shell itself, for operations that have no streams, finds every event unreadable."""
+        self.unreadable = True
 
     def _overflow(self, event: Event) -> None:
         """An event too long to keep counts as something the user saw."""
