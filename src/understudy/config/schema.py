@@ -253,6 +253,10 @@ class CanarySection(Model):
     """How long gateways go on with the candidate without hearing from a controller."""
     cycle: Seconds | None = None
     """One full cycle of your users' behaviour; evidence is compared within one cycle."""
+    promote: Literal["auto", "manual"] = "auto"
+    """`manual`: a step that passed waits for `understudy upgrade promote`."""
+    sign_off: list[str] = []
+    """Slices that a person must approve with `understudy upgrade approve` before the share grows."""
 
 
 class SoakSection(Model):
