@@ -1,0 +1,243 @@
+"""What a regression eval found, bound to everything it depends on, as a file that later stages read back.
+
+A result speaks for one pair of variants, these cases, graders and thresholds, and this version of the code: where one
+of them changes, `stale` says so and the result is void.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from understudy import __version__
+from understudy.core.canonical import digest
+from understudy.core.errors import CannotMeasure, DataCorrupt
+from understudy.core.playbook import Outcome, Verdict
+from understudy.core.variant import Variant
+from understudy.evals.scoring import Example, Measure
+from understudy.evals.suite import Suite
+from understudy.gates.paired import Comparison, SliceComparison
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the gate was told; see `gates.paired.compare`."""
+
+    alpha: float = 0.05
+    margin: float = 0.02
+    slice_margin: float | None = None
+    critical_slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The hashes a verdict depends on."""
+
+    suites: Mapping[str, str]
+    """Fingerprint by suite name."""
+    slices: tuple[str, ...]
+    """The slices that the cases were cut down to; empty for whole suites."""
+    thresholds: str
+    incumbent: str
+    candidate: str
+    code: str
+
+    @classmethod
+    def of(cls, suites: Sequence[Suite], thresholds: Thresholds, incumbent: Variant, candidate: Variant) -> Bound:
+        return cls(
+            suites={suite.name: suite.fingerprint for suite in suites},
+            slices=tuple(sorted({name for suite in suites for name in suite.filtered})),
+            thresholds=digest(asdict(thresholds))[:16],
+            incumbent=incumbent.fingerprint,
+            candidate=candidate.fingerprint,
+            code=__version__,
+        )
+
+    @property
+    def id(self) -> str:
+        return digest(asdict(self))[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where the answers came from."""
+
+    asked: int
+    """Calls of this run."""
+    kept: int
+    """Answers of earlier runs that were used again."""
+    retries: int
+    failures: Mapping[str, int]
+    """Questions without an answer, by variant name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """One regression eval. Times are seconds since the epoch."""
+
+    workload: str
+    incumbent: Variant
+    candidate: Variant
+    comparison: Comparison
+    measures: tuple[Measure, ...]
+    examples: tuple[Example, ...]
+    usage: Usage
+    repeats: int
+    bound: Bound
+    thresholds: Thresholds
+    cases: Mapping[str, int]
+    """Number of cases by suite name."""
+    notes: tuple[str, ...]
+    finished_at: float
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.comparison.outcome
+
+    @property
+    def failed_slices(self) -> tuple[str, ...]:
+        """The slices that are proven worse: each needs a waiver before shadow may start."""
+        return tuple(row.slice for row in self.comparison.slices if row.verdict is Verdict.FAIL)
+
+    def stale(self, now: Bound) -> tuple[str, ...]:
+        """What has changed since, in words; empty where the result still holds."""
+        then = self.bound
+        changed = [
+            f"suite {name}"
+            for name in sorted({*then.suites, *now.suites})
+            if then.suites.get(name) != now.suites.get(name)
+        ]
+        words = {
+            "slices": "the choice of slices",
+            "thresholds": "the thresholds",
+            "incumbent": "the incumbent",
+            "candidate": "the candidate",
+            "code": "the version of understudy",
+        }
+        return (*changed, *(text for key, text in words.items() if getattr(then, key) != getattr(now, key)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Stable JSON: fields are added, never renamed."""
+        return {
+            **self.comparison.as_dict(),
+            "format": FORMAT,
+            "workload": self.workload,
+            "incumbent": self.incumbent.as_dict(),
+            "candidate": self.candidate.as_dict(),
+            "repeats": self.repeats,
+            "cases": dict(self.cases),
+            "measures": [{**measure._asdict(), "ratio": measure.ratio} for measure in self.measures],
+            "examples": [asdict(example) for example in self.examples],
+            "usage": asdict(self.usage),
+            "bound": {**asdict(self.bound), "id": self.bound.id},
+            "thresholds": asdict(self.thresholds),
+            "notes": list(self.notes),
+            "finished_at": self.finished_at,
+        }
+
+
+def save(result: EvalResult, folder: Path) -> Path:
+    """Write the result below `folder` (the project's evals), whole or not at all; returns the file.
+
+    An eval of the same things replaces its former result. Raises CannotMeasure where the disk refuses.
+    """
+    document = result.as_dict()
+    document["checksum"] = digest(document)
+    target = (
+        _folder(folder, result.workload) / f"{result.bound.incumbent}-{result.bound.candidate}-{result.bound.id}.json"
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".result-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CannotMeasure(
+            f"the result cannot be written to {target}: {error.strerror or error}",
+            remedy="make room or check the permissions, then run this again: the answers are kept",
+        ) from None
+    return target
+
+
+def load(path: Path) -> EvalResult:
+    """Read a result back. Raises DataCorrupt where it was cut, edited or written by another format."""
+    remedy = "delete the file and run `understudy eval` again: the answers are kept"
+    try:
+        document = json.loads(path.read_bytes())
+        stated = document.pop("checksum")
+        if document["format"] != FORMAT:
+            raise DataCorrupt(f"{path} has format {document['format']}, this version reads {FORMAT}", remedy=remedy)
+        if stated != digest(document):
+            raise DataCorrupt(f"{path} does not match its checksum", remedy=remedy)
+        return _result(document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataCorrupt(f"{path} cannot be read: {error}", remedy=remedy) from error
+
+
+def find(folder: Path, workload: str, incumbent: Variant, candidate: Variant) -> list[EvalResult]:
+    """The saved results of a pair of variants, the latest first. Raises DataCorrupt as `load` does."""
+    files = _folder(folder, workload).glob(f"{incumbent.fingerprint}-{candidate.fingerprint}-*.json")
+    return sorted((load(file) for file in files), key=lambda result: result.finished_at, reverse=True)
+
+
+def _folder(folder: Path, workload: str) -> Path:
+    return folder / workload / "results"
+
+
+def _result(data: Mapping[str, Any]) -> EvalResult:
+    bound = {key: value for key, value in data["bound"].items() if key != "id"}
+    return EvalResult(
+        workload=data["workload"],
+        incumbent=Variant.from_dict(data["incumbent"]),
+        candidate=Variant.from_dict(data["candidate"]),
+        comparison=_comparison(data),
+        measures=tuple(Measure(**{k: v for k, v in row.items() if k != "ratio"}) for row in data["measures"]),
+        examples=tuple(Example(**{**row, "slices": tuple(row["slices"])}) for row in data["examples"]),
+        usage=Usage(**data["usage"]),
+        repeats=data["repeats"],
+        bound=Bound(**{**bound, "slices": tuple(bound["slices"])}),
+        thresholds=Thresholds(
+            **{**data["thresholds"], "critical_slices": tuple(data["thresholds"]["critical_slices"])}
+        ),
+        cases=data["cases"],
+        notes=tuple(data["notes"]),
+        finished_at=data["finished_at"],
+    )
+
+
+def _comparison(data: Mapping[str, Any]) -> Comparison:
+    return Comparison(
+        outcome=Outcome(data["outcome"]),
+        verdict=Verdict(data["verdict"]),
+        aggregate=_row(data["aggregate"]),
+        slices=tuple(_row(row) for row in data["slices"]),
+        critical_failures=tuple(data["critical_failures"]),
+        unmeasured=tuple(data["unmeasured"]),
+        needed=tuple(data["needed"]),
+        sentence=data["sentence"],
+        alpha=data["alpha"],
+        margin=data["margin"],
+    )
+
+
+def _row(data: Mapping[str, Any]) -> SliceComparison:
+    """JSON has no NaN: a score that nobody has is null there."""
+    known = {field.name: data[field.name] for field in fields(SliceComparison)}
+    for name in ("incumbent", "candidate", "difference"):
+        known[name] = math.nan if known[name] is None else known[name]
+    return SliceComparison(**{**known, "verdict": Verdict(known["verdict"])})
