@@ -100,6 +100,9 @@ def _workload(project: Project, name: str) -> dict[str, Any]:
 
 
 def _print(console: Console, found: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     for name, workload in found["workloads"].items():
         owner = f", owned by {workload['owner']}" if workload["owner"] else ""
         console.print(f"\n{plain(name)}", style="bold", end="")
@@ -109,8 +112,10 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             for v in workload["variants"]
         ]
         console.print(table("", ["variant", "model", "provider", "effort", "fingerprint"], rows))
-        for line in _lines(workload):
-            console.print(f"  {plain(line)}", markup=False)
+        lines = Table.grid(padding=(0, 2, 0, 1))
+        for label, said in _lines(workload):
+            lines.add_row(label, Text(plain(said)))
+        console.print(lines)
     console.print()
     for warning in found["warnings"]:
         console.print("warning: ", style="yellow", end="")
@@ -123,7 +128,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     console.print(f"{plain(found['file'])} is in order, {said}", markup=False)
 
 
-def _lines(workload: dict[str, Any]) -> list[str]:
+def _lines(workload: dict[str, Any]) -> list[tuple[str, str]]:
     ladder = ", ".join(f"{step['share'] * 100:g}%" for step in workload["ladder"])
     shadow = " to ".join(_span(seconds) for seconds in workload["shadow_s"])
     gates = [
@@ -131,13 +136,13 @@ def _lines(workload: dict[str, Any]) -> list[str]:
         for metric, gate in workload["gates"].items()
     ]
     slices = [f"{key} from {source}" for key, source in workload["slice_by"].items()]
+    stages = f"shadow {shadow}, canary {ladder}, soak {_span(workload['soak_s'])}"
     return [
-        f"incumbent {workload['incumbent']}",
-        f"policy    {workload['policy']}: shadow {shadow}, canary {ladder}, soak {_span(workload['soak_s'])}, "
-        f"incumbent kept {_span(workload['retain_s'])}",
-        f"suites    {', '.join(workload['suites']) or 'none'}",
-        f"slices    {', '.join(slices) or 'none'}; critical: {', '.join(workload['critical']) or 'none'}",
-        f"gates     {', '.join(gates) or 'the built-in ones'}",
+        ("incumbent", workload["incumbent"]),
+        ("policy", f"{workload['policy']}: {stages}, incumbent kept {_span(workload['retain_s'])}"),
+        ("suites", ", ".join(workload["suites"]) or "none"),
+        ("slices", f"{', '.join(slices) or 'none'}; critical: {', '.join(workload['critical']) or 'none'}"),
+        ("gates", ", ".join(gates) or "the built-in ones"),
     ]
 
 

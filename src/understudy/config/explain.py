@@ -88,7 +88,9 @@ def shown(value: object, path: KeyPath = ()) -> str:
     if is_secret(path):
         return "(hidden)"
     match value:
-        case None:
+        case None | "":
+            return "empty"
+        case dict() | list() if not value:
             return "empty"
         case bool():
             return "true" if value else "false"

@@ -270,9 +270,9 @@ class _Builder:
             return text
         if text in _WORDS:
             return _WORDS[text]
-        if _LEADING_ZERO.fullmatch(text):
+        if _LEADING_ZERO.fullmatch(text) and len(text) <= MAX_NUMBER:
             self._say(
-                event, f"{text} may be text or a number", f'write "{text}" for text, or {int(text[:40])} for the number'
+                event, f"{text} may be text or a number", f'write "{text}" for text, or {int(text)} for the number'
             )
             return 0
         number = _number(text)

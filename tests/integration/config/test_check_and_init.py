@@ -1,0 +1,129 @@
+"""`understudy init` and `understudy check` as a user runs them: what is printed where, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UNDERSTUDY = Path(sys.executable).parent / "understudy"
+
+
+def run(*arguments: str, folder: Path, columns: int = 100, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY")}
+    return subprocess.run(
+        [UNDERSTUDY, *arguments],
+        cwd=folder,
+        env={**clean, "COLUMNS": str(columns), **environment},
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("example")
+    done = run("init", ".", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "understudy eval reply-drafting --candidate small-2" in done.stdout
+    return folder
+
+
+def test_init_then_check_from_anywhere_below(example: Path) -> None:
+    """A newcomer's first two commands work, also from a folder inside the project."""
+    for folder in (example, example / "prompts"):
+        done = run("check", folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert "reply-drafting, owned by support-platform" in done.stdout
+        assert "small-1-2025-03-01" in done.stdout
+        assert "no warnings" in done.stdout
+
+
+def test_check_as_data(example: Path) -> None:
+    """--json prints one document with everything the table shows."""
+    done = run("check", "--json", folder=example)
+    found = json.loads(done.stdout)
+    workload = found["workloads"]["reply-drafting"]
+    assert workload["incumbent"] == "small-1"
+    assert [len(v["fingerprint"]) for v in workload["variants"]] == [16, 16]
+    assert [step["share"] for step in workload["ladder"]] == [0.01, 0.05, 0.25, 1.0]
+    assert found["warnings"] == []
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_check_fits_the_terminal(example: Path, columns: int) -> None:
+    """No line of the table is broken at the width it is printed for."""
+    done = run("check", folder=example, columns=columns)
+    rows = [line for line in done.stdout.splitlines() if "small-" in line]
+    assert len(rows) == 3
+    assert all(len(line) <= columns for line in rows)
+
+
+def test_init_writes_over_nothing(example: Path) -> None:
+    """A second init leaves with exit code 2, lists what is there, and changes nothing."""
+    (example / "prompts" / "reply.md").write_text("mine\n")
+    done = run("init", folder=example)
+    assert done.returncode == 2
+    assert "already has prompts/reply.md" in done.stderr
+    assert "nothing was written" in done.stderr
+    assert (example / "prompts" / "reply.md").read_text() == "mine\n"
+
+
+def test_every_problem_with_its_place_and_exit_code_2(tmp_path: Path) -> None:
+    """A broken file is answered with all its problems at once, as text and as data, and no traceback."""
+    (tmp_path / "understudy.yaml").write_text(
+        "providers:\n  p: {wire: opnai, base_url: https://h}\nworkloads:\n  w: {incumbnt: a, variants: {}}\n"
+    )
+    done = run("check", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        'error: understudy.yaml:2:13: providers.p.wire is "opnai", it can be openai, anthropic or gemini',
+        "  remedy: did you mean openai?",
+        "understudy.yaml:4:7: incumbnt is no key of workloads.w",
+        "  remedy: did you mean incumbent?",
+        "understudy.yaml:4:30: workloads.w.variants is empty, and at least 1 is needed",
+        "  remedy: add what is missing",
+    ]
+    data = run("check", "--json", folder=tmp_path)
+    assert data.returncode == 2
+    assert data.stderr == ""
+    assert [(p["line"], p["column"]) for p in json.loads(data.stdout)["problems"]] == [(2, 13), (4, 7), (4, 30)]
+
+
+def test_no_configuration_says_how_to_begin(tmp_path: Path) -> None:
+    """Where there is none, the remedy is `understudy init`."""
+    done = run("check", folder=tmp_path)
+    assert done.returncode == 2
+    assert "understudy init" in done.stderr
+
+
+def test_a_secret_never_reaches_the_output(tmp_path: Path) -> None:
+    """A literal key is warned about and printed nowhere, and neither is one from the environment."""
+    (tmp_path / "understudy.yaml").write_text(
+        "providers:\n"
+        "  a: {wire: openai, base_url: https://h, api_key: sk-bird-file}\n"
+        "  b: {wire: openai, base_url: https://h, api_key: ${KEY}}\n"
+        "workloads:\n"
+        "  w: {incumbent: x, variants: {x: {provider: a, model: m}, y: {provider: b, model: m}}}\n"
+    )
+    for arguments in (["check"], ["check", "--json"]):
+        done = run(*arguments, folder=tmp_path, KEY="sk-bird-environment")
+        assert done.returncode == 0
+        assert "stands in the file in the clear" in done.stdout
+        assert "bird" not in done.stdout + done.stderr
+
+
+def test_the_schema_is_the_one_init_writes(example: Path) -> None:
+    """`check --schema` needs no project and prints the file that editors use."""
+    done = run("check", "--schema", folder=Path("/"))
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads((example / "understudy.schema.json").read_text())
