@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module, panel, what it does)
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
+    "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }
 """Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""

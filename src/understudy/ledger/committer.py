@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from understudy.core.errors import CannotMeasure, Refused
-from understudy.core.records import Exchange, Feedback
 from understudy.ledger import rows
 from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, boots
-from understudy.ledger.rows import Numbered
+from understudy.ledger.rows import NUMBERED, Numbered, table_of
 
 LOCK_FILE = "committer.lock"
 QUARANTINE_FOLDER = "quarantine"
-_NUMBERED = (Table.EXCHANGES, Table.FEEDBACK, Table.LOSSES)
 COMPACT_EVERY = 24
 VACUUM_EVERY_S = 3600.0
 
@@ -62,7 +60,7 @@ class Committer:
         self._clock = clock
         self._readers: dict[Boot, BootReader] = {}
         self._known: dict[tuple[Table, Boot], int] = {}
-        self._commits: dict[Table, int] = dict.fromkeys(_NUMBERED, 0)
+        self._commits: dict[Table, int] = dict.fromkeys(NUMBERED, 0)
         self._vacuumed_at = clock()
         self._lock: int | None = _take_lock(segments)
 
@@ -119,7 +117,7 @@ class Committer:
         self._quarantine(poison)
         ends = {boot: batch.next_seq for boot, batch in batches.items()}
         sorted_out = _by_table(found)
-        committed = {table: self._commit(table, sorted_out[table], ends) for table in _NUMBERED}
+        committed = {table: self._commit(table, sorted_out[table], ends) for table in NUMBERED}
         over = [boot for boot, batch in batches.items() if batch.over]
         for boot in batches:
             if boot in over:
@@ -137,9 +135,9 @@ class Committer:
 
     def _reader(self, boot: Boot) -> BootReader:
         if boot not in self._readers:
-            for table in _NUMBERED:
+            for table in NUMBERED:
                 self._known[table, boot] = max(0, self._lake.transaction(table, str(boot)))
-            start = max(self._known[table, boot] for table in _NUMBERED)
+            start = max(self._known[table, boot] for table in NUMBERED)
             self._readers[boot] = BootReader(self._segments, boot, start=start)
         return self._readers[boot]
 
@@ -185,15 +183,9 @@ class Committer:
 
 
 def _by_table(found: Iterable[Numbered]) -> dict[Table, list[Numbered]]:
-    tables: dict[Table, list[Numbered]] = {table: [] for table in _NUMBERED}
+    tables: dict[Table, list[Numbered]] = {table: [] for table in NUMBERED}
     for each in found:
-        match each.record:
-            case Exchange():
-                tables[Table.EXCHANGES].append(each)
-            case Feedback():
-                tables[Table.FEEDBACK].append(each)
-            case _:
-                tables[Table.LOSSES].append(each)
+        tables[table_of(each.record)].append(each)
     return tables
 
 

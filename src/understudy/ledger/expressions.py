@@ -30,54 +30,42 @@ def served(exchanges: Table, *, workload: str, upgrade: str | None, role: str = 
     return chosen if upgrade is None else chosen.filter(_.upgrade == upgrade)
 
 
-def sums(
-    exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[MetricSpec], *, cycle_s: float
-) -> tuple[Table | None, Table | None]:
+def sums(exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[MetricSpec], *, cycle_s: float) -> Table:
     """Sums by cell of the chosen exchanges: one row a cell, for each metric the columns n_I, t_I, s_I and u_I.
 
-    The first table holds the metrics that add up values, the second those that count units; each is None where no
-    metric asks for it. I is the metric's place in `metrics`.
+    I is the metric's place in `metrics`. Added up per unit first: that is what a count needs (a unit with a burst of
+    events counts once), and cheaper than telling units apart afterwards.
     """
     rows = exchanges
     for index, metric in enumerate(metrics):
         rows = _with_value(rows, feedback, scores, metric, f"v_{index}")
-    values = [f"v_{index}" for index in range(len(metrics))]
     rows = rows.select(
         "stage",
         "step",
         "arm",
         "bucket",
-        period=(_.started_at / cycle_s).floor().cast("int64"),
-        who=ibis.ifelse(_.unit == "", _.exchange, _.unit),
+        *(f"v_{index}" for index in range(len(metrics))),
+        period=(rows.started_at / cycle_s).floor().cast("int64"),
+        who=ibis.ifelse(rows.unit == "", rows.exchange, rows.unit),
         slice=ibis.array([ALL_SLICES]).concat(rows.slices).unnest(),
-        **{name: rows[name] for name in values},
     )
-    means = {i: m for i, m in enumerate(metrics) if m.kind != "count"}
-    counts = {i: m for i, m in enumerate(metrics) if m.kind == "count"}
-    return _value_sums(rows, list(means)) if means else None, _unit_sums(rows, list(counts)) if counts else None
-
-
-def _value_sums(rows: Table, indices: Sequence[int]) -> Table:
-    columns: dict[str, Scalar] = {}
-    for i in indices:
+    by_unit: dict[str, Scalar] = {}
+    for i, metric in enumerate(metrics):
         value = rows[f"v_{i}"]
-        columns |= {
-            f"n_{i}": value.count(),
-            f"t_{i}": value.sum(),
-            f"s_{i}": (value * value).sum(),
-            f"u_{i}": rows.who.nunique(where=value.notnull()),
-        }
-    return rows.group_by(CELL).agg(**columns)
-
-
-def _unit_sums(rows: Table, indices: Sequence[int]) -> Table:
-    """First event per unit: a unit with a burst of events counts once in a cell."""
-    first = rows.group_by([*CELL, "who"]).agg(**{f"e_{i}": rows[f"v_{i}"].max() for i in indices})
-    columns: dict[str, Scalar] = {}
-    for i in indices:
-        event = first[f"e_{i}"]
-        columns |= {f"n_{i}": event.count(), f"t_{i}": event.sum(), f"s_{i}": event.sum(), f"u_{i}": event.count()}
-    return first.group_by(CELL).agg(**columns)
+        if metric.kind == "count":
+            by_unit[f"t_{i}"] = value.max()
+        else:
+            by_unit |= {f"n_{i}": value.count(), f"t_{i}": value.sum(), f"s_{i}": (value * value).sum()}
+    units = rows.group_by([*CELL, "who"]).agg(**by_unit)
+    by_cell: dict[str, Scalar] = {}
+    for i, metric in enumerate(metrics):
+        if metric.kind == "count":
+            seen, events = units[f"t_{i}"].count(), units[f"t_{i}"].sum()
+            by_cell |= {f"n_{i}": seen, f"t_{i}": events, f"s_{i}": events, f"u_{i}": seen}
+        else:
+            by_cell |= {f"{letter}_{i}": units[f"{letter}_{i}"].sum() for letter in "nts"}
+            by_cell[f"u_{i}"] = (units[f"n_{i}"] > 0).sum()
+    return units.group_by(CELL).agg(**by_cell)
 
 
 def _with_value(rows: Table, feedback: Table, scores: Table, metric: MetricSpec, column: str) -> Table:
@@ -218,3 +206,23 @@ def ungraded(exchanges: Table, scores: Table, grader: str) -> Table:
     """The exchanges that a grader has not scored yet."""
     done = scores.filter(_.grader == grader).select(of="exchange").distinct()
     return exchanges.anti_join(done, exchanges.exchange == done.of)
+
+
+def numbers(exchanges: Table, feedback: Table, losses: Table) -> Table:
+    """By boot and reason of loss ("" for rows that are there): how many numbers, and the one behind the last."""
+    parts = [
+        table.select("worker", "boot", "seq", width=ibis.literal(1, "int64"), why=ibis.literal(""))
+        for table in (exchanges, feedback)
+    ]
+    parts.append(losses.select("worker", "boot", "seq", width=losses["count"], why=losses.why))
+    every = ibis.union(*parts)
+    return every.group_by(["worker", "boot", "why"]).agg(numbers=every.width.sum(), end=(every.seq + every.width).max())
+
+
+def bodies(exchanges: Table) -> Table:
+    """One row with the characters and bytes of all content: an answer means that every page could be read."""
+    return exchanges.agg(
+        answers=exchanges.answer.length().sum(),
+        requests=exchanges.request.cast("string").length().sum(),
+        tool_calls=exchanges.tool_calls.length().sum(),
+    )

@@ -174,9 +174,8 @@ class Ledger:
             feedback = self._views.table(Table.FEEDBACK)
             scores = self._views.table(Table.SCORES, workload)
             chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            found = expressions.sums(chosen, feedback, scores, metrics, cycle_s=cycle_s)
-            columns = [self._columns(expression) for expression in found if expression is not None]
-        return [row for each in columns for index, metric in enumerate(metrics) for row in _sums(each, index, metric)]
+            columns = self._columns(expressions.sums(chosen, feedback, scores, metrics, cycle_s=cycle_s))
+        return [row for index, metric in enumerate(metrics) for row in _sums(columns, index, metric)]
 
     def quantiles(
         self,
@@ -345,8 +344,6 @@ def _answer(row: Mapping[str, Any], suffix: str = "") -> Answer:
 
 
 def _sums(columns: Mapping[str, list[Any]], index: int, metric: MetricSpec) -> Iterator[Sums]:
-    if f"n_{index}" not in columns:
-        return
     keys = (columns[name] for name in ("stage", "step", "period", "arm", "slice", "bucket"))
     values = (columns[f"{letter}_{index}"] for letter in "ntsu")
     for stage, step, period, arm, part, bucket, n, total, squares, units in zip(*keys, *values, strict=True):

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from understudy.assign.bucket import analysis_bucket
-from understudy.core.records import SCHEMA_VERSION, Exchange, Feedback, Loss
+from understudy.core.records import SCHEMA_VERSION, Exchange, Feedback, Loss, Record
 from understudy.ledger import lake
 from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Table
@@ -17,6 +17,21 @@ from understudy.ledger.prices import Prices
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+NUMBERED = (Table.EXCHANGES, Table.FEEDBACK, Table.LOSSES)
+"""The tables whose rows carry the number they were appended under."""
+
+
+def table_of(record: Record) -> Table:
+    """Which table a record belongs in."""
+    match record:
+        case Exchange():
+            return Table.EXCHANGES
+        case Feedback():
+            return Table.FEEDBACK
+        case Loss():
+            return Table.LOSSES
 
 
 class Numbered(NamedTuple):

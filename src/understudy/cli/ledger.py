@@ -1,0 +1,116 @@
+"""`understudy ledger`: bring segments into the lake, and account for every record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from understudy.cli.output import err, errors_shown, out, plain, print_json, table
+from understudy.core.errors import EXIT_FINDING
+
+if TYPE_CHECKING:
+    from understudy.ledger.committer import Committer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The log of exchanges, pairs and feedback.")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def commit(
+    config: Config = None,
+    watch: Annotated[
+        float | None, typer.Option("--watch", min=0.05, help="Go on for ever, with this many seconds in between.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what the gateways wrote into the lake, each record once. One committer runs per machine.
+
+    With --watch it first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
+    """
+    from understudy.config.project import open_project
+    from understudy.ledger.committer import Committer
+
+    with errors_shown(as_json):
+        paths = open_project(config).paths
+        with Committer(paths.segments, paths.lake) as committer:
+            if watch is not None:
+                ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": str(paths.lake)}
+                sys.stdout.write(json.dumps(ready) + "\n")
+                sys.stdout.flush()
+                _watch(committer, watch)
+                return
+            done = committer.run_once()
+        if as_json:
+            print_json(done._asdict())
+        else:
+            lost = f", {done.lost} counted as lost" if done.lost else ""
+            out().print(f"committed {done.exchanges} exchanges and {done.feedback} feedback{lost}")
+
+
+def _watch(committer: Committer, seconds: float) -> None:
+    """Commit until told to stop. A lake that cannot be reached is said once and tried again: the segments wait."""
+    from understudy.core.errors import UnderstudyError
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    said = ""
+    while True:
+        last = stop.is_set()
+        try:
+            committer.run_once()
+            said = ""
+        except UnderstudyError as error:
+            if str(error) != said:
+                err().print(plain(f"error: {error}"), markup=False)
+            said = str(error)
+        if last:
+            return
+        stop.wait(seconds)
+
+
+@app.command()
+def verify(config: Config = None, as_json: AsJson = False) -> None:
+    """Account for every record ever numbered: committed, waiting, counted as lost, or missing.
+
+    Exit code 1 where a record is missing that nobody counted, is there twice, or bytes are damaged.
+    """
+    from understudy.config.project import open_project
+    from understudy.ledger.verify import verify as account
+
+    with errors_shown(as_json):
+        paths = open_project(config).paths
+        found = account(paths.segments, paths.lake)
+        document = found.as_dict()
+        if as_json:
+            print_json(document)
+        else:
+            _print_verification(document)
+        if not found.in_order:
+            raise typer.Exit(EXIT_FINDING)
+
+
+def _print_verification(found: dict[str, Any]) -> None:
+    figures = ("given", "committed", "waiting", "lost", "uncounted")
+    columns: list[str | tuple[str, str]] = ["worker", "boot", *((name, "right") for name in figures)]
+    rows = [
+        [b["worker"], b["boot"], b["given"], b["committed"], b["waiting"], sum(b["lost"].values()), b["uncounted"]]
+        for b in found["boots"]
+    ]
+    out().print(table("", columns, rows))
+    for why, count in found["lost"].items():
+        out().print(plain(f"{count} counted as lost: {why}"), markup=False)
+    for name in ("uncounted", "duplicates", "damaged"):
+        if found[name]:
+            out().print(plain(f"{found[name]} {name}"), style="bold red", markup=False)
+    if found["in_order"]:
+        out().print(f"every one of {found['given']} numbers is accounted for")
