@@ -62,6 +62,8 @@ class EvalRecord(NamedTuple):
     critical: tuple[str, ...]
     """Slices or cases that failed and cannot be waived."""
     summary: str
+    needed: tuple[str, ...]
+    """What would decide it, where it is inconclusive."""
     document: str
     """Where the full result lies, relative to the state folder."""
 
@@ -93,6 +95,8 @@ class UpgradeState:
     """Quantiles of the incumbent frozen at the beginning of the canary, by field."""
     verdict: str = ""
     verdict_clock: int = 0
+    promoted_clock: int = 0
+    """The clock for which a person gave the word to widen."""
     soaked_at: float | None = None
     exposed_at: float | None = None
     """When users first saw the candidate."""
@@ -219,11 +223,14 @@ def _detail(state: UpgradeState, event: Event) -> UpgradeState:
                 waivers=(),
                 approvals=(),
                 verdict="",
+                findings=(),
             )
         case Kind.BASELINED:
             return replace(state, baseline={field: tuple(values) for field, values in data["quantiles"].items()})
         case Kind.JUDGED:
             return replace(state, verdict=data["verdict"], verdict_clock=state.clock)
+        case Kind.PROMOTED:
+            return replace(state, promoted_clock=state.clock)
         case Kind.NOTED | Kind.GAVE_UP | Kind.BLOCKED | Kind.ROLLED_BACK:
             known = {(f.kind, f.slice): f for f in state.findings}
             known |= {(f.kind, f.slice): f for f in findings_in(data)}
@@ -247,8 +254,15 @@ def eval_record(data: Mapping[str, Any]) -> EvalRecord:
         failed=tuple(data["failed"]),
         critical=tuple(data["critical"]),
         summary=data["summary"],
+        needed=tuple(data.get("needed", ())),
         document=data["document"],
     )
+
+
+def eval_data(record: EvalRecord) -> dict[str, Any]:
+    """The record as an `evaluated` event carries it."""
+    lists = {"failed": list(record.failed), "critical": list(record.critical), "needed": list(record.needed)}
+    return {**record._asdict(), **lists, "outcome": str(record.outcome)}
 
 
 def findings_in(data: Mapping[str, Any]) -> tuple[Finding, ...]:

@@ -59,6 +59,7 @@ class Kind(StrEnum):
     CLOCK_RESET = "clock_reset"
     BASELINED = "baselined"
     JUDGED = "judged"
+    PROMOTED = "promoted"
     NOTED = "noted"
     SOAKED = "soaked"
     DRILLED = "drilled"
@@ -116,13 +117,14 @@ EXPOSING = frozenset({Stage.CANARY, Stage.SOAK})
 """The stages in which users may be answered by the candidate."""
 
 RECORDS: Mapping[Kind, frozenset[Stage]] = {
-    Kind.EVALUATED: frozenset({Stage.REGRESS}),
+    Kind.EVALUATED: frozenset({Stage.REGRESS, Stage.SHADOW}),
     Kind.WAIVED: frozenset({Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
     Kind.APPROVED: frozenset({Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
     Kind.CLOCK_STARTED: frozenset({Stage.SHADOW}),
     Kind.CLOCK_RESET: frozenset({Stage.SHADOW}),
     Kind.BASELINED: frozenset({Stage.CANARY}),
     Kind.JUDGED: frozenset({Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
+    Kind.PROMOTED: frozenset({Stage.CANARY}),
     Kind.NOTED: frozenset(ACTIVE),
     Kind.SOAKED: frozenset({Stage.SOAK}),
     Kind.DRILLED: frozenset(ACTIVE),

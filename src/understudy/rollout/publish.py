@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,8 @@ class Heartbeat(NamedTuple):
     at: float
     open_breakers: tuple[str, ...] = ()
     """Workloads whose candidate this worker has cut off by itself."""
+    killed: tuple[str, ...] = ()
+    """Workloads whose kill file this worker obeys."""
 
     def live(self, now: float) -> bool:
         return now - self.at <= STALE_AFTER_S
@@ -122,8 +124,9 @@ def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
         pid=int(data["pid"]),
         generation=str(data["generation"]),
         epoch=int(data["epoch"]),
-        at=float(data["at"]),
+        at=float(data["beat_at"]),
         open_breakers=tuple(str(name) for name in data.get("breakers", ())),
+        killed=tuple(str(name) for name in data.get("killed", ())),
     )
 
 
@@ -147,11 +150,22 @@ def acknowledged(beats: list[Heartbeat], table: RoutingTable, now: float) -> Ack
     return Acknowledged(table.epoch, len(live), waiting)
 
 
-async def until_effective(folder: Path, table: RoutingTable, *, timeout_s: float = 10.0) -> tuple[Acknowledged, float]:
-    """Wait until every live worker has the table or the time is up; returns what is so then, and the seconds waited."""
+def obeyed(beats: list[Heartbeat], workload: str, now: float) -> Acknowledged:
+    """Which live workers obey the kill file of a workload."""
+    live = [beat for beat in beats if beat.live(now)]
+    return Acknowledged(0, len(live), tuple(b.worker for b in live if workload not in b.killed))
+
+
+async def until_effective(
+    folder: Path, said: Callable[[list[Heartbeat], float], Acknowledged], *, timeout_s: float = 10.0
+) -> tuple[Acknowledged, float]:
+    """Wait until every live worker has said so or the time is up; returns what is so then, and the seconds waited.
+
+    `said` reads the heartbeats: `acknowledged` for a table, `obeyed` for a kill file.
+    """
     started = time.monotonic()
     while True:
-        state = acknowledged(heartbeats(folder), table, time.time())
+        state = said(heartbeats(folder), time.time())
         waited = time.monotonic() - started
         if state.effective or waited >= timeout_s:
             return state, waited

@@ -6,13 +6,14 @@ itself, it first makes the upgrade begin again at the regression eval. What is o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from understudy.config.schema import WorkloadSection
 from understudy.core.errors import DataCorrupt
 from understudy.core.playbook import Profile, Stage
-from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, Shadow, WorkloadRoute
+from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
 from understudy.rollout.fold import UpgradeState
 
@@ -124,6 +125,11 @@ def _route(state: UpgradeState, section: WorkloadSection, leases: Mapping[str, f
 def same(left: RoutingTable, right: RoutingTable) -> bool:
     """Whether two tables route alike; epoch, generation, time of issue and leases left aside."""
     return _bare(left) == _bare(right)
+
+
+def content_digest(table: RoutingTable) -> str:
+    """What `same` compares, as a hash: the publications keep it."""
+    return hashlib.sha256(encode(_bare(table))).hexdigest()
 
 
 def leases_of(table: RoutingTable) -> dict[str, float]:

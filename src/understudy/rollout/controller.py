@@ -1,0 +1,372 @@
+"""One turn of the controller: observe, decide, perform. All its I/O is here and behind `ports`; the deciding is not.
+
+It can be killed at any line. What is written is one transaction (journal) or one rename (table); everything else is
+worked out anew in the next turn. Two of them do no harm: every write is a compare-and-swap, and the loser just looks
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from understudy.config.project import Project
+from understudy.core.errors import DataCorrupt, UnderstudyError
+from understudy.core.playbook import Profile, Stage
+from understudy.core.routing import RoutingTable, check_meaning
+from understudy.rollout import dwell, table
+from understudy.rollout.board import Board
+from understudy.rollout.fold import UpgradeState
+from understudy.rollout.machine import Illegal
+from understudy.rollout.observation import Observation, Policy
+from understudy.rollout.ports import Clock, Evals, Evidence, Prober
+from understudy.rollout.publish import Overtaken, acknowledged
+from understudy.rollout.reconcile import CONTROLLER, Plan, decide, may_renew
+from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
+from understudy.stages.assessment import Judgement
+from understudy.stages.shadow import Evidence as ShadowEvidence
+
+SAVE_EVERY_S = 5.0
+"""How often watched time and an unchanged assessment are written down at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn came to, for logs and tests."""
+
+    epoch: int
+    written: tuple[str, ...] = ()
+    """Journal events of this turn, as "upgrade kind"."""
+    published: int | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class _Watch:
+    """What a controller remembers of an upgrade between turns; losing it costs nothing but a reading."""
+
+    clock: int = 0
+    turned: float | None = None
+    evidence_at: float | None = None
+    read_at: float | None = None
+    shadow: ShadowEvidence | None = None
+    judgement: Judgement | None = None
+    baseline: dict[str, tuple[float, ...]] | None = None
+    problem: str = ""
+    saved_at: float = 0.0
+    shown: str = ""
+
+
+@dataclass
+class Controller:
+    """Carries all upgrades of one project. `reopen` gives the project as it is on disk now, and may raise."""
+
+    project: Project
+    reopen: Callable[[Project], Project]
+    store: Store
+    board: Board
+    evidence: Evidence
+    evals: Evals
+    prober: Prober
+    clock: Clock
+    name: str = CONTROLLER
+    in_thread: bool = True
+    """Whether evidence is read in a thread; a test in virtual time reads it in line."""
+    _watches: dict[str, _Watch] = field(default_factory=dict)
+    _config_problem: str = ""
+
+    async def turn(self) -> Turn:
+        """Look at everything once and do what follows. Raises StoreUnavailable where there is no store to go by."""
+        self._reread()
+        now = self.clock.wall()
+        snapshot = await self.store.read()
+        problems = [self._config_problem] if self._config_problem else []
+        written: list[str] = []
+        published: int | None = None
+        restored = _restored(self.board, snapshot)
+        if restored:
+            return Turn(snapshot.epoch, problems=(*problems, restored))
+        try:
+            for state in snapshot.upgrades:
+                if not state.over and state.workload in self.project.config.workloads:
+                    snapshot, kinds = await self._carry(snapshot, state, now)
+                    written += [f"{state.id} {kind}" for kind in kinds]
+            if written:
+                snapshot = await self.store.read()
+            published = await self._publish(snapshot, now)
+            await self._settle(snapshot)
+        except (Stale, Overtaken):
+            pass  # somebody else wrote first: what they wrote is looked at in the next turn
+        problems += [watch.problem for watch in self._watches.values() if watch.problem]
+        return Turn(snapshot.epoch, tuple(written), published, tuple(problems))
+
+    async def close(self) -> None:
+        await self.evals.close()
+        await self.prober.close()
+        await self.store.close()
+
+    def _reread(self) -> None:
+        """Take the configuration as it is now; while it is wrong, the last good one stays in force."""
+        try:
+            self.project = self.reopen(self.project)
+            self._config_problem = ""
+        except UnderstudyError as error:
+            self._config_problem = f"the configuration is wrong, the last good one stays in force: {error}"
+
+    # -- observe and decide
+
+    async def _carry(self, snapshot: Snapshot, state: UpgradeState, now: float) -> tuple[Snapshot, list[str]]:
+        """Observe one upgrade, decide, journal. Raises Stale."""
+        profile = self.project.profile(state.workload)
+        policy = policy_of(self.project, state.workload, profile)
+        watch = self._watches.setdefault(state.id, _Watch())
+        seen = await self._observe(snapshot, state, policy, watch, now)
+        wishes = [wish for wish in snapshot.intents if wish.upgrade == state.id]
+        plan = decide(state, seen, policy, wishes)
+        if plan.run_eval:
+            self.evals.start(self.project, state, plan.run_eval)
+        kinds = await self._write(snapshot, state, plan, now)
+        await self._show(state, plan, seen, watch, now)
+        return (replace(snapshot, epoch=snapshot.epoch + 1) if kinds else snapshot), kinds
+
+    async def _write(self, snapshot: Snapshot, state: UpgradeState, plan: Plan, now: float) -> list[str]:
+        if plan.drafts:
+            try:
+                await self.store.append(snapshot.epoch, state.id, plan.drafts, now, plan.handled)
+            except Illegal as error:
+                raise AssertionError(f"the plan for {state} is illegal: {error}") from error
+            return [str(draft.kind) for draft in plan.drafts]
+        if plan.handled:
+            await self.store.close_intents(plan.handled)
+        return []
+
+    async def _observe(
+        self, snapshot: Snapshot, state: UpgradeState, policy: Policy, watch: _Watch, now: float
+    ) -> Observation:
+        variants = self.project.variants(state.workload)
+        beats = [beat for beat in self.board.heartbeats() if beat.live(now)]
+        published = _published(self.board)
+        seen = Observation(
+            now=now,
+            configured_candidate=variants.get(state.candidate.name),
+            configured_incumbent=variants.get(state.incumbent.name),
+            acknowledged=acknowledged(beats, published, now) if published and beats else None,
+            open_breakers=tuple(beat.worker for beat in beats if state.workload in beat.open_breakers),
+            kill=self.board.kills().get(state.workload),
+            probe=self.prober.probe(self.project, state, now) if state.exposing else None,
+        )
+        seen = self._eval_seen(state, seen)
+        held_s = await self._dwell(snapshot, state, policy, watch, seen)
+        await self._read_evidence(state, policy.profile, watch, now, held_s or 0.0)
+        return replace(
+            seen,
+            shadow=watch.shadow,
+            judgement=watch.judgement,
+            baseline=watch.baseline,
+            held_s=held_s,
+            evidence_at=watch.evidence_at,
+        )
+
+    def _eval_seen(self, state: UpgradeState, seen: Observation) -> Observation:
+        if state.stage not in (Stage.REGRESS, Stage.SHADOW):
+            return seen
+        try:
+            binding = self.evals.binding(self.project, state)
+        except UnderstudyError as error:
+            return replace(seen, eval_note=f"the eval cannot be run: {error.message}")
+        status = self.evals.status(binding)
+        return replace(seen, binding=binding, eval=status.record, eval_note=status.note)
+
+    async def _dwell(
+        self, snapshot: Snapshot, state: UpgradeState, policy: Policy, watch: _Watch, seen: Observation
+    ) -> float | None:
+        """Add this turn's time to the present clock, where the stage was really in effect."""
+        mono = self.clock.monotonic()
+        elapsed = None if watch.turned is None else mono - watch.turned
+        watch.turned = mono
+        if not state.clock:
+            return None
+        before = snapshot.progress.get(state.id)
+        in_effect = not state.exposing or (seen.acknowledged is not None and seen.acknowledged.effective)
+        sighted = watch.evidence_at is not None and seen.now - watch.evidence_at <= policy.profile.lease_s
+        if in_effect and (sighted or not state.exposing):
+            limit = policy.profile.lease_s
+            after = dwell.watched(
+                before, upgrade=state.id, clock=state.clock, now=seen.now, elapsed_s=elapsed, limit_s=limit
+            )
+        else:
+            after = dwell.skipped(before, upgrade=state.id, clock=state.clock, now=seen.now)
+        if after != before:
+            await self.store.save_progress(before, after)
+        return after.held_s
+
+    async def _read_evidence(
+        self, state: UpgradeState, profile: Profile, watch: _Watch, now: float, held_s: float
+    ) -> None:
+        """Read the ledger when the last reading is old, or was of another stage or step."""
+        if state.stage not in (Stage.SHADOW, Stage.CANARY, Stage.SOAK):
+            watch.shadow = watch.judgement = None
+            return
+        if watch.clock != state.clock:
+            # Another step, or another candidate: what was read speaks of the one before.
+            watch.clock, watch.read_at, watch.judgement = state.clock, None, None
+        every = min(60.0, max(0.3, profile.cycle_s / 10))
+        if watch.read_at is not None and 0 <= now - watch.read_at < every:
+            return
+        try:
+            await self._call(lambda: self._read(state, profile, watch, now, held_s))
+            watch.evidence_at, watch.problem = now, ""
+        except UnderstudyError as error:
+            watch.problem = f"{state.workload}: the evidence cannot be read: {error.message}"
+        watch.read_at = now
+
+    def _read(self, state: UpgradeState, profile: Profile, watch: _Watch, now: float, held_s: float) -> None:
+        if state.stage is Stage.SHADOW:
+            watch.shadow = self.evidence.shadow(self.project, state, profile, now)
+            return
+        if state.stage is Stage.CANARY and state.baseline is None:
+            found = self.evidence.baseline(state)
+            watch.baseline = dict(found) if found else None
+        self.evidence.score(self.project, state)
+        watch.judgement = self.evidence.judge(self.project, state, profile, now, held_s)
+
+    async def _call(self, read: Callable[[], None]) -> None:
+        if self.in_thread:
+            await asyncio.to_thread(read)
+        else:
+            read()
+
+    async def _show(self, state: UpgradeState, plan: Plan, seen: Observation, watch: _Watch, now: float) -> None:
+        """Keep the assessment for `status`, when it says something new or the last one is old."""
+        document = plan.assessment.as_dict() | {
+            "stage": str(state.stage),
+            "step": state.step,
+            "clock": state.clock,
+            "held_s": seen.held_s,
+            "by": self.name,
+            "problem": watch.problem or self._config_problem,
+        }
+        said = f"{plan.assessment.decision}{state.clock}{state.stage}{plan.assessment.verdict}"
+        if said != watch.shown or abs(now - watch.saved_at) >= SAVE_EVERY_S:
+            await self.store.save_assessment(state.id, document, now)
+            watch.shown, watch.saved_at = said, now
+
+    # -- perform
+
+    async def _publish(self, snapshot: Snapshot, now: float) -> int | None:
+        """Issue the table these upgrades ask for, where the published one is another or a lease runs out."""
+        return await publish_table(
+            self.project, self.store, self.board, snapshot, now, self.name, self._leases(snapshot, now)
+        )
+
+    def _leases(self, snapshot: Snapshot, now: float) -> dict[str, float]:
+        """The leases to issue: renewed where this controller sees, else as they were."""
+        published = _published(self.board)
+        leases = table.leases_of(published) if published else {}
+        for state in snapshot.upgrades:
+            watch = self._watches.get(state.id)
+            if state.workload not in self.project.config.workloads or watch is None:
+                continue
+            lease_s = self.project.profile(state.workload).lease_s
+            remaining = leases.get(state.id, now) - now
+            if may_renew(state, watch.evidence_at, now, lease_s) and not lease_s * 2 / 3 <= remaining <= lease_s:
+                leases[state.id] = now + lease_s
+        return leases
+
+    async def _settle(self, snapshot: Snapshot) -> None:
+        """Forget a finished upgrade once the configuration names its candidate; clear kill files that have served."""
+        for state in snapshot.upgrades:
+            section = self.project.config.workloads.get(state.workload)
+            if state.stage is Stage.DONE and section and section.incumbent == state.candidate.name:
+                await self.store.settle(state.id)
+        published = _published(self.board)
+        for workload in self.board.kills():
+            route = published.workloads.get(workload) if published else None
+            if route is not None and route.route is None and snapshot.active(workload) is None:
+                self.board.remove_kill(workload)
+
+
+def policy_of(project: Project, workload: str, profile: Profile) -> Policy:
+    """What the configuration asks for on a workload."""
+    section = project.config.workloads[workload]
+    return Policy(
+        profile=profile,
+        sample=section.shadow.sample,
+        suites=len(section.suites),
+        manual=section.canary.promote == "manual",
+        sign_off=tuple(section.canary.sign_off),
+    )
+
+
+def sources_of(project: Project) -> table.Sources:
+    """What the configuration contributes to the routing table."""
+    workloads = project.config.workloads
+    return table.Sources(
+        workloads=workloads,
+        variants={name: project.variants(name) for name in workloads},
+        profiles={name: project.profile(name) for name in workloads},
+        providers=project.providers(),
+        keys=project.gateway_keys(),
+    )
+
+
+def _published(board: Board) -> RoutingTable | None:
+    """The published table; None too where it was cut or edited, as it is about to be written anew."""
+    try:
+        return board.read()
+    except DataCorrupt:
+        return None
+
+
+def _restored(board: Board, snapshot: Snapshot) -> str:
+    """Whether the store is an older copy than the table it once issued: then it must not be believed."""
+    published = _published(board)
+    if published is None or published.generation != snapshot.generation or published.epoch <= snapshot.epoch:
+        return ""
+    return (
+        f"the control store is at epoch {snapshot.epoch}, gateways are at {published.epoch}: it was restored from "
+        "an older copy; nothing is changed until `understudy controller --reseal` accepts it"
+    )
+
+
+async def publish_table(
+    project: Project,
+    store: Store,
+    board: Board,
+    snapshot: Snapshot,
+    now: float,
+    by: str,
+    leases: dict[str, float] | None = None,
+    *,
+    anyway: str = "",
+) -> int | None:
+    """Issue a table where the published one differs from what the upgrades ask for; `anyway` gives a reason to issue
+    one of the same content. Returns its epoch, None where nothing was issued. Raises Stale and Overtaken.
+    """
+    published = _published(board)
+    if leases is None:
+        leases = table.leases_of(published) if published else {}
+    wanted = table.build(
+        sources_of(project),
+        snapshot.upgrades,
+        generation=snapshot.generation,
+        epoch=snapshot.epoch,
+        issued_at=now,
+        leases=leases,
+    )
+    check_meaning(wanted)
+    why = anyway
+    if published is None or published.generation != wanted.generation:
+        why = "first table of this control store"
+    elif not table.same(published, wanted):
+        why = "the routes changed"
+    elif table.leases_of(published) != table.leases_of(wanted):
+        why = "lease"
+    if not why:
+        return None
+    epoch = await store.bump(snapshot.epoch, at_least=board.epoch())
+    board.write(replace(wanted, epoch=epoch))
+    if why != "lease":
+        await store.published(Publication(epoch, now, by, why, table.content_digest(wanted), None))
+    return epoch
