@@ -1,0 +1,188 @@
+"""From a tally to one effect: the difference between the arms with the error that users and days really give it.
+
+Both arms are compared within each stratum and the differences averaged with the candidate's traffic as weights, so a
+metric that moves while the share grows cannot pose as a difference between arms. The error comes from residuals per
+analysis bucket, summed over strata before they are squared: a user who is unhappy on Monday and on Tuesday is one
+unhappy user. It never falls below the error that independent values would have.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from understudy.core.evidence import BUCKETS
+from understudy.core.playbook import Arm
+from understudy.gates.stats.ratio_grid import RatioGrid
+from understudy.gates.tally import ArmTally, Tally
+
+POOLED_FLOOR = 0.9
+"""The error is at least this part of that of both arms pooled: a lucky arm does not make its own certainty."""
+
+
+class Effect(NamedTuple):
+    """Candidate minus incumbent. `variance` is that of `difference`; infinite where it cannot be known yet."""
+
+    difference: float
+    variance: float
+    incumbent: float
+    candidate: float
+    n_incumbent: int
+    n_candidate: int
+    units: int
+    """Distinct candidate units, at least; 0 where nobody counted them."""
+    clusters: int
+    """Analysis buckets with candidate values."""
+    strata: int
+    design_effect: float
+    """How many times the clustered variance exceeds that of independent values, at least 1."""
+    candidate_weight: float
+    """Sum of squared stratum weights over candidate values: the variance of its mean is this times that of a value."""
+    incumbent_weight: float
+
+
+NO_EFFECT = Effect(0.0, math.inf, math.nan, math.nan, 0, 0, 0, 0, 0, 1.0, math.inf, math.inf)
+"""No stratum has both arms: nothing can be compared."""
+
+
+def _shared(tally: Tally) -> list[tuple[ArmTally, ArmTally]]:
+    """(incumbent, candidate) of every stratum that has both."""
+    both = []
+    for _, arms in sorted(tally.strata.items()):
+        old, new = arms.get(Arm.INCUMBENT), arms.get(Arm.CANDIDATE)
+        if old is not None and new is not None and old.n > 0 and new.n > 0:
+            both.append((old, new))
+    return both
+
+
+def _residuals(arms: list[ArmTally], weights: list[float]) -> tuple[float, int]:
+    """Sum over buckets of squared weighted residuals, and the number of buckets that hold anything."""
+    residuals = [0.0] * BUCKETS
+    seen = 0
+    for arm, weight in zip(arms, weights, strict=True):
+        factor = weight / arm.n
+        shift = factor * arm.total / arm.n
+        residuals = [
+            r + factor * total - shift * count
+            for r, total, count in zip(residuals, arm.totals, arm.counts, strict=True)
+        ]
+        seen |= arm.seen
+    return math.fsum([r * r for r in residuals]), seen.bit_count()
+
+
+def _within(arm: ArmTally) -> float:
+    """Sum of squares around the stratum's mean."""
+    return max(0.0, arm.squares - arm.total * arm.total / arm.n)
+
+
+class _ArmError(NamedTuple):
+    variance: float
+    """Of the arm's weighted mean, the larger of the clustered and the independent one."""
+    clustered: float
+    independent: float
+    clusters: int
+    weight: float
+
+
+def _arm_error(arms: list[ArmTally], weights: list[float], span: float) -> _ArmError:
+    """One arm's error over all strata; `span` squared is added to the squares as one value that was not seen."""
+    n, freedom = sum(arm.n for arm in arms), sum(arm.n - 1 for arm in arms)
+    weight = math.fsum(w * w / arm.n for w, arm in zip(weights, arms, strict=True))
+    if freedom <= 0:
+        return _ArmError(math.inf, math.inf, math.inf, 0, weight)
+    squares = math.fsum(_within(arm) for arm in arms)
+    independent = squares / freedom * weight
+    residual, clusters = _residuals(arms, weights)
+    if clusters < 2:
+        return _ArmError(math.inf, math.inf, independent, clusters, weight)
+    # One mean is estimated per stratum, which makes the residuals too small by freedom / n.
+    clustered = residual * clusters / (clusters - 1) * n / freedom
+    smoothed = (squares + span * span) / freedom * weight
+    return _ArmError(max(clustered, smoothed), clustered, independent, clusters, weight)
+
+
+def _span(both: list[tuple[ArmTally, ArmTally]], margin: float) -> float:
+    """How far off one more value could lie: the whole scale for values in [0, 1], else the spread or ten margins."""
+    arms = [arm for pair in both for arm in pair]
+    if all(0.0 <= arm.total <= arm.n and arm.squares <= arm.total * (1 + 1e-9) + 1e-9 for arm in arms):
+        return 1.0
+    freedom = max(1, sum(arm.n - 1 for arm in arms))
+    return max(10.0 * margin, math.sqrt(math.fsum(_within(arm) for arm in arms) / freedom))
+
+
+def measure(tally: Tally, margin: float) -> Effect:
+    """The stratified difference and its variance. `margin` sets the scale where values have no bounds."""
+    both = _shared(tally)
+    if not both:
+        return NO_EFFECT
+    olds, news = [old for old, _ in both], [new for _, new in both]
+    n_old, n_new = sum(old.n for old in olds), sum(new.n for new in news)
+    weights = [new.n / n_new for new in news]
+    old_mean = math.fsum(w * old.total / old.n for w, old in zip(weights, olds, strict=True))
+    new_mean = math.fsum(new.total for new in news) / n_new
+    span = _span(both, margin)
+    old_error, new_error = _arm_error(olds, weights, span), _arm_error(news, weights, span)
+    total = old_error.variance + new_error.variance
+    floor = POOLED_FLOOR * _pooled_variance(both) * (old_error.weight + new_error.weight)
+    independent = old_error.independent + new_error.independent
+    clustered = old_error.clustered + new_error.clustered
+    design = clustered / independent if 0.0 < independent < math.inf else 1.0
+    return Effect(
+        difference=new_mean - old_mean,
+        variance=max(total, floor),
+        incumbent=old_mean,
+        candidate=new_mean,
+        n_incumbent=n_old,
+        n_candidate=n_new,
+        units=max((new.units for new in news), default=0),
+        clusters=new_error.clusters,
+        strata=len(both),
+        design_effect=max(1.0, design),
+        candidate_weight=new_error.weight,
+        incumbent_weight=old_error.weight,
+    )
+
+
+def _pooled_variance(both: list[tuple[ArmTally, ArmTally]]) -> float:
+    """Variance of one value around the mean of both arms of its stratum."""
+    squares = n = 0.0
+    for old, new in both:
+        count, total = old.n + new.n, old.total + new.total
+        squares += max(0.0, old.squares + new.squares - total * total / count)
+        n += count
+    return squares / n
+
+
+class Own(NamedTuple):
+    """The candidate's own mean over all its traffic, and the variance of it."""
+
+    mean: float
+    variance: float
+    n: int
+    clusters: int
+
+
+def measure_alone(tally: Tally) -> Own:
+    """The candidate by itself, as an absolute limit needs it, also where nobody has the incumbent any more."""
+    arms = [pair[Arm.CANDIDATE] for _, pair in sorted(tally.strata.items()) if Arm.CANDIDATE in pair]
+    arms = [arm for arm in arms if arm.n > 0]
+    if not arms:
+        return Own(math.nan, math.inf, 0, 0)
+    n = sum(arm.n for arm in arms)
+    mean = math.fsum(arm.total for arm in arms) / n
+    spread = math.sqrt(math.fsum(_within(arm) for arm in arms) / n)
+    error = _arm_error(arms, [arm.n / n for arm in arms], max(spread, 0.05 * abs(mean)))
+    # A constant 0 leaves no scale at all: nothing is known of its error.
+    return Own(mean, error.variance if error.variance > 0.0 else math.inf, n, error.clusters)
+
+
+def event_evidence(tally: Tally, *, wanted: bool = False) -> RatioGrid:
+    """All strata's events on one grid of ratios; with `wanted`, the harm is in too few of them."""
+    grid = RatioGrid()
+    for old, new in _shared(tally):
+        share = new.n / (new.n + old.n)
+        if wanted:
+            grid.add(old.total, new.total, 1.0 - share)
+        else:
+            grid.add(new.total, old.total, share)
+    return grid
