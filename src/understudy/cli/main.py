@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
     "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify."),
+    "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }
 """Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""
