@@ -47,10 +47,11 @@ def key_of(variant: Variant, base_url: str, messages: Sequence[Message], repeat:
 class AnswerFile:
     """The answers of one variant. A line cut by a crash is passed over; the answer it held is asked again.
 
-    Several processes may append at once: a line is one write. Raises CannotMeasure where the disk refuses.
+    `fresh` takes no notice of what was kept; what is asked from then on takes its place. Several processes may append
+    at once: a line is one write. Raises CannotMeasure where the disk refuses.
     """
 
-    def __init__(self, folder: Path, variant: Variant) -> None:
+    def __init__(self, folder: Path, variant: Variant, *, fresh: bool = False) -> None:
         self.path = folder / f"{variant.fingerprint}.jsonl"
         self.broken = 0
         """Lines that could not be read."""
@@ -66,6 +67,8 @@ class AnswerFile:
         except OSError as error:
             self.close()
             raise _refused(self.path, error) from None
+        if fresh:
+            self._kept.clear()
 
     def __repr__(self) -> str:
         return f"<{self.path.name}: {len(self._kept)} answers, {self.broken} broken lines>"

@@ -91,6 +91,8 @@ class EvalResult:
     examples: tuple[Example, ...]
     usage: Usage
     repeats: int
+    repetitive: bool
+    """Both variants gave the same answers again, word for word: more repeats would show nothing more."""
     bound: Bound
     thresholds: Thresholds
     cases: Mapping[str, int]
@@ -106,6 +108,32 @@ class EvalResult:
     def failed_slices(self) -> tuple[str, ...]:
         """The slices that are proven worse: each needs a waiver before shadow may start."""
         return tuple(row.slice for row in self.comparison.slices if row.verdict is Verdict.FAIL)
+
+    @property
+    def next_step(self) -> str:
+        """What a person does now, in a sentence or two."""
+        workload, candidate = self.workload, self.candidate.name
+        lost = ", ".join(self.failed_slices)
+        match self.outcome:
+            case Outcome.PROCEED if self.bound.incumbent == self.bound.candidate:
+                return "Nothing to do: this was one variant against itself."
+            case Outcome.PROCEED if self.bound.slices:
+                return "Run it again without --slice: a part of the suite opens no stage."
+            case Outcome.PROCEED:
+                return f"On to shadow: understudy upgrade start {workload} --candidate {candidate}"
+            case Outcome.CAUTION:
+                each = "Each of these slices needs" if len(self.failed_slices) > 1 else "This slice needs"
+                return (
+                    f"{each} a waiver with owner, reason and expiry before shadow may start: {lost}. "
+                    f"Or win it back with another prompt: understudy tune {workload} --candidate {candidate}"
+                )
+            case Outcome.RETUNE:
+                return f"Try to close the gap with another prompt: understudy tune {workload} --candidate {candidate}"
+            case Outcome.STOP:
+                return "Re-tuning could not close the gap: stay with the incumbent, and file the finding."
+            case Outcome.INCONCLUSIVE:
+                vain = " More answers to the same cases will not: these variants repeat themselves."
+                return f"What would decide it: {'; '.join(self.comparison.needed)}.{vain if self.repetitive else ''}"
 
     def stale(self, now: Bound) -> tuple[str, ...]:
         """What has changed since, in words; empty where the result still holds."""
@@ -128,11 +156,13 @@ class EvalResult:
         """Stable JSON: fields are added, never renamed."""
         return {
             **self.comparison.as_dict(),
+            "next_step": self.next_step,
             "format": FORMAT,
             "workload": self.workload,
             "incumbent": self.incumbent.as_dict(),
             "candidate": self.candidate.as_dict(),
             "repeats": self.repeats,
+            "repetitive": self.repetitive,
             "cases": dict(self.cases),
             "measures": [{**measure._asdict(), "ratio": measure.ratio} for measure in self.measures],
             "examples": [asdict(example) for example in self.examples],
@@ -210,6 +240,7 @@ def _result(data: Mapping[str, Any]) -> EvalResult:
         examples=tuple(Example(**{**row, "slices": tuple(row["slices"])}) for row in data["examples"]),
         usage=Usage(**data["usage"]),
         repeats=data["repeats"],
+        repetitive=data["repetitive"],
         bound=Bound(**{**bound, "slices": tuple(bound["slices"])}),
         thresholds=Thresholds(
             **{**data["thresholds"], "critical_slices": tuple(data["thresholds"]["critical_slices"])}

@@ -50,6 +50,8 @@ class Job:
     concurrency: int = DEFAULT_CONCURRENCY
     thresholds: Thresholds = field(default_factory=Thresholds)
     tuning_exhausted: bool = False
+    fresh: bool = False
+    """Ask everything anew: the check on a schedule, that a pinned model still is what it was."""
 
     @property
     def same(self) -> bool:
@@ -84,7 +86,7 @@ async def run(
     with ExitStack() as files:
         answers = folder / job.workload / "answers"
         kept = {
-            fingerprint: files.enter_context(closing(AnswerFile(answers, variant)))
+            fingerprint: files.enter_context(closing(AnswerFile(answers, variant, fresh=job.fresh)))
             for fingerprint, variant in {v.fingerprint: v for v in (job.incumbent, job.candidate)}.items()
         }
         asking = _Asking(job, Asker(client, dict(job.providers), now), kept, progress)
@@ -112,6 +114,7 @@ async def run(
         examples=examples(graded, lost),
         usage=asking.usage(),
         repeats=rounds,
+        repetitive=rounds < job.repeats,
         bound=Bound.of(job.suites, job.thresholds, job.incumbent, job.candidate),
         thresholds=job.thresholds,
         cases={suite.name: len(suite.cases) for suite in job.suites},

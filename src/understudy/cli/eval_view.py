@@ -1,0 +1,224 @@
+"""How a regression eval looks in a terminal: scores and intervals by slice, what else changed, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from understudy.cli.output import plain
+from understudy.core.playbook import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from understudy.evals.prompts import SideBySide
+    from understudy.evals.result import EvalResult
+    from understudy.evals.scoring import Example, Measure
+    from understudy.gates.paired import SliceComparison
+
+WIDE = 100
+"""Columns from which on the intervals are drawn."""
+_CHART = 25
+_SCALES = (2, 5, 10, 20, 50, 100)
+_VERDICTS = {
+    Verdict.FAIL: ("✗ fail", "bold red"),
+    Verdict.INCONCLUSIVE: ("? inconclusive", "yellow"),
+    Verdict.PASS: ("✓ pass", "green"),
+}
+_ORDER = list(_VERDICTS)
+_OUTCOMES = {
+    Outcome.PROCEED: "bold green",
+    Outcome.CAUTION: "bold yellow",
+    Outcome.RETUNE: "bold red",
+    Outcome.STOP: "bold red",
+    Outcome.INCONCLUSIVE: "bold yellow",
+}
+
+
+def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
+    """Print a result. Text that came from models or files is printed as plain text."""
+    _heading(console, result)
+    console.print(scores(result, wide=console.width >= WIDE))
+    console.print(also(result.measures))
+    if changed.prompt:
+        _prompts(console, changed)
+    if result.examples:
+        _examples(console, result.examples)
+    console.print()
+    outcome = result.outcome
+    console.print(outcome.value.upper(), style=_OUTCOMES[outcome], end="  ")
+    console.print(plain(result.comparison.sentence), markup=False)
+    console.print(plain(result.next_step), markup=False)
+
+
+def scores(result: EvalResult, *, wide: bool) -> Table:
+    """One row a slice, the aggregate first, then what failed, then what cannot be told; in points of 100."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    comparison = result.comparison
+    ordered = sorted(comparison.slices, key=lambda row: (_ORDER.index(row.verdict), _or_zero(row.difference)))
+    rows = [comparison.aggregate, *ordered]
+    span = _span(rows)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("slice", overflow="fold", min_width=12)
+    for heading in ("n", "incumbent", "candidate", "difference"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    level = f"{100 * (1 - 2 * comparison.alpha):g} %"
+    made.add_column(f"{level} interval", justify="right", no_wrap=True)
+    if wide:
+        made.add_column(_axis(span), no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
+    for row in rows:
+        words, style = _VERDICTS[row.verdict]
+        known = bool(row.n)
+        made.add_row(
+            Text(plain(row.slice) or "aggregate", style="bold" if not row.slice else ""),
+            f"{row.n:,}",
+            _points(row.incumbent),
+            _points(row.candidate),
+            _signed(row.difference),
+            f"{_signed(row.low)} to {_signed(row.high)}" if known else "-",
+            *([_whisker(row, span, style)] if wide else []),
+            Text(words + (" (critical)" if row.critical else ""), style=style),
+            end_section=row is comparison.aggregate and len(rows) > 1,
+        )
+    return made
+
+
+def also(measures: Iterable[Measure]) -> Table:
+    """Length, latency and cost: never what decides an eval, always what somebody will ask."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("per answer")
+    for heading in ("incumbent", "candidate", "change"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    for measure in measures:
+        name, form = _MEASURES[measure.name]
+        known = measure.incumbent is not None and measure.candidate is not None
+        shown = [form(measure.incumbent or 0.0), form(measure.candidate or 0.0)] if known else ["unknown", "unknown"]
+        made.add_row(f"{name} ({measure.source})" if measure.source else name, *shown, _change(measure.ratio))
+    return made
+
+
+def _heading(console: Console, result: EvalResult) -> None:
+    for role, variant in (("incumbent", result.incumbent), ("candidate", result.candidate)):
+        made_of = [variant.provider, variant.model]
+        made_of += [f"{key} {value}" for key, value in sorted(variant.params.items())]
+        if variant.reasoning:
+            made_of += [f"{key} {value}" for key, value in variant.reasoning.as_dict().items()]
+        made_of += [f"prompt of {len(variant.system_prompt):,} characters"] if variant.system_prompt else []
+        console.print(f"{role}  ", style="dim", end="")
+        console.print(plain(variant.name), style="bold", markup=False, end="  ")
+        console.print(plain(" · ".join(made_of)), style="dim", markup=False)
+    suites = ", ".join(f"{name} ({count:,} cases)" for name, count in result.cases.items())
+    each = f"{result.repeats} answers to each case" if result.repeats > 1 else "one answer to each case"
+    usage = result.usage
+    again = f", {usage.kept:,} kept from before" if usage.kept else ""
+    console.print(plain(f"{suites} · {each} · {usage.asked:,} calls{again}"), style="dim", markup=False)
+
+
+def _prompts(console: Console, changed: SideBySide) -> None:
+    console.print(f"What changed in the prompt, {plain(changed.before)} to {plain(changed.after)}", style="bold")
+    console.print(plain(f"why: {changed.why or 'not recorded'}"), style="dim", markup=False)
+    for line in changed.prompt:
+        style = {"removed": "red", "added": "green", "gap": "dim", "same": ""}[line.kind]
+        console.print(plain(f"  {line}"), style=style, markup=False)
+    console.print()
+
+
+def _examples(console: Console, examples: tuple[Example, ...]) -> None:
+    room = max(40, console.width - 14)
+    console.print("Cases that the candidate loses", style="bold")
+    for example in examples[:3]:
+        console.print(plain(f"  {example.case}  {_line(example.asked, room)}"), markup=False)
+        console.print(plain(f"    incumbent {_line(example.incumbent, room)}"), style="green", markup=False)
+        console.print(plain(f"    candidate {_line(example.candidate, room)}"), style="red", markup=False)
+        console.print(plain(f"              {_line(example.candidate_says, room)}"), style="dim", markup=False)
+
+
+def _line(text: str, room: int) -> str:
+    """The end of a text in a line: answers are judged by how they end more often than by how they begin."""
+    line = " ".join(text.split())
+    half = (room - 3) // 2
+    return line if len(line) <= room else f"{line[:half]} … {line[-half:]}"
+
+
+def _span(rows: Iterable[SliceComparison]) -> int:
+    """Points from the middle to the edge of the chart: the least of a few that holds every interval."""
+    widest = max((100 * max(abs(row.low), abs(row.high)) for row in rows if row.n), default=100.0)
+    return next((scale for scale in _SCALES if widest <= scale), 100)
+
+
+def _axis(span: int) -> str:
+    left, right = f"-{span}", f"+{span}"
+    half = _CHART // 2
+    return f"{left:<{half}}0{right:>{half}}"
+
+
+def _whisker(row: SliceComparison, span: int, style: str) -> Text:
+    """The interval as a line with the estimate on it; the bar in the middle is no difference at all."""
+    from rich.text import Text
+
+    middle = _CHART // 2
+
+    def place(value: float) -> int:
+        return max(0, min(_CHART - 1, middle + round(100 * value / span * middle)))
+
+    cells = [" "] * _CHART
+    cells[middle] = "│"
+    if row.n:
+        for index in range(place(row.low), place(row.high) + 1):
+            cells[index] = "━"
+        cells[place(row.difference)] = "●"
+    made = Text("".join(cells), style=style)
+    if cells[middle] == "│":
+        made.stylize("dim", middle, middle + 1)
+    return made
+
+
+def _points(score: float) -> str:
+    return "-" if math.isnan(score) else f"{100 * score:.1f}"
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def _change(ratio: float | None) -> str:
+    if ratio is None:
+        return "-"
+    if 0 < ratio < 0.1:
+        return f"÷ {1 / ratio:,.0f}"
+    return f"x {ratio:,.1f}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %"
+
+
+def _money(value: float) -> str:
+    return f"${value:.2f}" if value >= 0.1 else f"${value:.6f}".rstrip("0") if value else "$0"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+_MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "characters": ("characters, mean", _count),
+    "output_tokens": ("output tokens, mean", _count),
+    "latency_p50_s": ("latency, median", _seconds),
+    "latency_p95_s": ("latency, 95th percentile", _seconds),
+    "cost_usd": ("cost, mean", _money),
+}
