@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from understudy.testing.dialects import ANTHROPIC, GEMINI, OPENAI, Asked, Dialect, Said, Unreadable, dialect_at
-from understudy.testing.dialects.base import estimate_tokens
+from understudy.testing.dialects.base import estimate_tokens, input_tokens
 from understudy.testing.dialects.openai import decode
 from understudy.testing.server import Handler, Reply, Request, Server
 
@@ -74,9 +74,14 @@ class ProviderServer:
     """
 
     def __init__(
-        self, answer: Callable[[Asked], Outcome], *, models: Sequence[str] = (), port: int = 0, key: str = ""
+        self,
+        answer: Callable[[Asked], Outcome] | None = None,
+        *,
+        models: Sequence[str] = (),
+        port: int = 0,
+        key: str = "",
     ) -> None:
-        self._answer = answer
+        self._answer = answer or _nothing_to_say
         self._key = key
         self.models = list(models)
         self.journal: deque[Seen] = deque(maxlen=JOURNAL_SIZE)
@@ -96,7 +101,8 @@ class ProviderServer:
 
     @property
     def root_url(self) -> str:
-        return f"http://{self.server.host}:{self.port}"
+        scheme = "https" if self.server.tls else "http"
+        return f"{scheme}://{self.server.host}:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -119,7 +125,7 @@ class ProviderServer:
         if request.path.endswith(("/count_tokens", ":countTokens")):
             self._count_tokens(dialect, request, reply)
             return None
-        return self._chat(dialect, request, reply)
+        return self.chat(dialect, request, reply)
 
     def _elsewhere(self, request: Request, reply: Reply) -> Awaitable[None] | None:
         handler = self._routes.get((request.method, request.path))
@@ -128,7 +134,8 @@ class ProviderServer:
         reply.send(404, OPENAI.error(404, f"nothing answers {request.method} {request.path}"))
         return None
 
-    def _chat(self, dialect: Dialect, request: Request, reply: Reply) -> Awaitable[None] | None:
+    def chat(self, dialect: Dialect, request: Request, reply: Reply) -> Awaitable[None] | None:
+        """One request for an answer, by a caller who may ask."""
         at = time.time()
         try:
             asked = dialect.read(request)
@@ -248,6 +255,10 @@ class ProviderServer:
         await self.server.stop()
 
 
+def _nothing_to_say(asked: Asked) -> Outcome:
+    return Declined(404, f"the model {asked.model!r} does not exist here")
+
+
 def presents(request: Request, key: str) -> bool:
     """Whether a request carries a key in its dialect's own header, or in Gemini's query parameter."""
     dialect = dialect_at(request.path)
@@ -260,11 +271,6 @@ def presents(request: Request, key: str) -> bool:
     if dialect is GEMINI or request.path.startswith("/v1beta/"):
         return request.headers.get("x-goog-api-key") == key or f"key={key}" in request.query.split("&")
     return request.headers.get("authorization") == f"Bearer {key}"
-
-
-def input_tokens(asked: Asked) -> int:
-    """Tokens of everything that was sent, estimated."""
-    return estimate_tokens(asked.system) + sum(estimate_tokens(turn.text) for turn in asked.turns)
 
 
 def embedding(text: str) -> list[float]:

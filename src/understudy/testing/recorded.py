@@ -15,8 +15,8 @@ from typing import NamedTuple
 from understudy.core.errors import UsageError
 from understudy.evals.recordings import read
 from understudy.testing.dialects import Asked, Said
-from understudy.testing.dialects.base import estimate_tokens
-from understudy.testing.provider import Answered, Declined, Outcome, ProviderServer, input_tokens
+from understudy.testing.dialects.base import estimate_tokens, input_tokens
+from understudy.testing.provider import Answered, Declined, Outcome, ProviderServer
 
 FIRST_CONTENT = 0.2
 """Part of a recorded latency after which a stream shows its first content; recordings do not tell."""

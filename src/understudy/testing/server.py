@@ -25,7 +25,7 @@ import httptools
 BODY_LIMIT = 64 * 1024 * 1024
 """A request body above this is answered with 413."""
 
-_REASON = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
+REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class Reply:
         self._done()
 
     def _head(self, status: int, content_type: str, headers: Headers) -> bytes:
-        lines = f"HTTP/1.1 {status} {_REASON.get(status, 'Status')}\r\ncontent-type: {content_type}\r\n"
+        lines = f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\ncontent-type: {content_type}\r\n"
         for name, value in headers:
             lines += f"{name}: {value}\r\n"
         if not self.request.keep_alive:
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
     def refuse(self, status: int, why: str) -> None:
         """Answer what cannot be served and close; nothing more is read from this connection."""
         body = b'{"error":{"message":"%s","type":"invalid_request_error"}}' % why.encode("ascii", "replace")
-        head = f"HTTP/1.1 {status} {_REASON[status]}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.write(head.encode() + b"content-length: %d\r\n\r\n%s" % (len(body), body))
         self.closed = True
         self.transport.close()

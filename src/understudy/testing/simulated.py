@@ -25,8 +25,9 @@ from urllib.parse import parse_qs
 
 from understudy.testing.behaviour import Behaviour
 from understudy.testing.dialects import OPENAI, Asked, Call, Said, Unreadable
+from understudy.testing.dialects.base import input_tokens
 from understudy.testing.dialects.openai import decode
-from understudy.testing.provider import Answered, Declined, Outcome, ProviderServer, Silent, input_tokens
+from understudy.testing.provider import Answered, Declined, Outcome, ProviderServer, Silent
 from understudy.testing.server import Reply, Request
 from understudy.testing.writer import draw, fill, kind_of, write
 

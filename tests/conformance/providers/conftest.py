@@ -10,6 +10,7 @@ import pytest
 
 from understudy.testing.background import running
 from understudy.testing.behaviour import Behaviour
+from understudy.testing.faulty import FaultProvider
 from understudy.testing.provider import ProviderServer
 from understudy.testing.recorded import RecordedProvider
 from understudy.testing.simulated import SimulatedProvider
@@ -19,11 +20,15 @@ PROMPT = "[refund] I was charged twice for order 4711. Grüße 🎭"
 KEY = "a-key"
 
 
-@pytest.fixture(params=["recorded", "simulated"])
+@pytest.fixture(params=["recorded", "simulated", "faulty"])
 def provider(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProviderServer]:
     if request.param == "simulated":
         with running(lambda: SimulatedProvider({MODEL: Behaviour()}, key=KEY)) as simulated:
             yield simulated
+        return
+    if request.param == "faulty":
+        with running(lambda: FaultProvider(models=[MODEL], key=KEY)) as faulty:
+            yield faulty
         return
     file = tmp_path / "recordings.jsonl"
     output = "We have looked into it: your refund of 12 € is on its way.\n\nKind regards 🎭"

@@ -132,6 +132,11 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
+def input_tokens(asked: Asked) -> int:
+    """Tokens of everything that was sent, estimated."""
+    return estimate_tokens(asked.system) + sum(estimate_tokens(turn.text) for turn in asked.turns)
+
+
 def field_of(fields: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
     """A field that must be there and of a type. Raises Unreadable."""
     value = fields.get(name)
