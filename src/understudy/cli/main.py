@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
     "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify."),
+    "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),
     "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }

@@ -1,1 +1,1 @@
-"""The path of a request: take it in, choose the arm, stream the answer out, write it down. Knows no control plane."""
+"""The data plane: takes a request in, has the chosen variant answer it, streams the answer out, keeps a record."""

@@ -1,0 +1,119 @@
+"""What the connections of one worker share: the snapshot, kill files, breakers, pins, ledger and clocks.
+
+The request path asks here and reports here; polling files and owning sockets is `worker`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from understudy.core.records import Record
+from understudy.core.routing import RoutingTable
+from understudy.gateway.ask import Ask
+from understudy.gateway.breaker import Breaker
+from understudy.gateway.limits import Limits
+from understudy.gateway.mirror import Mirror
+from understudy.gateway.pins import Pins
+from understudy.gateway.record import Redact
+from understudy.gateway.snapshot import Compiler, Lane, Snapshot
+from understudy.upstream.deadlines import Deadlines
+from understudy.upstream.wheel import Wheel
+
+if TYPE_CHECKING:
+    from understudy.gateway.session import Session
+
+
+class Gateway:
+    """Make it inside the worker's running loop. `append` takes the ledger's records and must not block."""
+
+    def __init__(
+        self,
+        append: Callable[[Record], object],
+        *,
+        redact: Redact,
+        pins: Pins | None = None,
+        limits: Limits | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = self.loop.time
+        self.now = time.time
+        self.append = append
+        self.redact = redact
+        self.random = random.Random(secrets.randbits(64))
+        self.limits = limits or Limits()
+        self.wheel = Wheel(self.loop)
+        self.compiler = Compiler(self.wheel, deadlines or Deadlines())
+        self.pins = pins or Pins(None)
+        self.snapshot: Snapshot | None = None
+        self.killed: frozenset[str] = frozenset()
+        self.mirror = Mirror(self)
+        self.sessions: set[Session] = set()
+        self.draining = False
+        self._emptied: asyncio.Event | None = None
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._boot = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
+        self._counter = 0
+
+    def apply(self, table: RoutingTable) -> None:
+        """Serve by this table from now on; raises an UnderstudyError and changes nothing where it cannot be served."""
+        self.snapshot = self.compiler.compile(table)
+        current = {(lane.name, lane.route.upgrade) for lane in self.snapshot.lanes.values() if lane.route}
+        self._breakers = {key: breaker for key, breaker in self._breakers.items() if key in current}
+
+    def next_id(self) -> str:
+        """Unique, and in order of time within a worker."""
+        self._counter += 1
+        return f"x{self._boot}{self._counter:08x}"
+
+    def breaker(self, workload: str, upgrade: str) -> Breaker:
+        breaker = self._breakers.get((workload, upgrade))
+        if breaker is None:
+            breaker = self._breakers[workload, upgrade] = Breaker()
+        return breaker
+
+    def open_breakers(self) -> list[dict[str, str]]:
+        return [
+            {"workload": workload, "upgrade": upgrade, "why": breaker.why}
+            for (workload, upgrade), breaker in sorted(self._breakers.items())
+            if breaker.open
+        ]
+
+    def candidate_ended(self, ask: Ask, error: str) -> None:
+        """A request of the candidate's arm is over; `error` is "" where the candidate is not to blame."""
+        route = ask.lane.route
+        if route is None:
+            return
+        breaker = self.breaker(ask.lane.name, route.upgrade)
+        if error:
+            breaker.failed(error)
+        else:
+            breaker.succeeded()
+
+    def primary_limited(self, lane: Lane) -> None:
+        """The incumbent said that it has no room: copies may be the reason, so they stop for a while."""
+        self.mirror.rest(lane.name)
+
+    def joined(self, session: Session) -> None:
+        self.sessions.add(session)
+
+    def left(self, session: Session) -> None:
+        self.sessions.discard(session)
+        if not self.sessions and self._emptied is not None:
+            self._emptied.set()
+
+    async def empty(self) -> None:
+        """Wait until no connection is left."""
+        self._emptied = asyncio.Event()
+        if self.sessions:
+            await self._emptied.wait()
+
+    def close(self) -> None:
+        self.compiler.close()
+        self.wheel.close()
+        self.pins.close()

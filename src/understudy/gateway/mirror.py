@@ -1,0 +1,170 @@
+"""Copies requests that the incumbent answers to the candidate, whose answers go to the ledger and to nobody else.
+
+Whether a request is due a copy is decided by a hash before the load is looked at; a copy that is due and not made
+is recorded with the reason. A copy runs after the primary request was sent, on connections of its own, and nothing
+that happens to it is seen by the client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from understudy.assign.bucket import bucket
+from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.core.records import Exchange
+from understudy.gateway.ask import Ask, Outcome, exchange_of
+from understudy.gateway.copying import Copy
+from understudy.gateway.failing import of_answer
+from understudy.gateway.http import header
+from understudy.gateway.record import content
+from understudy.gateway.snapshot import Target, speaks
+from understudy.upstream.connection import Headers, Receiver
+from understudy.upstream.failure import Failure
+from understudy.wires.base import Answer, WireError
+
+if TYPE_CHECKING:
+    from understudy.gateway.core import Gateway
+
+REST_S = 30.0
+"""How long copies stop after the incumbent's provider said that it is being asked too much."""
+BODY_LIMIT = 1024 * 1024
+ANSWER_LIMIT = 4 * 1024 * 1024
+
+
+class Mirror:
+    """`shed` counts by reason what was due and not copied."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._in_flight: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
+        self.made = 0
+        self.shed: dict[str, int] = {}
+
+    def consider(self, ask: Ask) -> None:
+        """Called after the primary request was sent; the copy itself is made in the loop's next turn."""
+        sample = ask.lane.shadow_sample
+        if not sample or ask.choice.arm == "candidate":
+            return
+        route = ask.lane.route
+        if sample < PARTS_PER_MILLION and route and bucket(f"{route.salt}:shadow", ask.exchange) >= sample:
+            return
+        if not ask.endpoint.pure or ask.peek.effects or ask.choice.reason == "kill_file":
+            return  # such calls are never eligible, whatever the load
+        why = self._obstacle(ask)
+        self._gateway.loop.call_soon(self._shed if why else self._copy, ask, why)
+
+    def rest(self, workload: str) -> None:
+        self._resting[workload] = self._gateway.clock() + REST_S
+
+    def in_flight(self, workload: str) -> int:
+        return self._in_flight.get(workload, 0)
+
+    def ended(self, workload: str) -> None:
+        self._in_flight[workload] -= 1
+
+    def _obstacle(self, ask: Ask) -> str:
+        """Why the copy cannot be made now, "" where it can."""
+        lane = ask.lane
+        shadow = lane.route.shadow if lane.route else None
+        if shadow is None or lane.candidate is None or not speaks(lane.candidate, ask.endpoint):
+            return "shadow_wire"
+        if len(ask.body) > BODY_LIMIT:
+            return "shadow_too_large"
+        if self._in_flight.get(lane.name, 0) >= shadow.max_in_flight:
+            return "shadow_busy"
+        if self._resting and self._gateway.clock() < self._resting.get(lane.name, 0.0):
+            return "shadow_resting"
+        self._in_flight[lane.name] = self._in_flight.get(lane.name, 0) + 1
+        return ""
+
+    def _copy(self, ask: Ask, why: str) -> None:
+        assert ask.lane.candidate is not None
+        self.made += 1
+        Shadow(self._gateway, ask, ask.lane.candidate).start()
+
+    def _shed(self, ask: Ask, why: str) -> None:
+        self.shed[why] = self.shed.get(why, 0) + 1
+        target = ask.lane.candidate or ask.lane.incumbent
+        outcome = Outcome(
+            status=0,
+            error=why,
+            served=None,
+            masked=False,
+            attempts=0,
+            streamed=False,
+            ttft_s=None,
+            latency_s=None,
+        )
+        self._gateway.append(shadow_record(ask, target, outcome, Answer(complete=False), self._gateway))
+
+
+class Shadow(Receiver):
+    """One copy under way."""
+
+    __slots__ = ("_ask", "_called_at", "_copy", "_first_at", "_gateway", "_status", "_streamed", "_target")
+
+    def __init__(self, gateway: Gateway, ask: Ask, target: Target) -> None:
+        self.connection = None
+        self._gateway = gateway
+        self._ask = ask
+        self._target = target
+        self._copy = Copy(ask.wire, ask.endpoint)
+        self._first_at = 0.0
+        self._status = 0
+        self._streamed = False
+
+    def start(self) -> None:
+        ask, target = self._ask, self._target
+        self._called_at = self._gateway.clock()
+        try:
+            request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
+        except WireError:
+            self._finish("refused", Answer(complete=False))
+            return
+        head = target.head(request, ask.method, b"", {})
+        head += b"content-length: %d\r\n\r\n" % len(request.body)
+        target.shadow_pool.send(self, head, request.body, streamed=ask.peek.stream)
+
+    def head(self, status: int, headers: Headers) -> None:
+        self._status = status
+        self._streamed = status < 300 and header(headers, b"content-type").startswith(b"text/event-stream")
+        self._copy.tell(status, streamed=self._streamed, encoding=header(headers, b"content-encoding"))
+
+    def data(self, chunk: bytes) -> None:
+        if not self._first_at:
+            self._first_at = self._gateway.clock()
+        self._copy.add(chunk)
+        if self._copy.size > ANSWER_LIMIT:
+            self._target.shadow_pool.cancel(self)
+            self._finish("shadow_answer_too_large", self._copy.answer())
+        elif self.connection is not None and self._copy.content_seen:
+            self.connection.content_seen()
+
+    def end(self) -> None:
+        answer = self._copy.answer()
+        self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
+
+    def failed(self, failure: Failure) -> None:
+        self._finish(failure.kind.value, self._copy.answer() if self._status else Answer(complete=False))
+
+    def _finish(self, error: str, answer: Answer) -> None:
+        ask, gateway = self._ask, self._gateway
+        outcome = Outcome(
+            status=self._status,
+            error=error,
+            served=None,
+            masked=False,
+            attempts=1,
+            streamed=self._streamed,
+            ttft_s=self._first_at - self._called_at if self._first_at else None,
+            latency_s=gateway.clock() - self._called_at,
+        )
+        gateway.mirror.ended(ask.lane.name)
+        gateway.append(shadow_record(ask, self._target, outcome, answer, gateway))
+
+
+def shadow_record(ask: Ask, target: Target, outcome: Outcome, answer: Answer, gateway: Gateway) -> Exchange:
+    """The record of a copy: an exchange of its own, tied to the one it copies. The request is kept there only."""
+    kept = content(ask.lane.workload.content, b"", answer, gateway.redact)
+    return exchange_of(ask, target, outcome, answer, kept, shadow=True)

@@ -1,0 +1,311 @@
+"""Has a provider answer one request and passes the answer on: fallback before the first byte, honest failure after.
+
+Until the candidate has shown content nothing of its answer reaches the client, so that the incumbent can still take
+over. After the first byte there is no second attempt: a broken answer is ended as broken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from understudy.gateway.ask import Ask, Outcome, exchange_of
+from understudy.gateway.copying import Copy
+from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
+from understudy.gateway.http import CHUNKED, LAST_CHUNK, header, local_answer, returned, status_line
+from understudy.gateway.record import content
+from understudy.gateway.snapshot import Target
+from understudy.upstream.connection import Headers, Receiver
+from understudy.upstream.failure import Failure, Kind
+from understudy.wires.base import Answer, WireError
+
+if TYPE_CHECKING:
+    from understudy.gateway.core import Gateway
+    from understudy.gateway.session import Session
+
+HOLD_LIMIT = 64 * 1024
+"""Bytes of a candidate's answer held back while it shows no content."""
+
+
+class Relay(Receiver):
+    __slots__ = (
+        "_answered_at",
+        "_arm_error",
+        "_arm_latency",
+        "_arm_status",
+        "_ask",
+        "_attempts",
+        "_called_at",
+        "_chunked",
+        "_copy",
+        "_first_at",
+        "_gateway",
+        "_head",
+        "_held",
+        "_hold",
+        "_length",
+        "_masked",
+        "_out",
+        "_replace",
+        "_sent",
+        "_session",
+        "_status",
+        "_streamed",
+        "_target",
+    )
+
+    def __init__(self, gateway: Gateway, session: Session, ask: Ask) -> None:
+        self.connection = None
+        self._gateway = gateway
+        self._session = session
+        self._ask = ask
+        self._attempts = 0
+        self._masked = False
+        self._arm_error = ""
+        self._arm_latency: float | None = None
+        self._arm_status = 0
+        self._sent = False
+        self._first_at = 0.0
+
+    # -- asking
+
+    def start(self) -> None:
+        """Ask the chosen variant; where its request cannot be written, say so to the caller."""
+        ask = self._ask
+        self._hold = ask.choice.arm == "candidate"
+        try:
+            self._call(ask.target)
+        except WireError as error:
+            self._status = error.status
+            self._finish_with_error(error.status, "invalid_request", str(error), "status_4xx")
+
+    def _call(self, target: Target) -> None:
+        ask = self._ask
+        self._target = target
+        self._attempts += 1
+        self._status = 0
+        self._streamed = False
+        self._replace = False
+        self._held: list[bytes] = []
+        self._out: list[bytes] = []
+        self._copy = Copy(ask.wire, ask.endpoint)
+        request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
+        head = target.head(request, ask.method, ask.forwarded, ask.headers)
+        self._called_at = self._gateway.clock()
+        target.pool.send(
+            self, b"%bcontent-length: %d\r\n\r\n" % (head, len(request.body)), request.body, streamed=ask.peek.stream
+        )
+
+    def _fall_back(self, error: str) -> None:
+        """The candidate failed before its first byte: the incumbent answers, the failure stays the candidate's."""
+        self._arm_error = error
+        self._arm_status = self._status
+        self._arm_latency = self._gateway.clock() - self._called_at
+        self._masked = True
+        self._hold = False
+        self._target.pool.cancel(self)
+        self._call(self._ask.lane.incumbent)
+
+    # -- Receiver
+
+    def head(self, status: int, headers: Headers) -> None:
+        self._status = status
+        kind = header(headers, b"content-type")
+        self._streamed = streamed = status < 300 and kind.startswith(b"text/event-stream")
+        self._copy.tell(status, streamed=streamed, encoding=header(headers, b"content-encoding"))
+        self._replace = 300 <= status < 400 or (status >= 400 and b"json" not in kind)
+        self._head, self._length = returned(status, headers)
+        self._chunked = False
+
+    def data(self, chunk: bytes) -> None:
+        if not self._first_at:
+            self._first_at = self._gateway.clock()
+        self._out.append(chunk)
+
+    def drain(self) -> None:
+        """One read is over and the answer is not: pass on what may be passed on."""
+        if self._status == 0:
+            return
+        out = self._out
+        if out:
+            chunk = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._copy.add(chunk)
+            connection = self.connection
+            if connection is not None and self._copy.content_seen:
+                connection.content_seen()
+        else:
+            chunk = b""
+        if self._hold or self._status >= 300:
+            self._held.append(chunk)
+            if not self._may_release():
+                return
+            chunk = b"".join(self._held)
+            self._held.clear()
+            self._hold = False
+        if chunk or not self._sent:
+            self._pass_on(chunk)
+
+    def end(self) -> None:
+        out = self._out
+        chunk = out[0] if len(out) == 1 else b"".join(out)
+        if chunk:
+            self._copy.add(chunk)
+        answer = self._copy.answer()
+        error = of_answer(self._status, answer, complete=self._copy.complete)
+        if self._hold and (error or (answer.unreadable and not self._streamed)):
+            self._fall_back(error or "unreadable")
+            return
+        if self._held:
+            chunk = b"".join(self._held) + chunk
+        if error == "truncated":
+            self._break_off(chunk, "provider_truncated", "the provider ended its stream without completing it")
+        else:
+            self._pass_last(self._replaced() if self._replace and not self._sent else chunk)
+        self._finish(error, answer)
+
+    def failed(self, failure: Failure) -> None:
+        if self._hold and not self._sent:
+            self._fall_back(failure.kind.value)
+            return
+        status, code = told(failure)
+        if self._sent:
+            pending = b"".join(self._out)
+            if pending:
+                self._copy.add(pending)
+            self._break_off(pending, code, failure.message)
+            self._finish(failure.kind.value, self._copy.answer())
+        else:
+            self._finish_with_error(status, code, failure.message, failure.kind.value)
+
+    # -- the session says
+
+    def client_gone(self) -> None:
+        """Nobody listens any more: the provider's connection is closed, what was used so far is recorded."""
+        self._target.pool.cancel(self)
+        self._finish(
+            "client_gone", self._copy.answer() if self._copy.status else Answer(complete=False), answered=False
+        )
+
+    def stop(self) -> None:
+        """The worker ends before the provider does."""
+        self._target.pool.cancel(self)
+        self._hold = False
+        self.failed(Failure(Kind.BUSY, "the gateway is being restarted"))
+
+    def pause(self) -> None:
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        if self.connection is not None:
+            self.connection.resume()
+
+    # -- writing to the client
+
+    def _may_release(self) -> bool:
+        if self._copy.size > HOLD_LIMIT:
+            return True
+        return self._status < 300 and self._streamed and self._copy.content_seen
+
+    def _open(self, length: int) -> bytes:
+        """The head of the answer; `length` -1 where the body's end is not known yet."""
+        self._sent = True
+        ask, session = self._ask, self._session
+        parts = self._head
+        parts += (b"x-understudy-exchange: ", ask.exchange.encode(), b"\r\n", self._target.answer_headers)
+        if length >= 0:
+            parts.append(b"content-length: %d\r\n" % length)
+        elif session.http_1_0:
+            session.keep = False
+        else:
+            self._chunked = True
+            parts.append(CHUNKED)
+        parts.append(b"\r\n" if session.keeps else b"connection: close\r\n\r\n")
+        return b"".join(parts)
+
+    def _pass_on(self, chunk: bytes) -> None:
+        head = b"" if self._sent else self._open(self._length)
+        if self._chunked and chunk:
+            self._session.write(b"%b%x\r\n%b\r\n" % (head, len(chunk), chunk))
+        elif head or chunk:
+            self._session.write(head + chunk)
+
+    def _pass_last(self, chunk: bytes) -> None:
+        head = b"" if self._sent else self._open(len(chunk))
+        if not self._chunked:
+            self._session.write(head + chunk)
+        elif chunk:
+            self._session.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
+        else:
+            self._session.write(LAST_CHUNK)
+
+    def _break_off(self, chunk: bytes, code: str, message: str) -> None:
+        """End an answer that is not whole so that no client can take it for one: an error event, no last chunk."""
+        if self._streamed:
+            chunk += self._ask.wire.error_event(code, message, self._ask.endpoint)
+        self._pass_on(chunk)
+        self._session.keep = False
+
+    def _replaced(self) -> bytes:
+        """A body in the caller's dialect for an error that came in none: a proxy's HTML page, a redirect."""
+        status = self._status
+        if status < 400:
+            self._head[0] = status_line(502)
+            status = self._status = 502
+            message = "the provider answers with a redirect, which is never followed"
+        else:
+            message = f"the provider answered with HTTP status {status} and no message that can be read"
+        names = [
+            i
+            for i, part in enumerate(self._head)
+            if part.lower() in (b"content-type", b"location", b"content-encoding")
+        ]
+        for i in reversed(names):
+            del self._head[i : i + 4]
+        self._head.append(b"content-type: application/json\r\n")
+        return self._ask.wire.error_body(status, "provider_error", message)
+
+    def _finish_with_error(self, status: int, code: str, message: str, error: str) -> None:
+        self._status = status
+        ask, session = self._ask, self._session
+        extra = b"x-understudy-exchange: %b\r\n%b" % (ask.exchange.encode(), self._target.answer_headers)
+        if status == 503:
+            extra += b"retry-after: 1\r\n"
+        session.write(local_answer(status, ask.wire.error_body(status, code, message), extra=extra, keep=session.keeps))
+        self._finish(error, Answer(complete=False))
+
+    # -- the end
+
+    def _finish(self, error: str, answer: Answer, *, answered: bool = True) -> None:
+        """Record how it ended and let the session go on; `error` is that of the last attempt."""
+        ask, gateway = self._ask, self._gateway
+        masked = self._masked
+        latency = self._arm_latency if masked else gateway.clock() - self._called_at
+        arm_error = self._arm_error if masked else error
+        outcome = Outcome(
+            status=self._status if answered or self._sent else 0,
+            error=arm_error,
+            served=self._target if self._sent and self._status < 400 else None,
+            masked=masked and not error,
+            attempts=self._attempts,
+            streamed=self._streamed,
+            ttft_s=self._first_at - self._called_at if self._first_at and not masked else None,
+            latency_s=latency,
+        )
+        if ask.choice.arm == "candidate":
+            status = self._arm_status if masked else self._status
+            both = masked and self._status in CALLERS_FAULT
+            gateway.candidate_ended(ask, arm_error if counts_against(arm_error, status, both) else "")
+        elif self._status in RATE_LIMITED:
+            gateway.primary_limited(ask.lane)
+        kept = content(ask.lane.workload.content, ask.body, answer, gateway.redact)
+        gateway.append(exchange_of(ask, ask.target, outcome, answer, kept))
+        if answered:
+            self._session.answered()
+
+
+def counts_against(error: str, status: int, incumbent_failed_too: bool) -> bool:
+    """Whether a failure is the candidate's: not the caller's going away, not a request that nobody would take."""
+    if error in ("", "client_gone"):
+        return False
+    return not (status in CALLERS_FAULT and incumbent_failed_too)

@@ -1,0 +1,175 @@
+"""A routing table made ready for the hot path: every name looked up, every head of a request written beforehand.
+
+Raises an UnderstudyError for a table that cannot be served here (a key that is not in this environment); the worker
+then keeps the last good one. Choosing and calling is done elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from understudy.assign.source import Source, parse
+from understudy.core.errors import DataCorrupt
+from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, WorkloadRoute
+from understudy.core.variant import Variant
+from understudy.upstream.deadlines import Deadlines
+from understudy.upstream.origin import header_line, origin_of
+from understudy.upstream.pool import Pool
+from understudy.upstream.wheel import Wheel
+from understudy.wires.base import Endpoint, Wire, WireRequest
+from understudy.wires.registry import wire
+
+_CALLERS_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
+_HEADS = 256
+"""Ready-made request heads kept of one variant; paths come from callers, so the number is bounded."""
+
+
+@dataclass(slots=True)
+class Target:
+    """A variant with all that is needed to call it."""
+
+    variant: Variant
+    fingerprint: str
+    wire: Wire
+    pool: Pool
+    shadow_pool: Pool
+    """Copies have connections of their own, so that they cannot take those of the served."""
+    auth: tuple[tuple[str, str], ...]
+    pass_through_key: bool
+    answer_headers: bytes
+    """What an answer by this variant says of itself: x-understudy-variant and -epoch."""
+    _heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+
+    def head(self, request: WireRequest, method: str, forwarded: bytes, given: Mapping[bytes, bytes]) -> bytes:
+        """Request head up to and without content-length. `forwarded` are the caller's headers that go on."""
+        prefix = self._heads.get((request.path, b"")) if not request.headers else None
+        if prefix is None:
+            missing = tuple((n, v) for n, v in request.headers if n.encode() not in given)
+            # The headers a dialect adds are few and fixed, so what is missing of them is part of the key.
+            key = (request.path, "".join(n for n, _ in missing).encode())
+            prefix = self._heads.get(key)
+            if prefix is None:
+                prefix = self.pool.origin.head(request.path, missing + self.auth, method)
+                if len(self._heads) < _HEADS:
+                    self._heads[key] = prefix
+        if self.pass_through_key:
+            forwarded += b"".join(n + b": " + given[n] + b"\r\n" for n in _CALLERS_KEYS if n in given)
+        return prefix + forwarded
+
+
+@dataclass(slots=True)
+class Lane:
+    """One workload as it is served now."""
+
+    name: str
+    workload: WorkloadRoute
+    incumbent: Target
+    candidate: Target | None
+    route: Route | None
+    unit: tuple[Source, ...]
+    conversation: tuple[Source, ...]
+    slices: tuple[tuple[str, Source], ...]
+    shadow_sample: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    table: RoutingTable
+    epoch: int
+    generation: str
+    lanes: Mapping[str, Lane]
+    keys: Mapping[str, GatewayKey]
+    """By SHA-256 of the key; empty: open to everybody who can connect."""
+
+
+class Compiler:
+    """Keeps the connections to providers over the flips of the table. Make it inside a running loop."""
+
+    def __init__(self, wheel: Wheel, deadlines: Deadlines, environment: Mapping[str, str] | None = None) -> None:
+        self._wheel = wheel
+        self._deadlines = deadlines
+        self._environment = os.environ if environment is None else environment
+        self._pools: dict[tuple[str, str, str, str], Pool] = {}
+
+    def compile(self, table: RoutingTable) -> Snapshot:
+        lanes = {name: self._lane(workload, table) for name, workload in table.workloads.items()}
+        return Snapshot(
+            table=table,
+            epoch=table.epoch,
+            generation=table.generation,
+            lanes=lanes,
+            keys={key.hash: key for key in table.keys},
+        )
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+    @property
+    def pools(self) -> Mapping[tuple[str, str, str, str], Pool]:
+        return self._pools
+
+    def _lane(self, workload: WorkloadRoute, table: RoutingTable) -> Lane:
+        route = workload.route
+        shadow = route.shadow if route else None
+        try:
+            return Lane(
+                name=workload.name,
+                workload=workload,
+                incumbent=self._target(workload.variants[workload.incumbent], table),
+                candidate=self._target(workload.variants[route.candidate], table) if route else None,
+                route=route,
+                unit=tuple(parse(text) for text in workload.unit),
+                conversation=tuple(parse(text) for text in workload.conversation),
+                slices=tuple((name, parse(text)) for name, text in workload.slice_by.items()),
+                shadow_sample=min(shadow.sample, PARTS_PER_MILLION) if shadow else 0,
+            )
+        except ValueError as error:
+            raise DataCorrupt(
+                f"workload {workload.name}: {error}", remedy="correct understudy.yaml and publish the table again"
+            ) from error
+
+    def _target(self, variant: Variant, table: RoutingTable) -> Target:
+        provider = table.providers[variant.provider]
+        spoken = wire(provider.wire)
+        key = self._key(provider)
+        return Target(
+            variant=variant,
+            fingerprint=variant.fingerprint,
+            wire=spoken,
+            pool=self.pool(provider, "served"),
+            shadow_pool=self.pool(provider, "shadow"),
+            auth=spoken.auth_headers(key) if key and not provider.pass_through_key else (),
+            pass_through_key=provider.pass_through_key,
+            answer_headers=(
+                header_line("x-understudy-variant", variant.name) + header_line("x-understudy-epoch", str(table.epoch))
+            ).encode("utf-8"),
+        )
+
+    def pool(self, provider: Provider, purpose: str) -> Pool:
+        name = (provider.name, provider.base_url, provider.ca_file, purpose)
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = Pool(origin_of(provider), self._wheel, self._deadlines)
+        return pool
+
+    def _key(self, provider: Provider) -> str:
+        if provider.api_key:
+            return provider.api_key
+        if not provider.api_key_env or provider.pass_through_key:
+            return ""
+        key = self._environment.get(provider.api_key_env, "")
+        if not key:
+            raise DataCorrupt(
+                f"provider {provider.name} takes its key from ${provider.api_key_env}, which is not set here",
+                remedy=f"start the gateway with {provider.api_key_env} in its environment",
+            )
+        return key
+
+
+def speaks(target: Target, endpoint: Endpoint) -> bool:
+    """Whether the target's provider understands the caller's own dialect, so that bytes can pass through."""
+    return target.wire.name == endpoint.wire

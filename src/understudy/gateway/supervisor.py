@@ -1,0 +1,208 @@
+"""Owns the listening sockets and the worker processes: starts them, starts a killed one again, restarts them in turn.
+
+Every worker has a socket of its own on the one port (SO_REUSEPORT), and the supervisor keeps it open: connections
+that arrive while a worker is dead wait for its successor instead of being refused. It serves nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from understudy.core.errors import UnderstudyError, UsageError
+from understudy.gateway.worker import Settings
+
+READY_S = 20.0
+STOP_S = 40.0
+"""Longer than a worker's own time for draining."""
+_SHORT_LIFE_S = 2.0
+_MAX_BACKOFF_S = 5.0
+_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class WorkersFailed(UnderstudyError):
+    """A worker could not start; its own words are on standard error."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `port` 0 takes a free one."""
+
+    table: Path
+    segments: Path
+    host: str
+    port: int
+    workers: int
+    exposed: bool
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One worker's place: its name and socket stay, processes come and go."""
+
+    name: str
+    socket: socket.socket
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    short_lives: int = 0
+    start_after: float = 0.0
+    leaving: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+
+class Supervisor:
+    """`run` returns the exit code. Raises UsageError where the address cannot be listened on."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        sockets = _listen(plan.host, plan.port, plan.workers)
+        self.port: int = sockets[0].getsockname()[1]
+        self._seats = [_Seat(f"w{index}-{self.port}", sock) for index, sock in enumerate(sockets)]
+        self._alive_read, self._alive_write = os.pipe()  # workers see its end when we are gone, however we went
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.plan.host}]" if ":" in self.plan.host else self.plan.host
+        return f"{'https' if self.plan.tls_cert else 'http'}://{host}:{self.port}"
+
+    def run(self, ready: Callable[[str], None]) -> int:
+        """Start all workers, call `ready` with the URL, and look after them until SIGTERM or SIGINT."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        try:
+            for seat in self._seats:
+                if not self._start(seat):
+                    raise WorkersFailed(f"worker {seat.name} did not start", remedy="see the message above")
+            ready(self.url)
+            while True:
+                info = signal.sigtimedwait(_WATCHED, 0.2)
+                match info.si_signo if info else 0:
+                    case signal.SIGTERM | signal.SIGINT:
+                        return 0
+                    case signal.SIGHUP:
+                        self._restart_in_turn()
+                    case _:
+                        self._look_after()
+        finally:
+            self._end()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _start(self, seat: _Seat, *, wait: bool = True) -> bool:
+        """Start a worker on the seat's socket; True once it serves, or at once where nobody waits for it."""
+        read, write = os.pipe()
+        settings = Settings(
+            name=seat.name,
+            table=self.plan.table,
+            segments=self.plan.segments,
+            socket_fd=seat.socket.fileno(),
+            ready_fd=write,
+            parent_fd=self._alive_read,
+            exposed=self.plan.exposed,
+            tls_cert=self.plan.tls_cert,
+            tls_key=self.plan.tls_key,
+        )
+        seat.started_at = time.monotonic()
+        try:
+            seat.process = subprocess.Popen(
+                [sys.executable, "-m", "understudy.gateway.worker", *settings.arguments()],
+                pass_fds=(settings.socket_fd, write, self._alive_read),
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+            )
+            os.close(write)
+            return not wait or _ready(read)
+        finally:
+            os.close(read)
+
+    def _look_after(self) -> None:
+        """Start again what has died; one that dies at once over and over is given growing pauses."""
+        now = time.monotonic()
+        for seat in self._seats:
+            seat.leaving = [process for process in seat.leaving if process.poll() is None]
+            process = seat.process
+            if process is not None and process.poll() is not None:
+                seat.process = None
+                short = now - seat.started_at < _SHORT_LIFE_S
+                seat.short_lives = seat.short_lives + 1 if short else 0
+                pause = min(0.1 * 2**seat.short_lives, _MAX_BACKOFF_S) if seat.short_lives > 1 else 0.0
+                seat.start_after = now + pause
+                sys.stderr.write(f"worker {seat.name} ended ({_manner(process.returncode)}); starting it again\n")
+            if seat.process is None and now >= seat.start_after:
+                self._start(seat, wait=False)
+
+    def _restart_in_turn(self) -> None:
+        """A new worker takes each socket before the old one lets go of it: no request is lost."""
+        for seat in self._seats:
+            former, seat.process = seat.process, None
+            if not self._start(seat):
+                sys.stderr.write(f"worker {seat.name} could not be started anew; the former one stays\n")
+                _kill(seat)
+                seat.process = former
+                return
+            if former is not None:
+                former.terminate()
+                seat.leaving.append(former)
+
+    def _end(self) -> None:
+        processes = [p for seat in self._seats for p in (seat.process, *seat.leaving) if p is not None]
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + STOP_S
+        for process in processes:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for seat in self._seats:
+            seat.socket.close()
+        os.close(self._alive_read)
+        os.close(self._alive_write)
+
+
+def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        for _ in range(workers):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if workers > 1:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address if len(sockets) == 1 else sockets[0].getsockname())
+            sock.listen(4096)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            remedy="stop what uses that port, or give another one with --port (0 takes a free one)",
+        ) from error
+    return sockets
+
+
+def _kill(seat: _Seat) -> None:
+    if seat.process is not None:
+        seat.process.kill()
+        seat.process.wait()
+
+
+def _ready(read: int) -> bool:
+    """Wait for the worker's byte; False where its end of the pipe closed first or the time is over."""
+    readable, _, _ = select.select([read], [], [], READY_S)
+    return bool(readable) and os.read(read, 1) == b"1"
+
+
+def _manner(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

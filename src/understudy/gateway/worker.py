@@ -1,0 +1,185 @@
+"""One process that serves: owns the loop, the listening socket handed to it, the table's polling, the ledger's writer.
+
+Started by `supervisor`, one per core. It ends on SIGTERM, and when its supervisor has gone, after the requests that
+are under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from understudy.core.errors import DataCorrupt, UnderstudyError
+from understudy.core.routing import RoutingTable
+from understudy.gateway.core import Gateway
+from understudy.gateway.pins import Pins
+from understudy.gateway.session import Session
+from understudy.gateway.table import TableReader
+from understudy.ledger.segments import SegmentWriter
+
+POLL_S = 0.1
+PINS_FILE = "pins"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`exposed`: the socket can be reached from other machines, so a table without keys is refused."""
+
+    name: str
+    table: Path
+    segments: Path
+    socket_fd: int
+    ready_fd: int
+    parent_fd: int
+    exposed: bool
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    def arguments(self) -> list[str]:
+        """The command line that `main` reads back."""
+        flags = [f"--{k.replace('_', '-')}={getattr(self, k)}" for k in self.__slots__ if k != "exposed"]
+        return flags + (["--exposed"] if self.exposed else [])
+
+
+class Worker:
+    """Make it inside the running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ledger = SegmentWriter(settings.segments, settings.name)
+        self.gateway = Gateway(self.ledger.append, redact=_redact, pins=Pins(settings.table.parent / PINS_FILE))
+        self.reader = TableReader(settings.table, settings.name, self._apply)
+        self._stop = asyncio.Event()
+        self._complained = ""
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+        loop.add_reader(self.settings.parent_fd, self._stop.set)
+        await self._turn()  # the newest table before the first connection
+        listener = socket.socket(fileno=self.settings.socket_fd)
+        server = await loop.create_server(
+            lambda: Session(self.gateway), sock=listener, backlog=4096, ssl=_tls(self.settings)
+        )
+        polling = loop.create_task(self._poll())
+        os.write(self.settings.ready_fd, b"1")
+        await self._stop.wait()
+        loop.remove_reader(self.settings.parent_fd)
+        server.close()
+        self.reader.step_aside()
+        await self._drain()
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        self.reader.leave()
+        self.gateway.close()
+        await asyncio.to_thread(self.ledger.close)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Look for a new table and acknowledge it; the files are touched in a thread, a slow disk stops no request."""
+        await asyncio.to_thread(self.reader.look)
+        self.reader.take(time.time())
+        self.gateway.killed = self.reader.killed
+        facts = {
+            "breakers": self.gateway.open_breakers(),
+            "connections": len(self.gateway.sessions),
+            "draining": self.gateway.draining,
+        }
+        try:
+            await asyncio.to_thread(self.reader.beat, time.time(), facts)
+        except OSError as error:
+            self._complain(f"the heartbeat cannot be written: {error}")
+        if self.reader.status != "serving":
+            self._complain(self.reader.status)
+
+    async def _drain(self) -> None:
+        """Let what is under way end; cut off what outlasts the time for it."""
+        gateway = self.gateway
+        gateway.draining = True
+        for session in list(gateway.sessions):
+            session.drain()
+        try:
+            async with asyncio.timeout(gateway.limits.drain_s):
+                await gateway.empty()
+        except TimeoutError:
+            self._complain(f"cutting off {len(gateway.sessions)} connections after {gateway.limits.drain_s:g} s")
+        for session in list(gateway.sessions):
+            session.stop()
+        await asyncio.sleep(0.05)  # the last bytes leave
+
+    def _apply(self, table: RoutingTable) -> None:
+        if self.settings.exposed and not table.keys:
+            raise DataCorrupt(
+                f"epoch {table.epoch} has no gateway keys, and this gateway can be reached from other machines",
+                remedy="add gateway.keys to understudy.yaml, or listen on 127.0.0.1",
+            )
+        self.gateway.apply(table)
+
+    def _complain(self, message: str) -> None:
+        """Once for each new trouble, on standard error."""
+        if message != self._complained:
+            self._complained = message
+            sys.stderr.write(f"{self.settings.name}: {message}\n")
+
+
+_PERSONAL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+|\+?\d[\d -]{7,}\d|\bsk-[\w-]{8,}")
+
+
+def _redact(text: str) -> str:
+    """Takes out e-mail addresses, long numbers and keys."""
+    return _PERSONAL.sub("[redacted]", text)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    parser = argparse.ArgumentParser()
+    for name in ("--name", "--tls-cert", "--tls-key"):
+        parser.add_argument(name, default="")
+    for name in ("--table", "--segments"):
+        parser.add_argument(name, type=Path, required=True)
+    for name in ("--socket-fd", "--ready-fd", "--parent-fd"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--exposed", action="store_true")
+    settings = Settings(**vars(parser.parse_args(arguments)))
+
+    async def serve() -> None:
+        await Worker(settings).run()
+
+    try:
+        uvloop.run(serve())
+    except UnderstudyError as error:
+        sys.stderr.write(f"{settings.name}: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
