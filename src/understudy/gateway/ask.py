@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from understudy.assign.choose import Choice
 from understudy.core.records import Exchange
+from understudy.gateway.record import Content
 from understudy.gateway.snapshot import Lane, Snapshot, Target
 from understudy.wires.base import Answer, Endpoint, Peek, Wire
-
-if TYPE_CHECKING:
-    from understudy.gateway.record import Content
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from understudy.core.records import Record
 from understudy.core.routing import RoutingTable
@@ -24,8 +24,13 @@ from understudy.gateway.snapshot import Compiler, Lane, Snapshot
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.wheel import Wheel
 
-if TYPE_CHECKING:
-    from understudy.gateway.session import Session
+
+class Connected(Protocol):
+    """A client's connection, as far as the worker's end is concerned."""
+
+    def drain(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Gateway:
@@ -52,8 +57,8 @@ class Gateway:
         self.pins = pins or Pins(None)
         self.snapshot: Snapshot | None = None
         self.killed: frozenset[str] = frozenset()
-        self.mirror = Mirror(self)
-        self.sessions: set[Session] = set()
+        self.mirror = Mirror(self.loop, append, redact)
+        self.sessions: set[Connected] = set()
         self.draining = False
         self._emptied: asyncio.Event | None = None
         self._breakers: dict[tuple[str, str], Breaker] = {}
@@ -99,10 +104,10 @@ class Gateway:
         """The incumbent said that it has no room: copies may be the reason, so they stop for a while."""
         self.mirror.rest(lane.name)
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Connected) -> None:
         self.sessions.add(session)
 
-    def left(self, session: Session) -> None:
+    def left(self, session: Connected) -> None:
         self.sessions.discard(session)
         if not self.sessions and self._emptied is not None:
             self._emptied.set()

@@ -7,23 +7,21 @@ that happens to it is seen by the client.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
 
 from understudy.assign.bucket import bucket
 from understudy.core.playbook import PARTS_PER_MILLION
-from understudy.core.records import Exchange
+from understudy.core.records import Record
 from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.copying import Copy
 from understudy.gateway.failing import of_answer
 from understudy.gateway.http import header
-from understudy.gateway.record import content
+from understudy.gateway.record import Redact, content
 from understudy.gateway.snapshot import Target, speaks
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure
 from understudy.wires.base import Answer, WireError
-
-if TYPE_CHECKING:
-    from understudy.gateway.core import Gateway
 
 REST_S = 30.0
 """How long copies stop after the incumbent's provider said that it is being asked too much."""
@@ -34,8 +32,11 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 class Mirror:
     """`shed` counts by reason what was due and not copied."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, loop: asyncio.AbstractEventLoop, append: Callable[[Record], object], redact: Redact) -> None:
+        self.clock = loop.time
+        self._loop = loop
+        self._append = append
+        self._redact = redact
         self._in_flight: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         self.made = 0
@@ -52,16 +53,21 @@ class Mirror:
         if not ask.endpoint.pure or ask.peek.effects or ask.choice.reason == "kill_file":
             return  # such calls are never eligible, whatever the load
         why = self._obstacle(ask)
-        self._gateway.loop.call_soon(self._shed if why else self._copy, ask, why)
+        self._loop.call_soon(self._shed if why else self._copy, ask, why)
 
     def rest(self, workload: str) -> None:
-        self._resting[workload] = self._gateway.clock() + REST_S
+        self._resting[workload] = self.clock() + REST_S
 
     def in_flight(self, workload: str) -> int:
         return self._in_flight.get(workload, 0)
 
-    def ended(self, workload: str) -> None:
-        self._in_flight[workload] -= 1
+    def ended(self, ask: Ask, target: Target, outcome: Outcome, answer: Answer) -> None:
+        """A copy is over, or was not made (`attempts` 0): record it."""
+        if outcome.attempts:
+            self._in_flight[ask.lane.name] -= 1
+        # The request is kept with the served exchange and not a second time.
+        kept = content(ask.lane.workload.content, b"", answer, self._redact)
+        self._append(exchange_of(ask, target, outcome, answer, kept, shadow=True))
 
     def _obstacle(self, ask: Ask) -> str:
         """Why the copy cannot be made now, "" where it can."""
@@ -73,7 +79,7 @@ class Mirror:
             return "shadow_too_large"
         if self._in_flight.get(lane.name, 0) >= shadow.max_in_flight:
             return "shadow_busy"
-        if self._resting and self._gateway.clock() < self._resting.get(lane.name, 0.0):
+        if self._resting and self.clock() < self._resting.get(lane.name, 0.0):
             return "shadow_resting"
         self._in_flight[lane.name] = self._in_flight.get(lane.name, 0) + 1
         return ""
@@ -81,7 +87,7 @@ class Mirror:
     def _copy(self, ask: Ask, why: str) -> None:
         assert ask.lane.candidate is not None
         self.made += 1
-        Shadow(self._gateway, ask, ask.lane.candidate).start()
+        Shadow(self, ask, ask.lane.candidate).start()
 
     def _shed(self, ask: Ask, why: str) -> None:
         self.shed[why] = self.shed.get(why, 0) + 1
@@ -96,17 +102,17 @@ class Mirror:
             ttft_s=None,
             latency_s=None,
         )
-        self._gateway.append(shadow_record(ask, target, outcome, Answer(complete=False), self._gateway))
+        self.ended(ask, target, outcome, Answer(complete=False))
 
 
 class Shadow(Receiver):
     """One copy under way."""
 
-    __slots__ = ("_ask", "_called_at", "_copy", "_first_at", "_gateway", "_status", "_streamed", "_target")
+    __slots__ = ("_ask", "_called_at", "_copy", "_first_at", "_mirror", "_status", "_streamed", "_target")
 
-    def __init__(self, gateway: Gateway, ask: Ask, target: Target) -> None:
+    def __init__(self, mirror: Mirror, ask: Ask, target: Target) -> None:
         self.connection = None
-        self._gateway = gateway
+        self._mirror = mirror
         self._ask = ask
         self._target = target
         self._copy = Copy(ask.wire, ask.endpoint)
@@ -116,7 +122,7 @@ class Shadow(Receiver):
 
     def start(self) -> None:
         ask, target = self._ask, self._target
-        self._called_at = self._gateway.clock()
+        self._called_at = self._mirror.clock()
         try:
             request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
         except WireError:
@@ -133,7 +139,7 @@ class Shadow(Receiver):
 
     def data(self, chunk: bytes) -> None:
         if not self._first_at:
-            self._first_at = self._gateway.clock()
+            self._first_at = self._mirror.clock()
         self._copy.add(chunk)
         if self._copy.size > ANSWER_LIMIT:
             self._target.shadow_pool.cancel(self)
@@ -149,7 +155,6 @@ class Shadow(Receiver):
         self._finish(failure.kind.value, self._copy.answer() if self._status else Answer(complete=False))
 
     def _finish(self, error: str, answer: Answer) -> None:
-        ask, gateway = self._ask, self._gateway
         outcome = Outcome(
             status=self._status,
             error=error,
@@ -158,13 +163,6 @@ class Shadow(Receiver):
             attempts=1,
             streamed=self._streamed,
             ttft_s=self._first_at - self._called_at if self._first_at else None,
-            latency_s=gateway.clock() - self._called_at,
+            latency_s=self._mirror.clock() - self._called_at,
         )
-        gateway.mirror.ended(ask.lane.name)
-        gateway.append(shadow_record(ask, self._target, outcome, answer, gateway))
-
-
-def shadow_record(ask: Ask, target: Target, outcome: Outcome, answer: Answer, gateway: Gateway) -> Exchange:
-    """The record of a copy: an exchange of its own, tied to the one it copies. The request is kept there only."""
-    kept = content(ask.lane.workload.content, b"", answer, gateway.redact)
-    return exchange_of(ask, target, outcome, answer, kept, shadow=True)
+        self._mirror.ended(self._ask, self._target, outcome, answer)

@@ -6,10 +6,11 @@ over. After the first byte there is no second attempt: a broken answer is ended 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.copying import Copy
+from understudy.gateway.core import Gateway
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
 from understudy.gateway.http import CHUNKED, LAST_CHUNK, header, local_answer, returned, status_line
 from understudy.gateway.record import content
@@ -18,12 +19,22 @@ from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure, Kind
 from understudy.wires.base import Answer, WireError
 
-if TYPE_CHECKING:
-    from understudy.gateway.core import Gateway
-    from understudy.gateway.session import Session
-
 HOLD_LIMIT = 64 * 1024
 """Bytes of a candidate's answer held back while it shows no content."""
+
+
+class Client(Protocol):
+    """The connection that waits for the answer."""
+
+    keep: bool
+    http_1_0: bool
+
+    @property
+    def keeps(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def answered(self) -> None: ...
 
 
 class Relay(Receiver):
@@ -53,7 +64,7 @@ class Relay(Receiver):
         "_target",
     )
 
-    def __init__(self, gateway: Gateway, session: Session, ask: Ask) -> None:
+    def __init__(self, gateway: Gateway, session: Client, ask: Ask) -> None:
         self.connection = None
         self._gateway = gateway
         self._session = session

@@ -6,7 +6,7 @@ Deny by default: an endpoint, key or workload that is not known is refused in th
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from understudy.assign.bucket import bucket
 from understudy.assign.choose import Choice, choose
@@ -14,13 +14,11 @@ from understudy.assign.source import first
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.routing import GatewayKey
 from understudy.gateway.ask import Ask
+from understudy.gateway.core import Gateway
 from understudy.gateway.http import HeaderView, forwarded
 from understudy.gateway.snapshot import Lane, Snapshot, speaks
 from understudy.wires.base import Endpoint, Wire, WireError
 from understudy.wires.registry import NAMES, wire
-
-if TYPE_CHECKING:
-    from understudy.gateway.core import Gateway
 
 WIRES = tuple(wire(name) for name in NAMES)
 _FALLBACK_WIRE = WIRES[0]

@@ -6,15 +6,13 @@ What a failure means for the caller is the receiver's business; a connection onl
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 
+from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
-from understudy.upstream.wheel import NEVER, Timed
-
-if TYPE_CHECKING:
-    from understudy.upstream.pool import Pool
+from understudy.upstream.wheel import NEVER, Timed, Wheel
 
 MAX_HEAD = 64 * 1024
 """Bytes of an answer's status line and headers."""
@@ -45,6 +43,17 @@ class Receiver:
         """All of one read was handed over: the moment to pass it on in one piece."""
 
 
+class Owner(Protocol):
+    """What a connection needs of the pool it belongs to."""
+
+    wheel: Wheel
+    deadlines: Deadlines
+
+    def release(self, connection: Connection) -> None: ...
+
+    def lost(self, connection: Connection) -> None: ...
+
+
 class Connection(asyncio.Protocol, Timed):
     __slots__ = (
         "_answered",
@@ -65,7 +74,7 @@ class Connection(asyncio.Protocol, Timed):
         "transport",
     )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Owner) -> None:
         Timed.__init__(self)
         self.pool = pool
         self.receiver: Receiver | None = None
