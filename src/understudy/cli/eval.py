@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.output import err, errors_shown, out, plain, print_json, progress
-from understudy.core.errors import EXIT_CANNOT_MEASURE, EXIT_FINDING, EXIT_PASS, CannotMeasure, UsageError
+from understudy.core.errors import EXIT_CANNOT_MEASURE, EXIT_FINDING, EXIT_PASS, CannotMeasure
 from understudy.core.playbook import Outcome
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
-    from understudy.core.variant import Variant
-    from understudy.evals.result import EvalResult, Thresholds
+    from understudy.evals.result import EvalResult
     from understudy.evals.runner import Job
-    from understudy.evals.suite import Suite
 
 app = typer.Typer(add_completion=False)
 
@@ -60,23 +58,19 @@ def eval_(
     Exit codes: 0 proceed, 1 caution, retune or stop, 2 usage or configuration, 3 inconclusive or could not measure.
     """
     from understudy.config.project import open_project
-    from understudy.evals.suite import select
+    from understudy.evals.setup import prepare
 
     with errors_shown(as_json):
         project = open_project(config)
-        old, new = _variants(project, workload, incumbent, candidate)
-        suites = select(load_suites(project, workload, suite or []), slice_ or [])
-        from understudy.evals.runner import Job
-
-        job = Job(
-            workload=workload,
-            incumbent=old,
-            candidate=new,
-            providers=project.providers(),
-            suites=suites,
+        job = prepare(
+            project,
+            workload,
+            candidate=candidate,
+            incumbent=incumbent,
+            suites=suite or (),
+            slices=slice_ or (),
             repeats=repeats,
             concurrency=concurrency,
-            thresholds=thresholds(project, workload, slice_ or []),
             fresh=fresh,
         )
         result = _measured(project, job)
@@ -84,62 +78,18 @@ def eval_(
         sys.exit(EXIT_CODES[result.outcome])
 
 
-def _variants(project: Project, workload: str, incumbent: str, candidate: str) -> tuple[Variant, Variant]:
-    serving = project.workload(workload).incumbent
-    new = project.variant(workload, candidate)
-    if not incumbent and new == project.variant(workload, serving):
-        raise UsageError(
-            f"{candidate} is the incumbent of {workload}: there is nothing to compare",
-            remedy=f"name another candidate, or add --incumbent {serving} to see how much of a difference is noise",
-        )
-    return project.variant(workload, incumbent or serving), new
-
-
-def load_suites(project: Project, workload: str, named: list[Path]) -> list[Suite]:
-    """The suites named on the command line, else the workload's own. Raises UsageError where there are none."""
-    from understudy.config.project import shown_path
-    from understudy.evals.suite import load_suite
-
-    paths = named or project.suites(workload)
-    if not paths:
-        raise UsageError(
-            f"workload {workload} has no suite: an upgrade without an eval has no first stage",
-            remedy="write one and name it under `suites:`, or with --suite",
-        )
-    return [load_suite(path, shown_as=shown_path(path.absolute())) for path in paths]
-
-
-def thresholds(project: Project, workload: str, only: list[str]) -> Thresholds:
-    """The gate's limits: the margin of the gate `quality`, and the critical slices among those that are looked at."""
-    from understudy.evals.result import Thresholds
-
-    gates = project.workload(workload).gates
-    quality = gates.metrics.get("quality")
-    margin = quality.absolute_margin if quality else None
-    critical = tuple(sorted(name for name in gates.critical if not only or name in only))
-    return (
-        Thresholds(critical_slices=critical) if margin is None else Thresholds(margin=margin, critical_slices=critical)
-    )
-
-
 def _measured(project: Project, job: Job) -> EvalResult:
     """Run the eval and save what it found. Ctrl-C ends it with what was answered kept."""
     from understudy.evals import result as results
-    from understudy.evals.price import pricing
     from understudy.evals.runner import run
-    from understudy.ledger.prices import Price
+    from understudy.evals.setup import prices
     from understudy.upstream.client import Client
-
-    own = {
-        model: Price(section.input, section.output, section.cached_input)
-        for model, section in project.config.prices.items()
-    }
 
     async def main() -> EvalResult:
         client = Client(job.providers, project.provider_key)
         try:
             with progress(f"{job.incumbent.name} and {job.candidate.name}", job.questions) as advance:
-                return await run(job, client, project.paths.evals, price=pricing(own), progress=advance)
+                return await run(job, client, project.paths.evals, price=prices(project), progress=advance)
         finally:
             await client.close()
 

@@ -86,11 +86,11 @@ class CaseSection(BaseModel):
     def _asks_something(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             both = "both" if self.prompt is not None else "neither"
-            raise Wrong(f"the case has {both} of prompt and messages", "give one of them")
+            raise Wrong(f"it has {both} of prompt and messages", "give one of them")
         if self.messages is not None and (not self.messages or self.messages[-1].role != "user"):
-            raise Wrong("the messages do not end with the user's turn", "let the last one have role: user")
+            raise Wrong("its messages do not end with the user's turn", "let the last one have role: user")
         if self.slice is not None and self.slices:
-            raise Wrong("the case has both slice and slices", "put all of them into slices")
+            raise Wrong("it has both slice and slices", "put all of them into slices")
         return self
 
     def case(self, where: Position) -> Case:
@@ -101,13 +101,16 @@ class CaseSection(BaseModel):
         return Case(self.id, tuple(asked), tuple(dict.fromkeys(names)), self.reference or None, self.critical, where)
 
 
-def part(document: Document, path: KeyPath) -> Document:
-    """The section at `path` as a document of its own, with the positions it has in the whole."""
+def explained(
+    error: ValidationError, document: Document, path: KeyPath, model: type[BaseModel], called: str
+) -> list[Problem]:
+    """The problems of one section of a document, with the places they have in the whole."""
     data = document.data
     for key in path:
         data = data[key]
     inside = {place[len(path) :]: at for place, at in document.places.items() if place[: len(path)] == path}
-    return Document(document.file, data, inside)
+    found = explain(error, Document(document.file, data, inside), model)
+    return [problem._replace(message=problem.message.replace("the file", called, 1)) for problem in found]
 
 
 def inline(document: Document, path: KeyPath, rows: Sequence[object]) -> Cases:
@@ -118,7 +121,7 @@ def inline(document: Document, path: KeyPath, rows: Sequence[object]) -> Cases:
         try:
             cases.append(CaseSection.model_validate(row).case(document.key_position((*path, index))))
         except ValidationError as error:
-            problems += explain(error, part(document, (*path, index)), CaseSection)
+            problems += explained(error, document, (*path, index), CaseSection, "the case")
             if len(problems) >= MAX_PROBLEMS:
                 break
     problems = problems[:MAX_PROBLEMS] or list(_repeated(cases))
@@ -143,23 +146,29 @@ def _repeated(cases: Sequence[Case]) -> Iterator[Problem]:
 
 
 class _Entry:
-    """A case on its way out of recordings: what its first row says, and every answer to it."""
+    """A case on its way out of recordings: what its rows say together."""
 
     def __init__(self, name: str, row: Recording) -> None:
         self.name = name
         self.row = row
+        self.said: dict[str, str | None] = {"slice": row.slice or None, "reference": row.reference}
 
     def case(self) -> Case:
-        slices = (self.row.slice,) if self.row.slice else ()
+        slice_, reference = self.said["slice"], self.said["reference"]
         asked = (Message("user", self.row.prompt),)
-        return Case(self.name, asked, slices, self.row.reference, False, self.row.where)
+        return Case(self.name, asked, (slice_,) if slice_ else (), reference, False, self.row.where)
 
-    def contradiction(self, row: Recording) -> Problem | None:
-        for key in ("slice", "reference"):
-            said, says = getattr(self.row, key), getattr(row, key)
-            if says and said and said != says:
-                message = f"{key} of {row.case_id!r} is {says!r} here and {said!r} in line {self.row.where.line}"
-                return Problem(row.where, message, "correct one of the two rows")
+    def add(self, row: Recording) -> Problem | None:
+        """Take in what a further row says; a problem where it contradicts an earlier one."""
+        for key, says in (("slice", row.slice or None), ("reference", row.reference)):
+            said = self.said[key]
+            if said is None:
+                self.said[key] = says
+            elif says is not None and said != says:
+                message = f"{key} of {row.case_id!r} is {says!r} here and {said!r} in a row above"
+                return Problem(
+                    row.where, message, f"correct one of the two; the case begins in line {self.row.where.line}"
+                )
         return None
 
 
@@ -178,7 +187,7 @@ def _from_recordings(path: Path) -> Cases:
             nth = prompts[row.case_id] = prompts.get(row.case_id, 0) + 1
             name = row.case_id if nth == 1 else f"{row.case_id}#{nth}"
             entry = entries[row.case_id, row.prompt] = _Entry(name, row)
-        elif (problem := entry.contradiction(row)) and len(problems) < MAX_PROBLEMS:
+        elif (problem := entry.add(row)) and len(problems) < MAX_PROBLEMS:
             problems.append(problem)
         answers.setdefault((entry.name, row.model), []).append(row)
     cases = tuple(entry.case() for entry in entries.values())

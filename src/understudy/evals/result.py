@@ -25,6 +25,8 @@ from understudy.evals.suite import Suite
 from understudy.gates.paired import Comparison, SliceComparison
 
 FORMAT = 1
+DEFAULT_MARGIN = 0.02
+"""Two points of a hundred: the loss in quality that the playbook halts at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Thresholds:
     """What the gate was told; see `gates.paired.compare`."""
 
     alpha: float = 0.05
-    margin: float = 0.02
+    margin: float = DEFAULT_MARGIN
     slice_margin: float | None = None
     critical_slices: tuple[str, ...] = ()
 

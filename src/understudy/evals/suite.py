@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from understudy.config.explain import explain, suggest, validate
+from understudy.config.explain import suggest, validate
 from understudy.config.load import Document, load_yaml
 from understudy.core.canonical import digest
 from understudy.core.errors import ConfigError, Problem, UsageError
@@ -208,7 +208,7 @@ def _graders(document: Document, sections: Sequence[Mapping[str, Any]]) -> tuple
             try:
                 graders[index] = GRADERS[kind].model_validate(section)
             except ValidationError as error:
-                problems += explain(error, cases_of.part(document, path), GRADERS[kind])
+                problems += cases_of.explained(error, document, path, GRADERS[kind], "the grader")
     seen: dict[str, int] = {}
     for index, grader in graders.items():
         if seen.setdefault(grader.label, index) != index:

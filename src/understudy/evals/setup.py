@@ -1,0 +1,91 @@
+"""Prepares a regression eval from a project: which variants, suites, limits and prices; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from understudy.config.project import Project, shown_path
+from understudy.core.errors import UsageError
+from understudy.core.variant import Variant
+from understudy.evals.price import pricing
+from understudy.evals.result import DEFAULT_MARGIN, Thresholds
+from understudy.evals.runner import DEFAULT_CONCURRENCY, DEFAULT_REPEATS, Job
+from understudy.evals.scoring import Price
+from understudy.evals.suite import Suite, load_suite, select
+from understudy.ledger.prices import Price as OwnPrice
+
+QUALITY = "quality"
+"""The gate whose margin is the eval's."""
+
+
+def prepare(
+    project: Project,
+    workload: str,
+    *,
+    candidate: str,
+    incumbent: str = "",
+    suites: Sequence[Path] = (),
+    slices: Sequence[str] = (),
+    repeats: int = DEFAULT_REPEATS,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    fresh: bool = False,
+    tuning_exhausted: bool = False,
+) -> Job:
+    """The job for `runner.run`. Without `incumbent` it is the serving variant, without `suites` the workload's own.
+
+    Raises UsageError for a name that is not there, a workload without suite, and a candidate that is the serving
+    variant itself unless `incumbent` asks for that; ConfigError for what is wrong in a suite.
+    """
+    old, new = _variants(project, workload, incumbent, candidate)
+    return Job(
+        workload=workload,
+        incumbent=old,
+        candidate=new,
+        providers=project.providers(),
+        suites=select(load_suites(project, workload, suites), slices),
+        repeats=repeats,
+        concurrency=concurrency,
+        thresholds=thresholds(project, workload, slices),
+        tuning_exhausted=tuning_exhausted,
+        fresh=fresh,
+    )
+
+
+def load_suites(project: Project, workload: str, named: Sequence[Path] = ()) -> list[Suite]:
+    """The suites that are named, else the workload's own. Raises UsageError where there are none."""
+    paths = list(named) or project.suites(workload)
+    if not paths:
+        raise UsageError(
+            f"workload {workload} has no suite: an upgrade without an eval has no first stage",
+            remedy="write one and name it under `suites:`, or with --suite",
+        )
+    return [load_suite(path, shown_as=shown_path(path.absolute())) for path in paths]
+
+
+def thresholds(project: Project, workload: str, slices: Sequence[str] = ()) -> Thresholds:
+    """The margin of the gate `quality`, and the workload's critical slices; of those only the ones in `slices`."""
+    gates = project.workload(workload).gates
+    quality = gates.metrics.get(QUALITY)
+    margin = quality.absolute_margin if quality else None
+    critical = tuple(sorted(name for name in gates.critical if not slices or name in slices))
+    return Thresholds(margin=DEFAULT_MARGIN if margin is None else margin, critical_slices=critical)
+
+
+def prices(project: Project) -> Price:
+    """How answers are priced: the project's own prices, then the public list."""
+    sections = project.config.prices
+    return pricing({model: OwnPrice(one.input, one.output, one.cached_input) for model, one in sections.items()})
+
+
+def _variants(project: Project, workload: str, incumbent: str, candidate: str) -> tuple[Variant, Variant]:
+    serving = project.workload(workload).incumbent
+    old, new = project.variant(workload, incumbent or serving), project.variant(workload, candidate)
+    if not incumbent and new.fingerprint == old.fingerprint:
+        raise UsageError(
+            f"{candidate} is {serving}, the incumbent of {workload}: there is nothing to compare"
+            if candidate != serving
+            else f"{candidate} is the incumbent of {workload}: there is nothing to compare",
+            remedy=f"name another candidate, or add --incumbent {serving} to see how much of a difference is noise",
+        )
+    return old, new
