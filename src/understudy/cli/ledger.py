@@ -38,10 +38,13 @@ def commit(
     """
     from understudy.config.project import open_project
     from understudy.ledger.committer import Committer
+    from understudy.ledger.prices import Price
 
     with errors_shown(as_json):
-        paths = open_project(config).paths
-        with Committer(paths.segments, paths.lake) as committer:
+        project = open_project(config)
+        paths = project.paths
+        own = {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
+        with Committer(paths.segments, paths.lake, prices=own) as committer:
             if watch is not None:
                 ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": str(paths.lake)}
                 sys.stdout.write(json.dumps(ready) + "\n")

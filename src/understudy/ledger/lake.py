@@ -209,7 +209,7 @@ class Lake:
             filters.append(("workload", "=", workload))
         if since_day is not None and "day" in PARTITIONS[table]:
             filters.append(("day", ">=", since_day))
-        return list(opened.file_uris(partition_filters=filters or None))
+        return list(opened.file_uris(file_pruning_predicate=filters or None))
 
 
 def arrow(table: Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from understudy.core.errors import CannotMeasure
@@ -41,14 +43,19 @@ class Views:
 
     def run(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression. Raises CannotMeasure where a file cannot be read."""
+        with self._readable():
+            return self._connect().to_pyarrow(expression)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         import duckdb
 
         try:
-            return self._connect().to_pyarrow(expression)
+            yield
         except duckdb.Error as error:
             raise CannotMeasure(
-                f"the ledger at {self._lake.where} cannot be read: {error}",
-                remedy="`understudy ledger verify` says which files are damaged",
+                f"the ledger at {self._lake.where} cannot be read: {str(error).splitlines()[0]}",
+                remedy="restore the file it names from a backup; `understudy ledger verify` accounts for what is left",
             ) from error
 
     def close(self) -> None:
@@ -71,9 +78,10 @@ class Views:
             assert opened is not None
             return self._connect().create_table(name, opened.to_pyarrow_dataset(), overwrite=True)
         # By name, as older files lack newer columns; partition values stand in the path and are text.
-        return self._connect().read_parquet(
-            files, table_name=name, hive_partitioning=True, hive_types_autocast=False, union_by_name=True
-        )
+        with self._readable():
+            return self._connect().read_parquet(
+                files, table_name=name, hive_partitioning=True, hive_types_autocast=False, union_by_name=True
+            )
 
 
 def _completed(found: ir.Table, wanted: ir.Table) -> ir.Table:
