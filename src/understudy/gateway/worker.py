@@ -98,8 +98,10 @@ class Worker:
         await asyncio.to_thread(self.reader.look)
         self.reader.take(time.time())
         self.gateway.killed = self.reader.killed
+        breakers = self.gateway.open_breakers()
         facts = {
-            "breakers": self.gateway.open_breakers(),
+            "breakers": [breaker["workload"] for breaker in breakers],
+            "breaker_details": breakers,
             "connections": len(self.gateway.sessions),
             "draining": self.gateway.draining,
         }
