@@ -14,6 +14,7 @@ from understudy import __version__
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module, panel, what it does)
+    "demo": ("understudy.cli.demo", "Begin", "Watch three upgrades with live traffic, offline, in under a minute."),
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
