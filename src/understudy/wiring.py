@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from understudy.config.project import Project
+from understudy.config.project import Project, open_project
+from understudy.core.errors import UnderstudyError
 from understudy.rollout.board import Folder
 from understudy.rollout.store.base import Store
+
+if TYPE_CHECKING:
+    from understudy.ledger.committer import Committer
+    from understudy.rollout.controller import Controller, Turn
+
+EVERY_S = 0.5
+"""Pause between two turns of a controller."""
 
 
 class Control(NamedTuple):
@@ -28,3 +39,159 @@ async def control(project: Project) -> AsyncIterator[Control]:
         yield Control(store, Folder(project.paths.routing))
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def controller(project: Project, name: str = "controller") -> AsyncIterator[Controller]:
+    """A controller on the project's own store, ledger, suites and providers."""
+    from understudy.rollout.controller import Controller
+    from understudy.rollout.evaluation import EvalRuns
+    from understudy.rollout.evidence import LedgerEvidence
+    from understudy.rollout.ports import RealClock
+    from understudy.rollout.probing import IncumbentProber
+
+    evidence = LedgerEvidence(project.paths.lake)
+    async with control(project) as (store, board):
+        made = Controller(
+            project=project,
+            reopen=Reopener(project),
+            store=store,
+            board=board,
+            evidence=evidence,
+            evals=EvalRuns(),
+            prober=IncumbentProber(),
+            clock=RealClock(),
+            name=name,
+        )
+        try:
+            yield made
+        finally:
+            await made.close()
+            await asyncio.to_thread(evidence.close)
+
+
+@dataclass
+class Reopener:
+    """Reads the configuration anew when one of its files has changed; raises what is wrong with it every time."""
+
+    project: Project
+    _stamp: tuple[tuple[str, int, int], ...] = ()
+    _problem: UnderstudyError | None = None
+
+    def __post_init__(self) -> None:
+        self._stamp = _stamp(self.project)
+
+    def __call__(self, project: Project) -> Project:
+        stamp = _stamp(project)
+        if stamp != self._stamp:
+            self._stamp, self._problem = stamp, None
+            try:
+                return open_project(project.file, project.environment)
+            except UnderstudyError as error:
+                self._problem = error
+        if self._problem is not None:
+            raise self._problem
+        return project
+
+
+def _stamp(project: Project) -> tuple[tuple[str, int, int], ...]:
+    """What tells that a file of the configuration was written: the YAML and every prompt file it names."""
+    files = {project.file}
+    for section in project.config.workloads.values():
+        prompts = (v.system_prompt for v in section.variants.values())
+        files |= {project.root / prompt for prompt in prompts if prompt and not prompt.startswith("text:")}
+        files |= {project.root / suite for suite in section.suites}
+    return tuple(sorted((str(file), *_seen(file)) for file in files))
+
+
+def _seen(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_mtime_ns, stat.st_size)
+
+
+@dataclass
+class ControllerProcess:
+    """Committer and controller of one project within this process, turn by turn, as the demo and tests drive them.
+
+        async with running(project) as process:
+            while not stop.is_set():
+                await process.tick()
+                await asyncio.sleep(0.25)
+
+    A tick first commits what gateways have written to their segments, then lets the controller look and act once.
+    Gateways run beside it as their own processes: `understudy gateway --config FILE`, to be started after the first
+    tick, which writes the first routing table. Everything a person does goes through the store, by the command line
+    or by `rollout.operate` on `process.store` and `process.board`, at any time and from any process. There may be
+    one committer per machine: pass `commit=False` where `understudy ledger commit --watch` runs already.
+    """
+
+    controller: Controller
+    committer: Committer | None
+    turns: list[Turn] = field(default_factory=list)
+    """The turns in which something was written or said."""
+
+    @property
+    def store(self) -> Store:
+        return self.controller.store
+
+    @property
+    def board(self) -> Folder:
+        board = self.controller.board
+        if not isinstance(board, Folder):
+            raise TypeError("a controller process reads and writes a folder")
+        return board
+
+    async def tick(self) -> Turn:
+        """Commit, then one turn. Raises StoreUnavailable, and CannotMeasure where the lake cannot be reached."""
+        if self.committer is not None:
+            await asyncio.to_thread(self.committer.run_once)
+        turn = await self.controller.turn()
+        if turn.written or turn.problems:
+            self.turns.append(turn)
+        return turn
+
+
+@asynccontextmanager
+async def running(project: Project, *, commit: bool = True) -> AsyncIterator[ControllerProcess]:
+    """A `ControllerProcess`. Raises Refused where another committer drains these segments."""
+    from understudy.ledger.committer import Committer
+    from understudy.ledger.prices import Price
+
+    committer: Committer | None = None
+    if commit:
+        own = project.config.prices
+        prices = {model: Price(one.input, one.output, one.cached_input) for model, one in own.items()}
+        project.paths.segments.mkdir(parents=True, exist_ok=True)
+        committer = Committer(project.paths.segments, project.paths.lake, prices=prices)
+    try:
+        async with controller(project) as made:
+            yield ControllerProcess(made, committer)
+    finally:
+        if committer is not None:
+            await asyncio.to_thread(committer.close)
+
+
+async def run_controller(
+    made: Controller, stop: asyncio.Event, say: Callable[[str], None], *, every_s: float = EVERY_S
+) -> None:
+    """Turn after turn until told to stop. What goes wrong is said once and tried again: no restart is needed."""
+    said: tuple[str, ...] = ()
+    while not stop.is_set():
+        try:
+            turn = await made.turn()
+            problems = turn.problems
+            for line in turn.written:
+                say(line)
+        except UnderstudyError as error:
+            problems = (error.message,)
+        if problems != said:
+            for problem in problems:
+                say(f"problem: {problem}")
+        said = problems
+        try:
+            await asyncio.wait_for(stop.wait(), every_s)
+        except TimeoutError:
+            continue

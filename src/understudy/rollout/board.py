@@ -9,7 +9,7 @@ from typing import Protocol
 
 from understudy.core.routing import RoutingTable
 from understudy.rollout import publish
-from understudy.rollout.publish import Heartbeat, Kill, Overtaken
+from understudy.rollout.publish import Heartbeat, Kill, Overtaken, Tripped
 
 
 class Board(Protocol):
@@ -65,7 +65,7 @@ class MemoryBoard:
     workers: tuple[str, ...] = ("worker-0", "worker-1")
     tables: list[RoutingTable] = field(default_factory=list)
     killed: dict[str, Kill] = field(default_factory=dict)
-    open_breakers: tuple[str, ...] = ()
+    open_breakers: tuple[Tripped, ...] = ()
     lagging: set[str] = field(default_factory=set)
     ordered: bool = True
     """False only in tests that plant the defect of a writer that does not look."""

@@ -152,7 +152,12 @@ class Controller:
             configured_candidate=variants.get(state.candidate.name),
             configured_incumbent=variants.get(state.incumbent.name),
             acknowledged=acknowledged(beats, published, now) if published and beats else None,
-            open_breakers=tuple(beat.worker for beat in beats if state.workload in beat.open_breakers),
+            open_breakers=tuple(
+                f"{beat.worker} ({tripped.why})"
+                for beat in beats
+                for tripped in beat.open_breakers
+                if tripped.upgrade == state.id
+            ),
             kill=self.board.kills().get(state.workload),
             probe=self.prober.probe(self.project, state, now) if state.exposing else None,
         )

@@ -58,7 +58,7 @@ class Observation:
     baseline: Mapping[str, tuple[float, ...]] | None = None
     acknowledged: Acknowledged | None = None
     open_breakers: tuple[str, ...] = ()
-    """Workers that cut the candidate off by themselves."""
+    """Workers that cut the candidate off by themselves, each with why."""
     kill: Kill | None = None
     probe: Probe | None = None
     held_s: float | None = None

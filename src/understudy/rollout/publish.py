@@ -29,6 +29,14 @@ class Overtaken(Exception):
     """A table of this or a higher epoch is there already: read again. Never shown to a user."""
 
 
+class Tripped(NamedTuple):
+    """A breaker that is open: this worker has taken the candidate of an upgrade out of service by itself."""
+
+    workload: str
+    upgrade: str
+    why: str
+
+
 class Heartbeat(NamedTuple):
     """What a gateway worker last said of itself; `at` in seconds since the epoch."""
 
@@ -37,8 +45,7 @@ class Heartbeat(NamedTuple):
     generation: str
     epoch: int
     at: float
-    open_breakers: tuple[str, ...] = ()
-    """Workloads whose candidate this worker has cut off by itself."""
+    open_breakers: tuple[Tripped, ...] = ()
     killed: tuple[str, ...] = ()
     """Workloads whose kill file this worker obeys."""
 
@@ -125,7 +132,7 @@ def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
         generation=str(data["generation"]),
         epoch=int(data["epoch"]),
         at=float(data["beat_at"]),
-        open_breakers=tuple(str(name) for name in data.get("breakers", ())),
+        open_breakers=tuple(Tripped(b["workload"], b["upgrade"], b["why"]) for b in data.get("breakers", ())),
         killed=tuple(str(name) for name in data.get("killed", ())),
     )
 

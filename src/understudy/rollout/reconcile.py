@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from understudy.core.canonical import digest
 from understudy.core.evidence import Finding
-from understudy.core.playbook import Decision, Stage, Step, Verdict
+from understudy.core.playbook import Decision, Profile, Stage, Step, Verdict
 from understudy.rollout import intents
 from understudy.rollout.fold import UpgradeState, eval_data, finding_data
 from understudy.rollout.journal import Draft
@@ -170,7 +170,7 @@ def _canary(state: UpgradeState, seen: Observation, policy: Policy, promoted: bo
         seen.judgement,
         share=state.share,
         held_s=seen.held_s or 0.0,
-        hold_s=rung(policy, state.share).hold_s,
+        hold_s=rung(policy.profile, state.share).hold_s,
         max_wait_s=policy.profile.max_wait_s,
         waiting_for=acknowledged.waiting if acknowledged else ("(no gateway has been heard)",),
         sign_offs=[subject for subject in policy.sign_off if subject not in approved],
@@ -191,10 +191,10 @@ def _soak(state: UpgradeState, seen: Observation, policy: Policy) -> Assessment:
     )
 
 
-def rung(policy: Policy, share: int) -> Step:
+def rung(profile: Profile, share: int) -> Step:
     """The ladder's step of this share; where an edited ladder has none, the highest one not above it."""
-    below = [step for step in policy.profile.ladder if step.share <= share]
-    return below[-1] if below else policy.profile.ladder[0]
+    below = [step for step in profile.ladder if step.share <= share]
+    return below[-1] if below else profile.ladder[0]
 
 
 def next_share(policy: Policy, share: int) -> int:

@@ -1,0 +1,161 @@
+"""Reads the ledger for the stages: coverage and drift for shadow, the gates' verdict for canary and soak.
+
+Synchronous; a controller calls it in a thread. What the figures mean is decided by `drift`, `gates` and `stages`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from understudy.config.project import Project
+from understudy.core.evidence import Sums
+from understudy.core.playbook import Profile, Stage, Verdict
+from understudy.core.records import Exchange
+from understudy.evals.live import LiveGraders, live_graders
+from understudy.evals.setup import load_suites
+from understudy.gates.panel import judge
+from understudy.ledger.lake import Score
+from understudy.ledger.queries import Answer, Ledger
+from understudy.rollout import gating
+from understudy.rollout.fold import UpgradeState
+from understudy.rollout.reconcile import rung
+from understudy.stages.assessment import Judgement
+from understudy.stages.shadow import Coverage
+from understudy.stages.shadow import Evidence as ShadowEvidence
+
+SCORES_AT_ONCE = 2_000
+"""Exchanges that are graded in one reading: a backlog is worked off over several."""
+COVERAGE_WINDOW_S = 3_600.0
+"""While the clock waits, coverage is looked at over so long at most."""
+
+
+@dataclass
+class LedgerEvidence:
+    """What one controller reads; the ledger is opened with the first reading."""
+
+    lake: Path
+    _ledger: Ledger | None = None
+    _graders: dict[str, tuple[float, LiveGraders]] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = Ledger(self.lake)
+        return self._ledger
+
+    def close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def shadow(self, project: Project, state: UpgradeState, profile: Profile, now: float) -> ShadowEvidence:
+        window = min(COVERAGE_WINDOW_S, max(2.0, profile.cycle_s / 4))
+        since = state.clock_at if state.clock and state.clock_at else max(state.entered_at, now - window)
+        found = self.ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
+        coverage = Coverage(found.served, found.copies, found.lost)
+        return ShadowEvidence(coverage, 0, None)
+
+    def baseline(self, state: UpgradeState) -> Mapping[str, tuple[float, ...]] | None:
+        """Frozen from the shadow; from the canary's own incumbent answers where there was none."""
+        found: dict[str, tuple[float, ...]] = {}
+        for name in gating.FROZEN.values():
+            for stage in (Stage.SHADOW, Stage.CANARY):
+                values = self.ledger.quantiles(
+                    name,
+                    gating.QUANTILES,
+                    workload=state.workload,
+                    arm="incumbent",
+                    upgrade=state.id,
+                    stage=str(stage),
+                )
+                if values:
+                    found[name] = tuple(values)
+                    break
+        return found or None
+
+    def score(self, project: Project, state: UpgradeState) -> None:
+        graders = self._live_graders(project, state.workload)
+        if not graders.graders:
+            return
+        fresh = list(
+            self.ledger.exchanges(
+                workload=state.workload,
+                upgrade=state.id,
+                since=state.exposed_at,
+                ungraded_by=_SEEN,
+                limit=SCORES_AT_ONCE,
+            )
+        )
+        at = time.time()
+        rows: list[Score] = []
+        for exchange in fresh:
+            rows += [
+                Score(exchange.exchange, state.workload, name, value, at)
+                for name, value in graders.scores(_graded(exchange)).items()
+            ]
+            rows.append(Score(exchange.exchange, state.workload, _SEEN, 1.0, at))
+        if rows:
+            self.ledger.add_scores(rows)
+
+    def judge(self, project: Project, state: UpgradeState, profile: Profile, now: float, held_s: float) -> Judgement:
+        section = project.workload(state.workload)
+        graded = self._live_graders(project, state.workload)
+        names = {grader.label for grader in graded.graders} | ({"quality"} if graded.counting else set())
+        chosen = gating.metrics(section.gates, profile, names, state.baseline or {})
+        sums = self.ledger.sums(
+            [metric.spec for metric in chosen], workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s
+        )
+        if state.stage is Stage.SOAK:
+            return _soak(chosen, sums, held_s)
+        step = rung(profile, state.share)
+        waived = {w.subject for w in state.waivers if w.stage is state.stage and now < w.expires_at}
+        panel = judge(
+            [metric.gate for metric in chosen],
+            sums,
+            slices=gating.slices_in(sums),
+            critical_slices=section.gates.critical,
+            widen=step.widen,
+            elapsed_s=held_s,
+            step=state.step,
+            feedback_matured=now - state.entered_at >= profile.feedback_window_s,
+        )
+        return gating.judgement(panel, state.tracked, section.gates.critical, waived)
+
+    def _live_graders(self, project: Project, workload: str) -> LiveGraders:
+        known = self._graders.get(workload)
+        if known is None or time.monotonic() - known[0] > 60.0:
+            known = (time.monotonic(), live_graders(load_suites(project, workload)))
+            self._graders[workload] = known
+        return known[1]
+
+
+def _soak(chosen: Sequence[gating.Metric], sums: Sequence[Sums], held_s: float) -> Judgement:
+    """At 100 % nobody is left to compare with: the limits come from what the incumbent did during the canary."""
+    limits = gating.remembered([metric.gate for metric in chosen], sums)
+    if not limits:
+        return Judgement(Verdict.INCONCLUSIVE, "The incumbent left no figures to hold the soak against.")
+    panel = judge(limits, [row for row in sums if row.stratum.stage == Stage.SOAK], elapsed_s=held_s)
+    return gating.judgement(panel, (), (), ())
+
+
+def _graded(answer: Answer) -> Exchange:
+    """What the graders look at."""
+    return Exchange(
+        exchange=answer.exchange,
+        workload=answer.workload,
+        started_at=answer.started_at,
+        epoch=0,
+        generation="",
+        status=answer.status,
+        error=answer.error,
+        answer=answer.answer,
+        tool_calls=answer.tool_calls,
+        truncated_content=answer.truncated_content,
+    )
+
+
+_SEEN = "_seen"
+"""The grader under which an exchange is noted that was looked at, whether or not it could be scored."""
