@@ -186,11 +186,12 @@ class _Asking:
     async def _round(self, repeat: int) -> None:
         waiting: dict[str, _Question] = {}
         for question in self._questions(repeat):
-            if self.kept[question.variant.fingerprint].get(question.key) is None:
-                waiting[question.key] = question  # two cases that ask the same are asked once
-            else:
-                self.resumed += 1
+            known = self.kept[question.variant.fingerprint].get(question.key) is not None
+            self.resumed += known
+            if known or question.key in waiting:  # two cases that ask the same are asked once
                 self.progress(1)
+            else:
+                waiting[question.key] = question
         questions = iter(waiting.values())
         try:
             async with asyncio.TaskGroup() as group:
