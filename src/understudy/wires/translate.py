@@ -1,0 +1,232 @@
+"""Carries chats from one dialect to another: a request there, its answer or its stream back. Sans I/O.
+
+    carried = request(endpoint_of_the_app, path, body, "anthropic")
+    sent = wire("anthropic").apply(carried.endpoint, carried.path, carried.body, variant)
+    ...
+    answer(carried.back, status, body)      or      stream(carried.back), fed as the bytes come
+
+Only chats are carried over: OpenAI chat completions, Anthropic messages, Gemini generateContent and its streams.
+What cannot be carried over is in `losses`; nothing is dropped without being named there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from understudy.wires.base import Endpoint, WireError
+from understudy.wires.body import UNREADABLE, encode
+from understudy.wires.gemini_generate import STREAM_ARRAY, place
+from understudy.wires.jsonarray import JsonArrayParser
+from understudy.wires.registry import wire
+from understudy.wires.sse import SseParser
+from understudy.wires.translation import (
+    anthropic,
+    anthropic_stream,
+    gemini,
+    gemini_stream,
+    openai,
+    openai_stream,
+)
+from understudy.wires.translation.neutral import (
+    Ask,
+    Dialect,
+    End,
+    Failure,
+    Loss,
+    Losses,
+    Piece,
+    PieceReader,
+    PieceWriter,
+    Start,
+)
+from understudy.wires.translation.shapes import an_object
+
+_DIALECTS: dict[str, Dialect] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
+_READERS: dict[str, Callable[[Losses], PieceReader]] = {
+    "openai": openai_stream.Reader,
+    "anthropic": anthropic_stream.Reader,
+    "gemini": gemini_stream.Reader,
+}
+_CHATS = frozenset({"chat.completions", "messages", "generate_content", "stream_generate_content"})
+
+
+class Back(NamedTuple):
+    """What the way back must know of the way there."""
+
+    source: Endpoint
+    """The operation the app asked for, in whose dialect it gets its answer."""
+    target: str
+    streamed: bool
+    include_usage: bool
+
+
+class Carried(NamedTuple):
+    """A request in the provider's dialect, its model not yet set."""
+
+    endpoint: Endpoint
+    path: str
+    body: bytes
+    losses: tuple[Loss, ...]
+    back: Back
+
+
+class CarriedAnswer(NamedTuple):
+    body: bytes
+    losses: tuple[Loss, ...]
+
+
+def request(endpoint: Endpoint, path: str, body: bytes, target: str) -> Carried:
+    """The request in the dialect of the wire `target`.
+
+    Raises WireError: 400 where the body cannot be read, 501 where the operation has no counterpart there.
+    """
+    if not carries(endpoint):
+        raise WireError(f"{endpoint.name} cannot be carried over to {target}: it is no chat", 501)
+    losses = Losses()
+    members = _object(body, "the body")
+    ask = _DIALECTS[endpoint.wire].read_ask(members, losses)
+    where = place(path) if endpoint.wire == "gemini" else None
+    if where is not None:
+        ask.stream = where.method == "streamGenerateContent"
+    written = encode(_DIALECTS[target].write_ask(ask, losses))
+    options = members.get("stream_options")
+    include_usage = isinstance(options, dict) and options.get("include_usage") is True
+    back = Back(endpoint, target, ask.stream, include_usage)
+    to_path = _path(target, ask)
+    to_endpoint = wire(target).endpoint("POST", to_path)
+    if to_endpoint is None:
+        raise WireError(f"the wire {target} has no chat", 501)
+    return Carried(to_endpoint, to_path, written, losses.all(), back)
+
+
+def carries(endpoint: Endpoint) -> bool:
+    """Whether an operation can be carried over to other dialects at all."""
+    return endpoint.name.removesuffix(".array") in _CHATS
+
+
+def answer(back: Back, status: int, body: bytes) -> CarriedAnswer:
+    """A whole answer, or an error, in the app's dialect. An answer that cannot be read raises WireError 502."""
+    losses = Losses()
+    to = wire(back.source.wire)
+    if status >= 400:
+        kind, message = _error(status, body)
+        return CarriedAnswer(to.error_body(status, kind, message), ())
+    try:
+        reply = _DIALECTS[back.target].read_reply(_object(body, "the answer"), losses)
+    except WireError as error:
+        raise WireError(f"the provider's answer cannot be carried over: {error}", 502) from error
+    return CarriedAnswer(encode(_DIALECTS[back.source.wire].write_reply(reply, losses)), losses.all())
+
+
+class Stream:
+    """A provider's stream in, the app's stream out, cut anywhere.
+
+    `done` once the provider's terminal event was seen and told, `failed` once an error was told. A stream that ends
+    before either must be ended with `finish`, which tells the app so: an end is never invented.
+    """
+
+    def __init__(self, back: Back) -> None:
+        self._losses = Losses()
+        self._to = wire(back.source.wire)
+        self._source = back.source
+        self._frames: SseParser | JsonArrayParser = SseParser()
+        self._reader = _READERS[back.target](self._losses)
+        self._writer = _writer(back, self._losses)
+        self._started = False
+        self.done = False
+        self.failed = ""
+        """The kind of the error that was told, "" where none was."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        out = bytearray()
+        for event in self._frames.feed(chunk):
+            try:
+                for piece in self._reader.read(event):
+                    out += self._told(piece)
+            except WireError as error:
+                out += self._fail("unreadable", str(error))
+            if self.done or self.failed:
+                break
+        return bytes(out)
+
+    def finish(self) -> bytes:
+        """The provider's bytes have ended: nothing more where it is done, else an error event."""
+        if self.done or self.failed:
+            return b""
+        return self._fail("truncated", "the provider's stream ended before its terminal event")
+
+    def losses(self) -> tuple[Loss, ...]:
+        return self._losses.all()
+
+    def _told(self, piece: Piece) -> bytes:
+        if self.done or self.failed:
+            return b""
+        if isinstance(piece, Failure):
+            return self._fail(piece.kind, piece.message)
+        opening = b""
+        if not self._started and not isinstance(piece, Start):
+            opening = self._writer.write(Start("", ""))
+        self._started = True
+        self.done = isinstance(piece, End)
+        return opening + self._writer.write(piece)
+
+    def _fail(self, kind: str, message: str) -> bytes:
+        self.failed = kind
+        if isinstance(self._writer, gemini_stream.Writer):
+            return self._writer.failure(self._to.error_body(502, kind, message))
+        return self._to.error_event(kind, message, self._source)
+
+
+def stream(back: Back) -> Stream:
+    return Stream(back)
+
+
+def _writer(back: Back, losses: Losses) -> PieceWriter:
+    match back.source.wire:
+        case "openai":
+            return openai_stream.Writer(losses, include_usage=back.include_usage)
+        case "anthropic":
+            return anthropic_stream.Writer(losses)
+        case _:
+            return gemini_stream.Writer(losses, array=back.source.name == STREAM_ARRAY.name)
+
+
+def _path(target: str, ask: Ask) -> str:
+    """The path as an app of that dialect would ask for it."""
+    match target:
+        case "openai":
+            return "/v1/chat/completions"
+        case "anthropic":
+            return "/v1/messages"
+        case _:
+            method = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
+            return f"/v1beta/models/translated:{method}"
+
+
+def _object(body: bytes, what: str) -> dict[str, Any]:
+    try:
+        return an_object(msgspec.json.decode(body), what)
+    except WireError:
+        raise
+    except UNREADABLE as error:
+        raise WireError(f"{what} cannot be read: {error}") from error
+
+
+def _error(status: int, body: bytes) -> tuple[str, str]:
+    """Kind and message of an error in any dialect; they all have an object `error` with a `message`."""
+    try:
+        value = msgspec.json.decode(body)
+    except UNREADABLE:
+        value = None
+    found = value[0] if isinstance(value, list) and value else value
+    error = found.get("error") if isinstance(found, dict) else None
+    if not isinstance(error, dict):
+        return f"status_{status}", f"the provider answered with status {status}"
+    message = error.get("message")
+    kind = next(
+        (error[key] for key in ("code", "status", "type") if isinstance(error.get(key), str)), f"status_{status}"
+    )
+    return kind, message if isinstance(message, str) else f"the provider answered with status {status}"

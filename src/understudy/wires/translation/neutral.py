@@ -1,0 +1,256 @@
+"""The neutral form of a chat: what all dialects can say, and a list of what one of them could not.
+
+Each dialect has a reader and a writer for it, so n dialects need 2n translations and not n squared. What a reader
+meets and the form has no place for, and what a writer finds and its dialect has no place for, becomes a `Loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+from understudy.wires.base import Usage
+from understudy.wires.sse import Event
+from understudy.wires.translation.shapes import NO_USAGE, parsed
+
+
+class Loss(NamedTuple):
+    """Something that was not carried over: where it stood, and what became of it."""
+
+    what: str
+    why: str
+
+
+class Losses:
+    """Collects losses; the same one counts once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Loss, None] = {}
+
+    def add(self, what: str, why: str = "has no counterpart") -> None:
+        self._found[Loss(what, why)] = None
+
+    def rest(self, where: str, members: Iterable[str]) -> None:
+        """Everything that was not taken out of an object."""
+        for name in members:
+            self.add(f"{where}.{name}" if where else name)
+
+    def all(self) -> tuple[Loss, ...]:
+        return tuple(self._found)
+
+
+@dataclass(slots=True)
+class Text:
+    text: str
+
+
+@dataclass(slots=True)
+class Media:
+    """An image, a sound or a document: base64 `data`, or a `url`."""
+
+    media_type: str
+    data: str = ""
+    url: str = ""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """`arguments` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(slots=True)
+class ToolResult:
+    """What a tool gave back for the call `id`; `name` is the tool's."""
+
+    id: str
+    name: str
+    parts: list[Text | Media]
+    is_error: bool = False
+
+
+Part = Text | Media | ToolCall | ToolResult
+
+
+@dataclass(slots=True)
+class Turn:
+    """Tool results stand in the user's turns, tool calls in the assistant's."""
+
+    role: Literal["user", "assistant"]
+    parts: list[Part]
+
+
+@dataclass(slots=True)
+class Tool:
+    """`schema` is a JSON Schema of the arguments, None where there are none."""
+
+    name: str
+    description: str = ""
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(slots=True)
+class ToolChoice:
+    """auto: the model decides; none: no call; any: some call; tool: a call of `name`."""
+
+    mode: Literal["auto", "none", "any", "tool"]
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Format:
+    """The answer is to be JSON; with a schema it is to follow it."""
+
+    schema: dict[str, Any] | None = None
+    name: str = "answer"
+    strict: bool | None = None
+
+
+@dataclass(slots=True)
+class Sampling:
+    """None where the caller said nothing."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: list[str] = field(default_factory=list)
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request. The model is no part of it: the variant sets it."""
+
+    system: list[str] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
+    choice: ToolChoice | None = None
+    parallel: bool | None = None
+    """Whether several tools may be called at once; None where the caller said nothing."""
+    format: Format | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    effort: str | None = None
+    budget: int | None = None
+    """Tokens to think in; 0 switches thinking off."""
+    user: str = ""
+    stream: bool = False
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "refusal", "stop_sequence", "error"]
+
+
+@dataclass(slots=True)
+class Finish:
+    """`sequence` is the stop sequence that ended the answer, where the dialect tells."""
+
+    reason: FinishReason
+    sequence: str = ""
+
+
+@dataclass(slots=True)
+class Reply:
+    id: str
+    model: str
+    parts: list[Text | ToolCall]
+    finish: Finish
+    usage: Usage = NO_USAGE
+
+
+class Start(NamedTuple):
+    """A stream begins. Usage as far as it is known by then."""
+
+    id: str
+    model: str
+    usage: Usage = NO_USAGE
+
+
+class TextDelta(NamedTuple):
+    text: str
+
+
+class CallStart(NamedTuple):
+    """Calls are numbered from 0 in the order they begin."""
+
+    number: int
+    id: str
+    name: str
+
+
+class CallDelta(NamedTuple):
+    number: int
+    arguments: str
+
+
+class End(NamedTuple):
+    """The stream's own terminal event was seen."""
+
+    finish: Finish
+    usage: Usage
+
+
+class Failure(NamedTuple):
+    """The provider reported an error within the stream."""
+
+    kind: str
+    message: str
+
+
+Piece = Start | TextDelta | CallStart | CallDelta | End | Failure
+
+
+class PieceReader(Protocol):
+    """Reads one event of a provider's stream at a time; how events are framed is known elsewhere."""
+
+    def read(self, event: Event) -> list[Piece]: ...
+
+
+class PieceWriter(Protocol):
+    """Writes the caller's stream, one piece at a time; failures are written elsewhere."""
+
+    def write(self, piece: Start | TextDelta | CallStart | CallDelta | End) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """What a dialect's module offers."""
+
+    def read_ask(self, members: dict[str, Any], losses: Losses) -> Ask: ...
+
+    def write_ask(self, ask: Ask, losses: Losses) -> dict[str, Any]: ...
+
+    def read_reply(self, members: dict[str, Any], losses: Losses) -> Reply: ...
+
+    def write_reply(self, reply: Reply, losses: Losses) -> dict[str, Any]: ...
+
+
+def merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Turns in which no two of the same role follow each other: dialects differ in how they split them."""
+    out: list[Turn] = []
+    for turn in turns:
+        if out and out[-1].role == turn.role:
+            out[-1] = Turn(turn.role, [*out[-1].parts, *turn.parts])
+        else:
+            out.append(Turn(turn.role, list(turn.parts)))
+    return out
+
+
+def names_of_calls(turns: Iterable[Turn]) -> dict[str, str]:
+    """The tool's name for each call id: some dialects name the tool in its result, others only the call."""
+    return {part.id: part.name for turn in turns for part in turn.parts if isinstance(part, ToolCall)}
+
+
+def arguments_are_object(call: ToolCall, losses: Losses) -> dict[str, Any]:
+    """A call's arguments for dialects that carry them as an object."""
+    value = parsed(call.arguments)
+    if value is None:
+        losses.add(f"arguments of {call.name}", "are no JSON object and are carried as text")
+        return {"_unparsed": call.arguments}
+    return value
