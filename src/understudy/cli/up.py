@@ -1,0 +1,175 @@
+"""`understudy up`: gateway, committer and controller of a project as child processes of one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from understudy.cli.asking import Config, Json
+from understudy.cli.output import errors_shown, plain
+from understudy.core.errors import CannotMeasure
+
+if TYPE_CHECKING:
+    from understudy.config.project import Project
+
+app = typer.Typer(add_completion=False)
+
+SHORT_LIFE_S = 5.0
+"""A child that ends sooner is started again after a pause that doubles each time."""
+MAX_PAUSE_S = 10.0
+STOP_S = 45.0
+"""Longer than the gateway's own time for draining."""
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Gateway workers; one per core if left out.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between two commits, and two turns.")] = 0.5,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything one machine needs: gateway, ledger committer, controller.
+
+    A child that is killed is started again, with a growing pause when it keeps failing. Ctrl-C ends them all after
+    the requests under way.
+    """
+    from understudy.config.project import open_project
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        asyncio.run(_run(project, port, workers, every, as_json))
+
+
+@dataclass
+class Child:
+    """One process that has to be there. `command` is what follows `python -m understudy`."""
+
+    name: str
+    command: Sequence[str]
+    heard: Callable[[str], None]
+    pid: int = 0
+    starts: int = 0
+    _pause_s: float = field(default=0.0, repr=False)
+
+    async def keep(self, stop: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Run it until `stop`, again and again; then end it."""
+        while not stop.is_set():
+            began = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "understudy",
+                *self.command,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is ours to pass on, in our order
+                preexec_fn=_die_with_parent,
+            )
+            self.pid = process.pid
+            self.starts += 1
+            reading = asyncio.create_task(self._read(process))
+            ended = asyncio.create_task(process.wait())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await _end(process)
+            stopping.cancel()
+            code = await ended
+            await reading
+            if stop.is_set():
+                return
+            lived = time.monotonic() - began
+            self._pause_s = 0.2 if lived >= SHORT_LIFE_S else min(MAX_PAUSE_S, max(0.2, 2 * self._pause_s))
+            say(f"{self.name} ended with {code} after {lived:.1f} s; starting it again in {self._pause_s:g} s")
+            try:
+                await asyncio.wait_for(stop.wait(), self._pause_s)
+            except TimeoutError:
+                continue
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is None:
+            return
+        async for line in process.stdout:
+            self.heard(line.decode(errors="replace").rstrip())
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this child if the supervisor is killed: nothing is left that nobody looks after."""
+    import ctypes
+
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_S)
+    except TimeoutError:
+        process.kill()
+
+
+async def _run(project: Project, port: int | None, workers: int | None, every: float, as_json: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def say(line: str) -> None:
+        if as_json:
+            text = json.dumps({"at": time.time(), "event": line}, ensure_ascii=False)
+        else:
+            text = plain(line)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def gateway_said(line: str) -> None:
+        ready = json.loads(line)
+        said = {"ready": True, "url": ready["url"], "port": ready["port"], "pid": os.getpid(), "children": pids()}
+        if as_json:
+            _raw(said)
+        else:
+            say(f"gateway ready at {ready['url']} ({ready['workers']} workers)")
+
+    file = ["--config", str(project.file)]
+    listen = [*(["--port", str(port)] if port is not None else []), *(["--workers", str(workers)] if workers else [])]
+    controller = Child("controller", ["controller", *file, "--every", str(every)], say)
+    committer = Child("committer", ["ledger", "commit", *file, "--watch", str(every)], lambda line: None)
+    gateway = Child("gateway", ["gateway", *file, *listen, "--json"], gateway_said)
+    children = [controller, committer, gateway]
+
+    def pids() -> dict[str, int]:
+        return {child.name: child.pid for child in children}
+
+    project.paths.segments.mkdir(parents=True, exist_ok=True)
+    tasks = [asyncio.create_task(child.keep(stop, say)) for child in (controller, committer)]
+    await _table_there(project.paths.table, stop)
+    if not stop.is_set():
+        tasks.append(asyncio.create_task(gateway.keep(stop, say)))
+    await asyncio.gather(*tasks)
+
+
+def _raw(document: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+async def _table_there(table: Path, stop: asyncio.Event, patience_s: float = 30.0) -> None:
+    """Wait for the controller's first table. Raises CannotMeasure where it writes none."""
+    deadline = time.monotonic() + patience_s
+    while not table.is_file() and not stop.is_set():
+        if time.monotonic() > deadline:
+            raise CannotMeasure(f"the controller wrote no table to {table}", remedy="see what it said above")
+        await asyncio.sleep(0.05)
