@@ -45,6 +45,9 @@ class TableReader:
         self._apply = apply
         self._stamp: tuple[int, int, int] | None = None
         self._found: RoutingTable | str | None = None
+        self._last_good = path.with_suffix(".good.json")
+        self._unsaved: bytes | None = None
+        self._data = b""
         self._killed = self.killed
         self._heartbeat = path.parent / HEARTBEAT_FOLDER / f"{worker}.json"
         self._worker = worker
@@ -70,6 +73,7 @@ class TableReader:
             self._found = f"the routing table {self.path} cannot be read: {error.strerror}"
             return
         self._stamp = stamp
+        self._data = data
         try:
             self._found = decode(self._parse(data))
         except UnderstudyError as error:
@@ -86,7 +90,7 @@ class TableReader:
         if found == "":
             self.status = "serving"
         else:
-            self.status = found if self.current is None else f"kept epoch {self.current.epoch}: {found}"
+            self.status = self._kept(found)
 
     def _try(self, table: RoutingTable, now: float) -> str:
         """ "" where the table is served now, else why it is not."""
@@ -101,7 +105,29 @@ class TableReader:
             return error.message
         self.current = table
         self.applied_at = now
+        self._unsaved = self._data
         return ""
+
+    def _kept(self, why: str) -> str:
+        return why if self.current is None else f"kept epoch {self.current.epoch}: {why}"
+
+    def start(self, now: float) -> None:
+        """The first look: where the table cannot be served, by the copy that a worker here last served.
+
+        Raises DataCorrupt where there is neither.
+        """
+        self.poll(now)
+        if self.current is not None:
+            return
+        why = self.status
+        try:
+            self._data = self._last_good.read_bytes()
+            reason = self._try(decode(self._parse(self._data)), now)
+        except (OSError, UnderstudyError) as error:
+            reason = str(error)
+        if reason:
+            raise DataCorrupt(why, remedy="publish the routing table again; there is no earlier copy to serve by")
+        self.status = self._kept(why)
 
     def beat(self, now: float, facts: Mapping[str, Any]) -> None:
         """Acknowledge: write the heartbeat file where it is due. Raises OSError where the folder cannot be written."""
@@ -116,12 +142,13 @@ class TableReader:
             "killed": sorted(self.killed),
             **facts,
         }
+        if self._unsaved is not None:
+            _replace(self._last_good, self._unsaved)
+            self._unsaved = None
         if content == self._last_content and now - self._last_beat < BEAT_S:
             return
         self._heartbeat.parent.mkdir(exist_ok=True)
-        temporary = self._heartbeat.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**content, "beat_at": now}) + "\n")
-        temporary.replace(self._heartbeat)
+        _replace(self._heartbeat, json.dumps({**content, "beat_at": now}).encode() + b"\n")
         self._last_beat = now
         self._last_content = content
 
@@ -151,6 +178,13 @@ class TableReader:
         except OSError:
             return  # what was killed stays killed
         self._killed = frozenset(n[len(KILL_FILE_PREFIX) :] for n in names if n.startswith(KILL_FILE_PREFIX))
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Readers see the old content or the new one; workers do not share the temporary file."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(file)
 
 
 def _pid_in(heartbeat: Path) -> int:

@@ -70,7 +70,8 @@ class Worker:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
         loop.add_reader(self.settings.parent_fd, self._stop.set)
-        await self._turn()  # the newest table before the first connection
+        self.reader.start(time.time())  # the newest table before the first connection
+        await self._turn()
         listener = socket.socket(fileno=self.settings.socket_fd)
         server = await loop.create_server(
             lambda: Session(self.gateway), sock=listener, backlog=4096, ssl=_tls(self.settings)

@@ -292,17 +292,20 @@ def test_the_incumbent_answers_where_the_candidate_fails_before_its_first_conten
 
     async def main() -> None:
         good = streaming([*events("rescued")]) if stream else saying("rescued")
-        async with raw_server(good) as old, raw_server(reply) as new:
-            async with served(table(old.base_url, new.base_url, route=route(ALL))) as gateway:
-                got = await gateway.chat("u", stream=stream)
-                assert (got.status, got.complete) == (200, True)
-                assert b"rescued" in got.body
-                assert b"error" not in got.body
-                assert got.headers["x-understudy-variant"] == "old"
-                (record,) = await gateway.settled(1)
-                assert (record.arm, record.variant, record.served_variant) == ("candidate", "new", "old")
-                assert (record.error, record.masked, record.attempts, record.status) == (error, True, 2, 200)
-                assert len(new.requests) == len(old.requests) == 1
+        async with (
+            raw_server(good) as old,
+            raw_server(reply) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            got = await gateway.chat("u", stream=stream)
+            assert (got.status, got.complete) == (200, True)
+            assert b"rescued" in got.body
+            assert b"error" not in got.body
+            assert got.headers["x-understudy-variant"] == "old"
+            (record,) = await gateway.settled(1)
+            assert (record.arm, record.variant, record.served_variant) == ("candidate", "new", "old")
+            assert (record.error, record.masked, record.attempts, record.status) == (error, True, 2, 200)
+            assert len(new.requests) == len(old.requests) == 1
 
     asyncio.run(main())
 
@@ -327,18 +330,21 @@ def test_after_the_first_content_there_is_no_second_answer() -> None:
 
     async def main() -> None:
         broken = streaming(events("half an ")[:2], ends=False)
-        async with raw_server(saying("rescued")) as old, raw_server(broken) as new:
-            async with served(table(old.base_url, new.base_url, route=route(ALL))) as gateway:
-                got = await gateway.chat("u", stream=True)
-                assert not got.complete
-                assert got.body.startswith(b"".join(events("half an ")[:2]))
-                assert b"[DONE]" not in got.body
-                assert b'"stop"' not in got.body
-                assert b"provider_truncated" in got.body
-                assert old.requests == []
-                (record,) = await gateway.settled(1)
-                assert (record.error, record.masked, record.served_variant) == ("truncated", False, "new")
-                assert record.answer == "half an "
+        async with (
+            raw_server(saying("rescued")) as old,
+            raw_server(broken) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            got = await gateway.chat("u", stream=True)
+            assert not got.complete
+            assert got.body.startswith(b"".join(events("half an ")[:2]))
+            assert b"[DONE]" not in got.body
+            assert b'"stop"' not in got.body
+            assert b"provider_truncated" in got.body
+            assert old.requests == []
+            (record,) = await gateway.settled(1)
+            assert (record.error, record.masked, record.served_variant) == ("truncated", False, "new")
+            assert record.answer == "half an "
 
     asyncio.run(main())
 
@@ -347,13 +353,16 @@ def test_a_fault_that_is_the_callers_is_not_held_against_the_candidate() -> None
     """Where both providers refuse a request, the caller gets the incumbent's refusal and the breaker stays closed."""
 
     async def main() -> None:
-        async with raw_server(saying("bad", 400)) as old, raw_server(saying("bad", 400)) as new:
-            async with served(table(old.base_url, new.base_url, route=route(ALL))) as gateway:
-                for _ in range(8):
-                    got = await gateway.chat("u")
-                    assert got.status == 400
-                assert gateway.gateway.open_breakers() == []
-                assert len(new.requests) == 8
+        async with (
+            raw_server(saying("bad", 400)) as old,
+            raw_server(saying("bad", 400)) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            for _ in range(8):
+                got = await gateway.chat("u")
+                assert got.status == 400
+            assert gateway.gateway.open_breakers() == []
+            assert len(new.requests) == 8
 
     asyncio.run(main())
 
@@ -362,21 +371,24 @@ def test_the_breaker_takes_a_dead_candidate_out_after_five_requests() -> None:
     """Users see no failure, the sixth request is not tried on the candidate, and the reason is told."""
 
     async def main() -> None:
-        async with raw_server(saying("fine")) as old, raw_server(saying("down", 503)) as new:
-            async with served(table(old.base_url, new.base_url, route=route(ALL))) as gateway:
-                for _ in range(20):
-                    assert (await gateway.chat("u")).status == 200
-                assert len(new.requests) == 5
-                (opened,) = gateway.gateway.open_breakers()
-                assert opened["workload"] == "chat"
-                assert "5 failures in a row" in opened["why"]
-                assert [r.reason for r in gateway.exchanges] == ["below_share"] * 5 + ["breaker_open"] * 15
-                gateway.gateway.apply(table(old.base_url, new.base_url, epoch=2, route=route(ALL)))
-                await gateway.chat("u")
-                assert len(new.requests) == 5
-                gateway.gateway.apply(table(old.base_url, new.base_url, epoch=3, route=route(ALL, upgrade="u2")))
-                await gateway.chat("u")
-                assert len(new.requests) == 6
+        async with (
+            raw_server(saying("fine")) as old,
+            raw_server(saying("down", 503)) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            for _ in range(20):
+                assert (await gateway.chat("u")).status == 200
+            assert len(new.requests) == 5
+            (opened,) = gateway.gateway.open_breakers()
+            assert opened["workload"] == "chat"
+            assert "5 failures in a row" in opened["why"]
+            assert [r.reason for r in gateway.exchanges] == ["below_share"] * 5 + ["breaker_open"] * 15
+            gateway.gateway.apply(table(old.base_url, new.base_url, epoch=2, route=route(ALL)))
+            await gateway.chat("u")
+            assert len(new.requests) == 5
+            gateway.gateway.apply(table(old.base_url, new.base_url, epoch=3, route=route(ALL, upgrade="u2")))
+            await gateway.chat("u")
+            assert len(new.requests) == 6
 
     asyncio.run(main())
 
@@ -413,14 +425,16 @@ def test_errors_of_a_provider_pass_with_their_retry_after() -> None:
     """A 429 keeps its body and its Retry-After."""
 
     async def main() -> None:
-        async with raw_server(saying("slow down", 429, b"Retry-After: 17\r\n")) as provider:
-            async with served(table(provider.base_url)) as gateway:
-                got = await gateway.chat("u")
-                assert (got.status, got.headers["retry-after"]) == (429, "17")
-                assert json.loads(got.body)["error"]["message"] == "slow down"
-                assert len(provider.requests) == 1
-                (record,) = await gateway.settled(1)
-                assert record.error == "rate_limited"
+        async with (
+            raw_server(saying("slow down", 429, b"Retry-After: 17\r\n")) as provider,
+            served(table(provider.base_url)) as gateway,
+        ):
+            got = await gateway.chat("u")
+            assert (got.status, got.headers["retry-after"]) == (429, "17")
+            assert json.loads(got.body)["error"]["message"] == "slow down"
+            assert len(provider.requests) == 1
+            (record,) = await gateway.settled(1)
+            assert record.error == "rate_limited"
 
     asyncio.run(main())
 
@@ -451,14 +465,16 @@ def test_a_stream_without_its_terminal_event_is_never_completed_for_the_provider
     """A clean end without [DONE] is told as an error."""
 
     async def main() -> None:
-        async with raw_server(streaming([*events("whole?", done=False)])) as provider:
-            async with served(table(provider.base_url)) as gateway:
-                got = await gateway.chat("u", stream=True)
-                assert not got.complete
-                assert b"[DONE]" not in got.body
-                assert b"provider_truncated" in got.body
-                (record,) = await gateway.settled(1)
-                assert record.error == "truncated"
+        async with (
+            raw_server(streaming([*events("whole?", done=False)])) as provider,
+            served(table(provider.base_url)) as gateway,
+        ):
+            got = await gateway.chat("u", stream=True)
+            assert not got.complete
+            assert b"[DONE]" not in got.body
+            assert b"provider_truncated" in got.body
+            (record,) = await gateway.settled(1)
+            assert record.error == "truncated"
 
     asyncio.run(main())
 
@@ -643,12 +659,14 @@ def test_a_revoked_key_is_dead_with_the_next_table() -> None:
     """No cache outlives a flip."""
 
     async def main() -> None:
-        async with raw_server(saying("x")) as provider:
-            async with served(table(provider.base_url, keys=[key("a"), key("b")])) as gateway:
-                mine = {"authorization": "Bearer a"}
-                assert (await call(gateway.port, chat(), headers=mine)).status == 200
-                gateway.gateway.apply(table(provider.base_url, epoch=2, keys=[key("b")]))
-                assert (await call(gateway.port, chat(), headers=mine)).status == 401
+        async with (
+            raw_server(saying("x")) as provider,
+            served(table(provider.base_url, keys=[key("a"), key("b")])) as gateway,
+        ):
+            mine = {"authorization": "Bearer a"}
+            assert (await call(gateway.port, chat(), headers=mine)).status == 200
+            gateway.gateway.apply(table(provider.base_url, epoch=2, keys=[key("b")]))
+            assert (await call(gateway.port, chat(), headers=mine)).status == 401
 
     asyncio.run(main())
 
@@ -706,13 +724,15 @@ def test_content_is_kept_only_as_the_workload_allows(setting: str, request_kept:
     """`off` keeps nothing, `redacted` only what redaction left; usage is there in any case."""
 
     async def main() -> None:
-        async with raw_server(saying("fine")) as provider:
-            async with served(table(provider.base_url, content=setting)) as gateway:
-                await gateway.chat("u", text="secret")
-                (record,) = await gateway.settled(1)
-                assert record.answer == answer
-                assert set(record.request) <= set(request_kept)
-                assert record.input_tokens == 7
+        async with (
+            raw_server(saying("fine")) as provider,
+            served(table(provider.base_url, content=setting)) as gateway,
+        ):
+            await gateway.chat("u", text="secret")
+            (record,) = await gateway.settled(1)
+            assert record.answer == answer
+            assert set(record.request) <= set(request_kept)
+            assert record.input_tokens == 7
 
     asyncio.run(main())
 

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from understudy.core.errors import DataCorrupt
 from understudy.core.routing import RoutingTable, encode
 from understudy.gateway.table import TableReader, judge
@@ -106,6 +108,23 @@ def test_a_missing_table_keeps_the_last_good_one(tmp_path: Path) -> None:
     place.publish(first)
     assert place.poll() == "serving"
     assert place.applied == [1]
+
+
+def test_a_start_with_a_damaged_table_serves_by_the_last_good_copy(tmp_path: Path) -> None:
+    """A worker that starts while the table is cut serves what was served here before; without a copy it says why."""
+    broken = encode(at(5))[:-30]
+    first = Place(tmp_path)
+    first.publish(broken)
+    with pytest.raises(DataCorrupt, match="no JSON"):
+        first.reader.start(1.0)
+    first.publish(at(4))
+    first.reader.start(2.0)
+    first.reader.beat(2.0, {})
+    second = Place(tmp_path)
+    second.publish(broken)
+    second.reader.start(3.0)
+    assert second.applied == [4]
+    assert second.reader.status.startswith("kept epoch 4")
 
 
 def test_kill_files_come_and_go(tmp_path: Path) -> None:

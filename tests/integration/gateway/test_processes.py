@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from understudy.core.errors import EXIT_USAGE
+from understudy.core.records import Exchange
+from understudy.core.routing import encode
+from understudy.ledger.reading import BootReader, boots
+from understudy.testing.raw import raw_server, whole
+from understudy.testing.served import ALL, Answer, GatewayProcess, call, chat, read_answer, route, table
+
+BODY = json.dumps({"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+
+
+async def quick(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(BODY, 200, b"content-type: application/json\r\n"))
+
+
+async def slow(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(0.6)
+    await quick(number, request, writer)
+
+
+class Load:
+    """Clients that ask one after another, each request on a connection of its own, until stopped."""
+
+    def __init__(self, port: int, clients: int = 8) -> None:
+        self.answers: list[Answer] = []
+        self.failed: list[OSError] = []
+        self._port = port
+        self._going = True
+        self._tasks = [asyncio.create_task(self._ask(f"user-{n}")) for n in range(clients)]
+
+    async def _ask(self, user: str) -> None:
+        while self._going:
+            try:
+                self.answers.append(await call(self._port, chat(), headers={"x-user-id": user}))
+            except OSError as error:
+                self.failed.append(error)
+            await asyncio.sleep(0.002)
+
+    async def stop(self) -> None:
+        self._going = False
+        await asyncio.gather(*self._tasks)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_only_its_own_connections_and_comes_back(tmp_path: Path) -> None:
+    """Under load with two workers, kill -9 of one fails at most the requests it held; a successor serves again."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            load = Load(gateway.port)
+            await asyncio.sleep(0.4)
+            before = gateway.pids
+            os.kill(before[0], signal.SIGKILL)
+            killed_at = time.monotonic()
+            while set(gateway.pids) & {before[0]}:
+                assert time.monotonic() - killed_at < 5
+                await asyncio.sleep(0.01)
+            back_after = time.monotonic() - killed_at
+            await asyncio.sleep(0.5)
+            await load.stop()
+            assert back_after < 3
+            assert len(load.failed) <= 8, load.failed  # no more than the clients there are
+            assert all(answer.status == 200 and answer.complete for answer in load.answers)
+            assert len(load.answers) > 100
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
+    """SIGHUP replaces every worker under load, twice, without one failed request, and every answer is on record."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            load = Load(gateway.port)
+            for _ in range(2):
+                before = set(gateway.pids)
+                gateway.signal(signal.SIGHUP)
+                start = time.monotonic()
+                while set(gateway.pids) & before or len(gateway.pids) != 2:
+                    assert time.monotonic() - start < 15
+                    await asyncio.sleep(0.02)
+            await load.stop()
+            assert load.failed == []
+            assert all(answer.status == 200 and answer.complete for answer in load.answers)
+            gateway.signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
+            rows = [row for boot in boots(gateway.segments) for row in BootReader(gateway.segments, boot).read().rows]
+            served = {row.record.exchange for row in rows if isinstance(row.record, Exchange)}
+            assert {answer.headers["x-understudy-exchange"] for answer in load.answers} <= served
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_sigterm_lets_what_is_under_way_end(tmp_path: Path) -> None:
+    """A request in flight is answered after SIGTERM, with the word that the connection closes; then all is over."""
+
+    async def main() -> None:
+        async with (
+            raw_server(slow) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            body = chat()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body)
+            writer.write(head + body)
+            await asyncio.sleep(0.2)
+            gateway.signal(signal.SIGTERM)
+            answer = await read_answer(reader)
+            assert (answer.status, answer.headers.get("connection")) == (200, "close")
+            writer.close()
+            assert await gateway.ended() == 0
+            assert gateway.heartbeats() == {}
+            with pytest.raises(OSError):
+                await call(gateway.port, body)
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    """No worker outlives a supervisor that was killed, so that the next one finds the port and the table its own."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            pids = gateway.pids
+            gateway.signal(signal.SIGKILL)
+            await gateway.ended()
+            start = time.monotonic()
+            while any(Path(f"/proc/{pid}").exists() for pid in pids):
+                assert time.monotonic() - start < 5
+                await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_flips_are_acknowledged_and_kill_files_obeyed_within_half_a_second(tmp_path: Path) -> None:
+    """Each of ten flips is acknowledged by both workers within 300 ms; a kill file ends the exposure by itself."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            taken = []
+            for epoch in range(2, 12):
+                gateway.publish(table(provider.base_url, epoch=epoch, route=route(ALL if epoch % 2 else 0)))
+                taken.append(await gateway.until_epoch(epoch))
+                user = {"x-user-id": "u"}
+                answer = await call(gateway.port, chat(), headers=user)
+                assert answer.headers["x-understudy-variant"] == ("new" if epoch % 2 else "old")
+            assert sorted(taken)[-2] < 0.3, taken
+            (gateway.table_file.parent / "rollback.chat").touch()
+            start = time.monotonic()
+            while (await call(gateway.port, chat(), headers=user)).headers["x-understudy-variant"] != "old":
+                assert time.monotonic() - start < 0.5
+            await asyncio.sleep(0.25)
+            for _ in range(20):
+                answer = await call(gateway.port, chat(), headers=user)
+                assert answer.headers["x-understudy-variant"] == "old"
+            gateway.table_file.write_bytes(encode(table(provider.base_url, epoch=99))[:-40])
+            await asyncio.sleep(0.3)
+            assert (await call(gateway.port, chat(), headers=user)).status == 200
+            assert all("kept epoch 11" in beat["status"] for beat in gateway.heartbeats().values())
+
+    asyncio.run(main())
+
+
+def understudy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "understudy", "gateway", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_missing_table_is_a_usage_error(tmp_path: Path) -> None:
+    """The message names the file and what writes it."""
+    done = understudy("--table", str(tmp_path / "table.json"), "--port", "0")
+    assert done.returncode == EXIT_USAGE
+    assert "table.json" in done.stderr
+    assert "controller" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    """A cut file does not start a gateway."""
+    file = tmp_path / "table.json"
+    file.write_bytes(encode(table("http://127.0.0.1:1/v1"))[:-9])
+    done = understudy("--table", str(file), "--port", "0", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"] == "DataCorrupt"
+
+
+def test_it_refuses_to_be_open_to_the_network(tmp_path: Path) -> None:
+    """Beyond loopback there must be keys."""
+    file = tmp_path / "table.json"
+    file.write_bytes(encode(table("http://127.0.0.1:1/v1")))
+    done = understudy("--table", str(file), "--port", "0", "--host", "0.0.0.0")
+    assert done.returncode == EXIT_USAGE
+    assert "keys" in done.stderr
+
+
+def test_a_taken_port_is_a_usage_error(tmp_path: Path) -> None:
+    """The message names the address."""
+    import socket
+
+    file = tmp_path / "table.json"
+    file.write_bytes(encode(table("http://127.0.0.1:1/v1")))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = understudy("--table", str(file), "--port", port)
+    assert done.returncode == EXIT_USAGE
+    assert port in done.stderr
+
+
+def test_a_provider_key_that_is_not_in_the_environment_is_named(tmp_path: Path) -> None:
+    """A worker that cannot serve the table says which variable it wants, and never starts serving nothing."""
+    file = tmp_path / "routing" / "table.json"
+    file.parent.mkdir()
+    extra = {"p-old": {"api_key": "", "api_key_env": "NO_SUCH_KEY_HERE"}}
+    file.write_bytes(encode(table("http://127.0.0.1:1/v1", providers=extra)))
+    done = understudy("--table", str(file), "--port", "0", "--workers", "1")
+    assert done.returncode == 3
+    assert "NO_SUCH_KEY_HERE" in done.stderr
