@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from understudy.config.project import Project
-from understudy.core.evidence import Sums
+from understudy.core.evidence import ALL_SLICES, Sums
 from understudy.core.playbook import Profile, Stage, Verdict
 from understudy.core.records import Exchange
 from understudy.evals.live import LiveGraders, live_graders
@@ -21,6 +22,7 @@ from understudy.ledger.lake import Score
 from understudy.ledger.queries import Answer, Ledger
 from understudy.rollout import gating
 from understudy.rollout.fold import UpgradeState
+from understudy.rollout.following import Following
 from understudy.rollout.reconcile import rung
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Coverage
@@ -38,6 +40,7 @@ class LedgerEvidence:
 
     lake: Path
     _ledger: Ledger | None = None
+    _following: dict[str, Following] = field(default_factory=dict)
     _graders: dict[str, tuple[float, LiveGraders]] = field(default_factory=dict)
 
     @property
@@ -56,7 +59,20 @@ class LedgerEvidence:
         since = state.clock_at if state.clock and state.clock_at else max(state.entered_at, now - window)
         found = self.ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
         coverage = Coverage(found.served, found.copies, found.lost)
-        return ShadowEvidence(coverage, 0, None)
+        if not state.clock:
+            return ShadowEvidence(coverage, 0, None, {"coverage": _coverage(coverage)})
+        drift = self._followed(state).read(self.ledger)
+        shown = [row.as_dict() for row in drift.rows if row.flagged or row.slice == ALL_SLICES]
+        details = {"coverage": _coverage(coverage), "pairs": drift.pairs, "rows": shown, "thin": dict(drift.thin)}
+        return ShadowEvidence(coverage, drift.pairs, drift.findings if drift.enough else None, details)
+
+    def _followed(self, state: UpgradeState) -> Following:
+        since = state.clock_at or state.entered_at
+        known = self._following.get(state.id)
+        if known is None or (known.fingerprint, known.since) != (state.candidate.fingerprint, since):
+            known = Following(state.workload, state.id, state.candidate.fingerprint, since)
+            self._following[state.id] = known
+        return known
 
     def baseline(self, state: UpgradeState) -> Mapping[str, tuple[float, ...]] | None:
         """Frozen from the shadow; from the canary's own incumbent answers where there was none."""
@@ -130,6 +146,10 @@ class LedgerEvidence:
             known = (time.monotonic(), live_graders(load_suites(project, workload)))
             self._graders[workload] = known
         return known[1]
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {"served": coverage.served, "copies": coverage.copies, "lost": dict(coverage.lost)}
 
 
 def _soak(chosen: Sequence[gating.Metric], sums: Sequence[Sums], held_s: float) -> Judgement:
