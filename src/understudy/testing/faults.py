@@ -8,7 +8,8 @@ names work there. Names:
     silent                 the request is read, nothing is ever sent
     slow-hdr=S  ttft=S     S seconds before the headers; S seconds between headers and the first content
     lat=S                  the pieces are spread over S seconds
-    stall@K  ping-only     nothing more after K pieces; only pings for ever (option every=S)
+    stall@K  ping-only@K   nothing more after K pieces; only pings for ever (option every=S)
+    pings=N@K              N pings after K pieces, then the rest
     rst@pre  rst@hdr       reset before the status line; after the headers
     rst@K  rst@mid         reset after K pieces; in the middle of one
     fin@K                  the connection is closed after K pieces, in the middle of the body
@@ -170,6 +171,19 @@ class Act:
             return Send(payload, payload, pieces, terminal)
         return Send(b"%x\r\n%s\r\n" % (len(payload), payload) if payload else b"", payload, pieces, terminal)
 
+    def ping(self) -> bytes:
+        """What keeps this answer alive; inside one JSON value only white space does."""
+        return self.dialect.ping() if self.asked.stream and not self.asked.json_array else b"\n"
+
+    def error_event(self, status: int, message: str) -> bytes:
+        """An error inside this answer, after its status was 200."""
+        if not self.asked.stream:
+            return self.dialect.error(status, message)
+        if self.asked.json_array:
+            comma = b"" if self.fault.pieces == 0 else b",\r\n"
+            return comma + self.dialect.error(status, message) + b"]"
+        return self.dialect.error_event(status, message)
+
     def end(self) -> Send:
         """The end of the body's framing."""
         return Send(b"0\r\n\r\n" if self.asked.stream else b"")
@@ -252,7 +266,17 @@ def _stall(act: Act) -> list[Step]:
 
 
 def _ping_only(act: Act) -> list[Step]:
-    return [act.head(), Forever(act.framed(act.dialect.ping()).data, act.fault.number("every", 0.05))]
+    ping = act.framed(act.ping()).data
+    return [*act.until(act.fault.pieces), Forever(ping, act.fault.number("every", 0.05))]
+
+
+def _pings(act: Act) -> list[Step]:
+    """Some pings between two pieces, each in its own time, and then the rest: no reason to give up."""
+    pause = Wait(act.fault.number("every", 0.05))
+    steps = act.until(act.fault.pieces)
+    for _ in range(int(act.fault.value)):
+        steps += [pause, act.framed(act.ping())]
+    return steps + act.rest(act.fault.pieces)
 
 
 def _reset(act: Act) -> list[Step]:
@@ -262,8 +286,10 @@ def _reset(act: Act) -> list[Step]:
         case "hdr":
             return [act.head(), Wait(0.02), Reset()]
         case "mid":
-            piece = act.framed(act.script.pieces[1]).data
-            return [*act.until(1), Send(piece[: len(piece) // 2]), Wait(0.02), Reset()]
+            piece = act.script.pieces[1]
+            half = piece[: len(piece) // 2]
+            size = b"%x\r\n" % len(piece) if act.asked.stream else b""
+            return [*act.until(1), Send(size + half, half), Wait(0.02), Reset()]
         case _:
             return [*act.until(act.fault.pieces), Wait(0.02), Reset()]
 
@@ -285,7 +311,9 @@ def _short_length(act: Act) -> list[Step]:
 
 
 def _error_event(act: Act) -> list[Step]:
-    event = act.dialect.error_event(int(act.fault.number("status", 529)), "overloaded")
+    event = act.error_event(int(act.fault.number("status", 529)), "overloaded")
+    if not act.asked.stream:
+        return act.as_body(event)
     return [*act.until(act.fault.pieces), act.framed(event), act.end(), Done()]
 
 
@@ -390,6 +418,7 @@ FAULTS: dict[str, Callable[[Act], list[Step]]] = {
     "lat": _latency,
     "stall": _stall,
     "ping-only": _ping_only,
+    "pings": _pings,
     "rst": _reset,
     "fin": _fin,
     "eof": _eof,

@@ -1,0 +1,125 @@
+"""What a row of the matrix is: a fault, a promise, a run, a judgement, and a planted defect that must turn it red."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.chaos.client import Saw
+from benchmarks.chaos.oracle import violations
+from benchmarks.chaos.world import Evidence
+
+Judge = Callable[[Evidence], list[str]]
+Plant = Callable[[Evidence], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything: `short` for CI, else the full bench."""
+
+    short: bool
+
+    def n(self, short: int, full: int) -> int:
+        return short if self.short else full
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`fault` is what happens, `promise` what must then be true. `plant` spoils evidence the way a gateway with the
+    row's typical defect would have: the row must then be red."""
+
+    number: int
+    fault: str
+    promise: str
+    run: Callable[[Scale], Awaitable[Evidence]]
+    judge: Judge
+    plant: Plant
+
+    def verdict(self, evidence: Evidence) -> list[str]:
+        """Every violation found; empty where the row holds."""
+        return violations(evidence) + self.judge(evidence)
+
+    def catches_plant(self, evidence: Evidence) -> bool:
+        """Whether the planted defect adds violations to what was found without it."""
+        spoiled = replace(
+            evidence,
+            saw=copy.deepcopy(evidence.saw),
+            received=copy.deepcopy(evidence.received),
+            records=list(evidence.records),
+            facts=copy.deepcopy(evidence.facts),
+        )
+        self.plant(spoiled)
+        return len(self.verdict(spoiled)) > len(self.verdict(evidence))
+
+
+def at_most(evidence: Evidence, fact: str, limit: float) -> list[str]:
+    """A measured figure against its limit; a figure that is not there is a violation too."""
+    value = evidence.facts.get(fact)
+    if value is None:
+        return [f"{fact} was not measured"]
+    return [] if value <= limit else [f"{fact} is {value:.6g}, the limit is {limit:g}"]
+
+
+def none_of(evidence: Evidence, fact: str) -> list[str]:
+    return at_most(evidence, fact, 0)
+
+
+def only(evidence: Evidence, *allowed: str) -> list[str]:
+    """Violations for requests that ended in another way."""
+    return [
+        f"{saw.mark} ({saw.dialect}) ended as {saw.outcome}, wanted {' or '.join(allowed)}"
+        for saw in evidence.saw
+        if saw.outcome not in allowed
+    ]
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The q-quantile by the nearest rank."""
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def plant_fact(fact: str, value: Any) -> Plant:
+    def plant(evidence: Evidence) -> None:
+        evidence.facts[fact] = value
+
+    return plant
+
+
+def first_saw(evidence: Evidence, **wanted: Any) -> Saw:
+    return next(s for s in evidence.saw if all(getattr(s, name) == value for name, value in wanted.items()))
+
+
+def plant_fake_ending(evidence: Evidence) -> None:
+    """A gateway that invents the end of a stream the provider broke off."""
+    saw = next(s for s in evidence.saw if s.outcome in ("broken", "error") and s.stream and s.dialect == "openai")
+    saw.status, saw.framed, saw.end = 200, True, "complete"
+    saw.payload = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def plant_changed_byte(evidence: Evidence) -> None:
+    """A gateway that decodes each packet by itself and mangles a letter."""
+    saw = first_saw(evidence, outcome="ok")
+    saw.payload = saw.payload.replace("🎭".encode(), b"\xef\xbf\xbd", 1)
+
+
+def plant_user_failure(evidence: Evidence) -> None:
+    """A gateway that shows the caller a failure it should have kept from it."""
+    saw = first_saw(evidence, outcome="ok")
+    saw.status, saw.payload = 502, b'{"error":{"message":"bad gateway","type":"server_error"}}'
+
+
+def plant_hang(evidence: Evidence) -> None:
+    """A gateway that never answers."""
+    saw = evidence.saw[0]
+    saw.end, saw.status, saw.framed = "timeout", 0, False
+
+
+def plant_second_call(evidence: Evidence) -> None:
+    """A gateway that sends a POST again and tells nobody."""
+    calls = next(calls for calls in evidence.received.values() if calls)
+    calls.append(copy.deepcopy(calls[0]))

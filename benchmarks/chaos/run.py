@@ -1,0 +1,77 @@
+"""Runs the matrix and prints what happens when X dies; the last line is one JSON object with the counts.
+
+python -m benchmarks.chaos.run [--short] [--row N]...
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.chaos.matrix import ROWS
+from benchmarks.chaos.oracle import outcomes
+from benchmarks.chaos.row import Row, Scale
+
+
+class Result(NamedTuple):
+    row: Row
+    found: list[str]
+    caught: bool
+    outcomes: dict[str, int]
+    facts: dict[str, Any]
+    seconds: float
+
+
+async def result_of(row: Row, scale: Scale) -> Result:
+    """Run one row, judge it, and judge it again with its defect planted."""
+    begun = time.monotonic()
+    evidence = await row.run(scale)
+    found = row.verdict(evidence)
+    caught = row.catches_plant(evidence)
+    return Result(row, found, caught, outcomes(evidence), evidence.facts, time.monotonic() - begun)
+
+
+def show(result: Result, *, most: int = 5) -> None:
+    row = result.row
+    held = "held  " if not result.found else "BROKEN"
+    caught = "caught" if result.caught else "MISSED"
+    counts = ", ".join(f"{count} {name}" for name, count in result.outcomes.items())
+    figures = ", ".join(f"{name} {value}" for name, value in result.facts.items() if isinstance(value, (int, float)))
+    print(f"{row.number:>3}  {held}  defect {caught}  {row.fault}: {row.promise}  ({result.seconds:.1f} s)")
+    print(f"     {counts or 'no clients'}{'; ' if figures else ''}{figures}")
+    for text in result.found[:most]:
+        print(f"     - {text}")
+    if len(result.found) > most:
+        print(f"     - and {len(result.found) - most} more")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="What happens when X dies.")
+    parser.add_argument("--short", action="store_true", help="the small version that CI runs")
+    parser.add_argument("--row", type=int, action="append", help="only this row; may be repeated")
+    parser.add_argument("--all", action="store_true", help="print every violation")
+    given = parser.parse_args(arguments)
+    rows = [row for row in ROWS if not given.row or row.number in given.row]
+    held = caught = 0
+    for row in rows:
+        try:
+            result = asyncio.run(result_of(row, Scale(given.short)))
+        except Exception as error:
+            traceback.print_exc()
+            result = Result(row, [f"the row could not be run: {error}"], False, {}, {}, 0.0)
+        show(result, most=1000 if given.all else 5)
+        held += not result.found
+        caught += result.caught
+    print(json.dumps({"rows": len(rows), "held": held, "planted": len(rows), "caught": caught}))
+    return 0 if held == caught == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
