@@ -1,0 +1,182 @@
+"""Makes findings of flagged rows: one finding for one defect, on the slice where it is seen best.
+
+A defect moves several features (a code fence is an unusual opening too) and is seen on many slices (all traffic, the
+slice it is on, conjunctions with it). Somebody who has to act on it needs it once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from understudy.core.evidence import ALL_SLICES, Finding
+from understudy.drift.catalogue import FEATURES, Kind
+from understudy.drift.differ import JOIN, Differ, Example
+from understudy.drift.sentences import Said, named, say
+
+STANDS_OUT = 1.5
+"""A slice is a finding beside one on a wider slice where its effect is this many times as large, and no chance."""
+ALONE = 0.8
+"""A slice that makes up this part of the effect on all traffic is where the defect is; all traffic is no finding."""
+TOGETHER: tuple[tuple[str, str], ...] = (("length", "tone"), ("latency", "slow_tail"))
+"""Findings that go with each other: an answer that loses half its text has another mix of words, and one that loses
+its courtesy is a little shorter. The first takes the second in from `LARGE` on, below that it is the other way."""
+LARGE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One feature on one slice.
+
+    `incumbent` and `candidate` are rates (flags), means (scores) or typical values (ratios: geometric means, with the
+    arithmetic ones beside them). `effect`, `low`, `high` are the change as a part of the incumbent's value (ratios:
+    0.1 is 10 % more), a difference of rates (flags), or a difference in the feature's own unit (scores). `q` is the
+    adjusted p-value.
+    """
+
+    slice: str
+    feature: str
+    finding: str
+    n: int
+    incumbent: float
+    candidate: float
+    effect: float
+    low: float
+    high: float
+    p: float
+    q: float
+    flagged: bool
+    times_floor: float
+    """How many times what matters, after pulling thin slices towards zero: the order of findings."""
+    sentence: str
+    incumbent_mean: float
+    candidate_mean: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class SeenIn(NamedTuple):
+    """A finding with pairs that show it."""
+
+    finding: Finding
+    examples: tuple[Example, ...]
+
+
+Groups = dict[tuple[str, str], list[Row]]
+"""Flagged rows by (slice, finding)."""
+
+
+def findings(rows: Iterable[Row], differ: Differ) -> list[SeenIn]:
+    """The findings, the largest first."""
+    flagged = {(row.slice, row.feature): row for row in rows if row.flagged}
+    grouped: Groups = {}
+    for row in flagged.values():
+        if not _explained(row, flagged):
+            grouped.setdefault((row.slice, row.finding), []).append(row)
+    kept = {key: found for key, found in grouped.items() if _stands_out(key, grouped)}
+    most = {kind: _most(kind, kept) for name, kind in kept if name == ALL_SLICES}
+    for kind, where in most.items():
+        if where and _is_all_of_it(kept[where, kind], kept[ALL_SLICES, kind]):
+            del kept[ALL_SLICES, kind]
+    guests = _guests(kept)
+    taken = set(guests.values())
+    ordered = sorted(kept.items(), key=lambda item: (-abs(_strongest(item[1]).times_floor), item[0]))
+    return [
+        _seen(key, found, most.get(key[1], ""), kept.get(guests.get(key, ("", "")), []), differ)
+        for key, found in ordered
+        if key not in taken
+    ]
+
+
+def _wider(name: str) -> list[str]:
+    """The slices that a slice lies in."""
+    if name == ALL_SLICES:
+        return []
+    return [ALL_SLICES, *(name.split(JOIN) if JOIN in name else ())]
+
+
+def _strongest(rows: Iterable[Row]) -> Row:
+    return max(rows, key=lambda row: (abs(row.times_floor), row.feature))
+
+
+def _explained(row: Row, flagged: Mapping[tuple[str, str], Row]) -> bool:
+    """Whether another feature that drifted on this slice, or on a wider one, is the reason."""
+    places = [row.slice, *_wider(row.slice)]
+    return any((place, reason) in flagged for place in places for reason in FEATURES[row.feature].explained_by)
+
+
+def _stands_out(key: tuple[str, str], grouped: Groups) -> bool:
+    """Whether a slice says more than the wider ones it lies in."""
+    name, kind = key
+    row = _strongest(grouped[key])
+    for other in _wider(name):
+        for wide in grouped.get((other, kind), ()):
+            if wide.feature != row.feature:
+                continue
+            outside = not row.low <= wide.effect <= row.high
+            if not outside or abs(row.effect) < STANDS_OUT * abs(wide.effect):
+                return False
+    return True
+
+
+def _most(kind: str, kept: Groups) -> str:
+    """The single slice on which a finding is largest, "" where it is on none."""
+    inner = [
+        (abs(_strongest(rows).effect), name)
+        for (name, same), rows in kept.items()
+        if same == kind and name != ALL_SLICES and JOIN not in name
+    ]
+    return max(inner, default=(0.0, ""))[1]
+
+
+def _is_all_of_it(rows: Iterable[Row], whole: Iterable[Row]) -> bool:
+    """Whether the drift on one slice makes up what is seen on all traffic."""
+    strongest = _strongest(whole)
+    same = [row for row in rows if row.feature == strongest.feature]
+    return any(_additive(row) * row.n >= ALONE * _additive(strongest) * strongest.n for row in same)
+
+
+def _additive(row: Row) -> float:
+    """The effect on the scale on which slices add up to the whole, without its sign."""
+    ratio = FEATURES[row.feature].kind is Kind.RATIO
+    return abs(math.log1p(max(row.effect, -1 + 1e-9))) if ratio else abs(row.effect)
+
+
+def _guests(kept: Groups) -> dict[tuple[str, str], tuple[str, str]]:
+    """Which finding takes which other one on the same slice in."""
+    taken: dict[tuple[str, str], tuple[str, str]] = {}
+    for first, second in TOGETHER:
+        for name, kind in kept:
+            if kind == first and (name, second) in kept:
+                large = abs(_strongest(kept[name, first]).effect) >= LARGE
+                host, guest = (first, second) if large else (second, first)
+                taken[name, host] = (name, guest)
+    return taken
+
+
+def _seen(key: tuple[str, str], rows: list[Row], most: str, guests: list[Row], differ: Differ) -> SeenIn:
+    """The finding of a group of rows, with what goes with it in its sentence, and examples of its strongest row."""
+    name, kind = key
+    ordered = sorted(rows, key=lambda row: -abs(row.times_floor))
+    first = ordered[0]
+    sentence = say([_said(row) for row in ordered], differ.habits)
+    if guests:
+        with_it = say([_said(row)._replace(slice=ALL_SLICES) for row in guests], differ.habits)
+        sentence = f"{sentence}; with it, {with_it}"
+    if name == ALL_SLICES and most:
+        sentence = f"{sentence}; most of all on {named(most)}"
+    fields = ("n", "incumbent", "candidate", "effect", "low", "high", "p", "q")
+    figures = {field: float(getattr(first, field)) for field in fields}
+    figures |= {f"{row.feature}_effect": row.effect for row in (*ordered[1:], *guests)}
+    cell = differ.cells[name, first.feature]
+    examples = tuple(example for _, _, example in (cell.up if first.effect > 0 else cell.down))
+    return SeenIn(Finding(kind, name, sentence, figures), examples)
+
+
+def _said(row: Row) -> Said:
+    return Said(
+        row.feature, row.slice, row.incumbent, row.candidate, row.effect, row.incumbent_mean, row.candidate_mean
+    )

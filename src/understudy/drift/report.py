@@ -1,0 +1,182 @@
+"""Decides what drifted: from sums of paired differences to findings that a product owner understands.
+
+A row is flagged where it is no chance (false discovery rate 10 % over all rows, Benjamini and Hochberg) and more than
+its floor, in a direction somebody would notice. What becomes of flagged rows is in `findings`. The tests are in
+`gates.stats.drift`, their simulated error rates in the statistics docs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from understudy.core.evidence import ALL_SLICES, Finding
+from understudy.drift import catalogue
+from understudy.drift.catalogue import FEATURES, Feature, Harm, Kind
+from understudy.drift.differ import JOIN, Cell, Differ
+from understudy.drift.features import Habits
+from understudy.drift.findings import Row, SeenIn, findings
+from understudy.drift.sentences import Said, say
+from understudy.gates.stats.drift import (
+    Drift,
+    PairedSums,
+    excess_drift,
+    flag,
+    flag_drift,
+    mean_drift,
+    shrunken,
+)
+
+MIN_PAIRS = 20
+"""Below this a slice is named as too thin and not tested."""
+MIN_PAIRS_BOTH = 50
+"""The same for a conjunction of two slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """What the pairs say so far; `thin` are slices with too few pairs to say anything, with their number."""
+
+    pairs: int
+    noise_pairs: int
+    rows: tuple[Row, ...]
+    seen: tuple[SeenIn, ...]
+    thin: Mapping[str, int]
+    slices_not_kept: int
+    habits: Habits
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings alone, the largest first."""
+        return tuple(seen.finding for seen in self.seen)
+
+    @property
+    def enough(self) -> bool:
+        """False where there are too few pairs to report on at all."""
+        return self.pairs >= MIN_PAIRS
+
+
+class _Tested(NamedTuple):
+    slice: str
+    feature: Feature
+    cell: Cell
+    drift: Drift
+
+    @property
+    def times_floor(self) -> float:
+        """The effect in units of what matters; above 1 it does."""
+        match self.feature.kind:
+            case Kind.RATIO:
+                return abs(self.drift.effect) / catalogue.RATIO_FLOOR
+            case Kind.FLAG:
+                return abs(self.drift.effect) / catalogue.FLAG_FLOOR
+            case Kind.SCORE:
+                return abs(self.drift.standardised) / catalogue.SCORE_FLOOR
+            case Kind.DISTANCE:
+                return abs(self.drift.effect) / catalogue.DISTANCE_FLOOR
+
+    @property
+    def harmful(self) -> bool:
+        """Whether the effect goes where somebody would notice it."""
+        harm = self.feature.harm
+        return harm is Harm.EITHER or (self.drift.effect > 0) == (harm is Harm.MORE)
+
+
+def report(differ: Differ) -> DriftReport:
+    """The rows of every slice with enough pairs, and what is found in them."""
+    counts = {name: cell.differences.n for (name, feature), cell in differ.cells.items() if feature == "failure"}
+    thin = {name: n for name, n in counts.items() if n < _least(name) and JOIN not in name}
+    tested = list(_tests(differ, counts))
+    flags = flag([one.drift.p for one in tested], [one.harmful and one.times_floor > 1.0 for one in tested])
+    weights = _shrunken(tested)
+    rows = [
+        _row(one, q=q, flagged=flagged, weight=weight, habits=differ.habits)
+        for one, (q, flagged), weight in zip(tested, flags, weights, strict=True)
+    ]
+    return DriftReport(
+        pairs=differ.pairs,
+        noise_pairs=differ.noise_pairs,
+        rows=tuple(sorted(rows, key=_place)),
+        seen=tuple(findings(rows, differ)),
+        thin=dict(sorted(thin.items())),
+        slices_not_kept=differ.overflowed,
+        habits=differ.habits,
+    )
+
+
+def _least(name: str) -> int:
+    return MIN_PAIRS_BOTH if JOIN in name else MIN_PAIRS
+
+
+def _tests(differ: Differ, counts: Mapping[str, int]) -> Iterable[_Tested]:
+    """Every row that can be tested. A feature that no answer of either side has says nothing, and is no row."""
+    for (name, feature_name), cell in differ.cells.items():
+        feature = FEATURES[feature_name]
+        sums = cell.differences
+        if counts.get(name, 0) < _least(name) or sums.n < _least(name) or not (cell.incumbent or cell.candidate):
+            continue
+        if feature.kind is Kind.DISTANCE:
+            drift = _excess(sums, differ.noise.get(name), feature.resolution)
+        elif feature.kind is Kind.FLAG:
+            drift = flag_drift(sums)
+        else:
+            drift = mean_drift(sums, resolution=feature.resolution)
+        if drift is not None and math.isfinite(drift.low):
+            yield _Tested(name, feature, cell, drift)
+
+
+def _excess(sums: PairedSums, noise: PairedSums | None, resolution: float) -> Drift | None:
+    """Without pairs of two answers of the incumbent nobody can say how far apart is far."""
+    if noise is None or noise.n < MIN_PAIRS:
+        return None
+    return excess_drift(mean_drift(sums, resolution=resolution), mean_drift(noise, resolution=resolution))
+
+
+def _shrunken(tested: list[_Tested]) -> list[float]:
+    """How many floors each effect is, pulled towards zero by its noise within the slices of its feature."""
+    weights = [0.0] * len(tested)
+    for name in FEATURES:
+        chosen = [index for index, one in enumerate(tested) if one.feature.name == name]
+        effects = shrunken([tested[i].drift.effect for i in chosen], [tested[i].drift.error for i in chosen])
+        for index, effect in zip(chosen, effects, strict=True):
+            whole = tested[index].drift.effect
+            weights[index] = tested[index].times_floor * (effect / whole if whole else 0.0)
+    return weights
+
+
+def _row(one: _Tested, *, q: float, flagged: bool, weight: float, habits: Habits) -> Row:
+    drift, n = one.drift, one.drift.n
+    ratio = one.feature.kind is Kind.RATIO
+    effect, low, high = (
+        (math.expm1(min(value, 50.0)) if ratio else value) for value in (drift.effect, drift.low, drift.high)
+    )
+    incumbent, candidate = means = one.cell.incumbent / n, one.cell.candidate / n
+    if ratio:
+        incumbent = math.exp(one.cell.incumbent_log / n) - one.feature.offset
+        candidate = math.exp(one.cell.incumbent_log / n + drift.effect) - one.feature.offset
+    said = Said(one.feature.name, one.slice, incumbent, candidate, effect, *means)
+    return Row(
+        slice=one.slice,
+        feature=one.feature.name,
+        finding=one.feature.finding,
+        n=n,
+        incumbent=incumbent,
+        candidate=candidate,
+        effect=effect,
+        low=low,
+        high=high,
+        p=drift.p,
+        q=q,
+        flagged=flagged,
+        times_floor=weight,
+        sentence=say([said], habits),
+        incumbent_mean=means[0],
+        candidate_mean=means[1],
+    )
+
+
+def _place(row: Row) -> tuple[bool, bool, str, int]:
+    """The aggregate first, then slices by name, conjunctions last; features in the order of the catalogue."""
+    return (row.slice != ALL_SLICES, JOIN in row.slice, row.slice, list(FEATURES).index(row.feature))

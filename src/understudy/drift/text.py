@@ -1,0 +1,97 @@
+"""Takes the text of an answer apart: greeting, body and closing line, sentences and words. Knows no model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+MOST = 20_000
+"""Characters that are looked at; what a person notices is in there, and time stays bounded."""
+LINE = 120
+"""Characters of the longest greeting or closing line."""
+
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
+_DATA = re.compile(r"\{|\[\s*[\[{\"'\d-]")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_GREETING = re.compile(
+    r"(?:hi|hey|hello|dear|greetings|good (?:morning|afternoon|evening|day)|"
+    r"thanks? (?:you )?for (?:writing|contacting|reaching|getting in touch|your (?:message|mail|e-?mail|question)))\b",
+    re.IGNORECASE,
+)
+
+
+class Parts(NamedTuple):
+    """An answer in three parts; greeting and closing are "" where there is none."""
+
+    greeting: str
+    body: str
+    closing: str
+
+
+def is_data(text: str) -> bool:
+    """True for what is meant to be JSON, well formed or not: it has no greeting, no closing line and no tone."""
+    return bool(_DATA.match(unfenced(text[:MOST])))
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences and lines, without white space around them and without empty ones."""
+    return [part.strip() for part in _SENTENCE.split(text[:MOST]) if part.strip()]
+
+
+def words(text: str) -> list[str]:
+    """Words of letters, lower case."""
+    return _WORD.findall(text[:MOST].lower())
+
+
+def normal(line: str) -> str:
+    """A line as it is compared with others: lower case, digits as 0, without punctuation and space at its ends."""
+    return re.sub(r"\d+", "0", " ".join(line.lower().split())).strip(" .,!:;*_-–—\"'")
+
+
+def first_line(text: str) -> str:
+    """The normal form of the first sentence, "" where it is all there is, long, a single word, or a greeting."""
+    found = sentences(text[: 4 * LINE])
+    if len(found) < 2 or len(found[0]) > LINE or _GREETING.match(found[0]) or " " not in found[0]:
+        return ""
+    return normal(found[0])
+
+
+def last_line(text: str) -> str:
+    """The normal form of the last sentence of a text with several, "" where it is all there is, or long."""
+    found = sentences(text[-MOST:])
+    return normal(found[-1]) if len(found) > 1 and len(found[-1]) <= LINE else ""
+
+
+def opening(text: str) -> str:
+    """The form of the first word where it is more than a word: "(A)" is "(a)", `{"name":` is `{"a":`, "12." is "0."."""
+    token = text.lstrip()[:80].split(maxsplit=1)
+    if not token or len(token[0]) > 40:
+        return ""
+    form = re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", token[0]))
+    return form if form[:1] not in {"a", "0"} or form == "0." else ""
+
+
+def unfenced(text: str) -> str:
+    """The text without the lines that open and close a code fence."""
+    return _FENCE.sub("", text).strip() if "```" in text or "~~~" in text else text.strip()
+
+
+def part(text: str, closings: Collection[str]) -> Parts:
+    """Take an answer apart; `closings` are the closing lines it may have, as `last_line` gives them."""
+    body = unfenced(text[:MOST])
+    found = sentences(body)
+    greeting = closing = ""
+    if found and len(found[0]) <= LINE and _GREETING.match(found[0]):
+        greeting = found[0]
+        body = body[len(greeting) :].lstrip() if len(found) > 1 else ""
+    elif match := _GREETING.match(body):
+        # "Dear customer, your order ..." greets up to the comma of its first sentence.
+        end = re.compile(r"[,!\n]").search(body, match.end(), match.end() + LINE)
+        if end is not None:
+            greeting, body = body[: end.end()], body[end.end() :].lstrip()
+    if found and normal(found[-1]) in closings:
+        closing = found[-1]
+        body = body[: len(body) - len(closing)].rstrip() if body.endswith(closing) else body
+    return Parts(greeting, body, closing)
