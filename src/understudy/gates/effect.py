@@ -13,11 +13,18 @@ from typing import NamedTuple
 
 from understudy.core.evidence import BUCKETS
 from understudy.core.playbook import Arm
-from understudy.gates.stats.ratio_grid import RatioGrid
 from understudy.gates.tally import ArmTally, Tally
 
 POOLED_FLOOR = 0.9
 """The error is at least this part of that of both arms pooled: a lucky arm does not make its own certainty."""
+
+
+class Events(NamedTuple):
+    """Totals of both arms within one stratum, and the candidate's share of the values."""
+
+    candidate: float
+    incumbent: float
+    share: float
 
 
 class Effect(NamedTuple):
@@ -30,7 +37,7 @@ class Effect(NamedTuple):
     n_incumbent: int
     n_candidate: int
     units: int
-    """Distinct candidate units, at least; 0 where nobody counted them."""
+    """Distinct candidate units, about: the most of any stratum, or what the buckets that were hit speak for."""
     clusters: int
     """Analysis buckets with candidate values."""
     strata: int
@@ -39,9 +46,11 @@ class Effect(NamedTuple):
     candidate_weight: float
     """Sum of squared stratum weights over candidate values: the variance of its mean is this times that of a value."""
     incumbent_weight: float
+    events: tuple[Events, ...]
+    """What the ratio of two rates is judged on, one entry a stratum."""
 
 
-NO_EFFECT = Effect(0.0, math.inf, math.nan, math.nan, 0, 0, 0, 0, 0, 1.0, math.inf, math.inf)
+NO_EFFECT = Effect(0.0, math.inf, math.nan, math.nan, 0, 0, 0, 0, 0, 1.0, math.inf, math.inf, ())
 """No stratum has both arms: nothing can be compared."""
 
 
@@ -68,6 +77,13 @@ def _residuals(arms: list[ArmTally], weights: list[float]) -> tuple[float, int]:
         ]
         seen |= arm.seen
     return math.fsum([r * r for r in residuals]), seen.bit_count()
+
+
+def distinct(buckets: int) -> int:
+    """About how many units fall in so many different analysis buckets (linear counting; Whang and others 1990)."""
+    if buckets >= BUCKETS:
+        return round(BUCKETS * math.log(BUCKETS))
+    return round(-BUCKETS * math.log1p(-buckets / BUCKETS))
 
 
 def _within(arm: ArmTally) -> float:
@@ -134,12 +150,13 @@ def measure(tally: Tally, margin: float) -> Effect:
         candidate=new_mean,
         n_incumbent=n_old,
         n_candidate=n_new,
-        units=max((new.units for new in news), default=0),
+        units=max(distinct(new_error.clusters), *(new.units for new in news)),
         clusters=new_error.clusters,
         strata=len(both),
         design_effect=max(1.0, design),
         candidate_weight=new_error.weight,
         incumbent_weight=old_error.weight,
+        events=tuple(Events(new.total, old.total, new.n / (new.n + old.n)) for old, new in both),
     )
 
 
@@ -154,7 +171,7 @@ def _pooled_variance(both: list[tuple[ArmTally, ArmTally]]) -> float:
 
 
 class Own(NamedTuple):
-    """The candidate's own mean over all its traffic, and the variance of it."""
+    """One arm's own mean over all its traffic, and the variance of it."""
 
     mean: float
     variance: float
@@ -162,27 +179,14 @@ class Own(NamedTuple):
     clusters: int
 
 
-def measure_alone(tally: Tally) -> Own:
-    """The candidate by itself, as an absolute limit needs it, also where nobody has the incumbent any more."""
-    arms = [pair[Arm.CANDIDATE] for _, pair in sorted(tally.strata.items()) if Arm.CANDIDATE in pair]
-    arms = [arm for arm in arms if arm.n > 0]
+def measure_alone(tally: Tally, arm: Arm = Arm.CANDIDATE) -> Own:
+    """One arm by itself, as an absolute limit needs it, also where nobody has the other one any more."""
+    arms = [pair[arm] for _, pair in sorted(tally.strata.items()) if arm in pair]
     if not arms:
         return Own(math.nan, math.inf, 0, 0)
-    n = sum(arm.n for arm in arms)
-    mean = math.fsum(arm.total for arm in arms) / n
-    spread = math.sqrt(math.fsum(_within(arm) for arm in arms) / n)
-    error = _arm_error(arms, [arm.n / n for arm in arms], max(spread, 0.05 * abs(mean)))
+    n = sum(each.n for each in arms)
+    mean = math.fsum(each.total for each in arms) / n
+    spread = math.sqrt(math.fsum(_within(each) for each in arms) / n)
+    error = _arm_error(arms, [each.n / n for each in arms], max(spread, 0.05 * abs(mean)))
     # A constant 0 leaves no scale at all: nothing is known of its error.
     return Own(mean, error.variance if error.variance > 0.0 else math.inf, n, error.clusters)
-
-
-def event_evidence(tally: Tally, *, wanted: bool = False) -> RatioGrid:
-    """All strata's events on one grid of ratios; with `wanted`, the harm is in too few of them."""
-    grid = RatioGrid()
-    for old, new in _shared(tally):
-        share = new.n / (new.n + old.n)
-        if wanted:
-            grid.add(old.total, new.total, 1.0 - share)
-        else:
-            grid.add(new.total, old.total, share)
-    return grid

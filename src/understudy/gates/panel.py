@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from understudy.core.evidence import ALL_SLICES, Sums
 from understudy.core.playbook import Arm, Verdict
-from understudy.gates.effect import Effect, Own, event_evidence, measure, measure_alone
+from understudy.gates.effect import Effect, Own, measure, measure_alone
 from understudy.gates.gate import (
     MIN_CLUSTERS,
     PASS_ALPHA,
@@ -27,13 +27,11 @@ from understudy.gates.gate import (
     error_budget,
 )
 from understudy.gates.guards import Assigned, check_split
-from understudy.gates.stats.mixture import log_e, radius, variance_needed
+from understudy.gates.stats.mixture import log_e, radius
 from understudy.gates.stats.multiple import e_benjamini_hochberg, log_mean
 from understudy.gates.tally import Tally, gather
+from understudy.gates.weighing import SCALE, growth_needed, harm_evidence, pass_evidence
 from understudy.gates.wording import gate_sentence, panel_sentence
-
-SCALE = 2.0
-"""Prior scale of an effect in margins: a flat optimum, simulated for losses of one to five margins."""
 
 SLICE_WIDEN = 2.5
 """Margins of a slice are this much wider in a pass, as in the regression eval (2 points overall, 5 in a slice)."""
@@ -161,44 +159,12 @@ def _read(gate: Gate, tally: Tally | None, look: Look, *, slice_widen: float) ->
         own=own,
         tolerated=tolerated,
         widened=widened,
-        log_harm=_harm_evidence(gate, tally, effect, tolerated),
-        log_pass=_pass_evidence(gate, effect, widened),
+        log_harm=harm_evidence(gate, effect, tolerated),
+        log_pass=pass_evidence(gate, effect, widened),
         log_limit=_limit_evidence(gate, own),
         unripe=_unripe(gate, tally, effect, look),
         short=_short(gate, tally, look),
     )
-
-
-def _worse(gate: Gate, effect: Effect) -> float:
-    return -effect.difference if gate.direction == "higher" else effect.difference
-
-
-def _harm_evidence(gate: Gate, tally: Tally, effect: Effect, tolerated: float) -> float:
-    if not gate.compares or effect.strata == 0:
-        return 0.0
-    if gate.events:
-        return event_evidence(tally, wanted=gate.direction == "higher").log_e(effect.design_effect)
-    if tolerated <= 0.0 or not math.isfinite(effect.variance):
-        return 0.0
-    return log_e(_worse(gate, effect), effect.variance, SCALE * tolerated)
-
-
-def _pass_evidence(gate: Gate, effect: Effect, widened: float) -> float:
-    """Evidence that the loss is below the widened margin."""
-    if not gate.compares or widened <= 0.0 or not math.isfinite(effect.variance):
-        return 0.0
-    return log_e(widened - _worse(gate, effect), _pass_variance(gate, effect, widened), SCALE * widened)
-
-
-def _pass_variance(gate: Gate, effect: Effect, widened: float) -> float:
-    """For events at least what it would be with the candidate's rate at the margin: no event is not no risk."""
-    if not gate.events:
-        return effect.variance
-    shift = widened if gate.direction == "lower" else -widened
-    rate = min(1.0, max(0.0, effect.incumbent + shift))
-    base = min(1.0, (effect.incumbent * effect.n_incumbent + 1.0) / (effect.n_incumbent + 1.0))
-    at_margin = rate * (1.0 - rate) * effect.candidate_weight + base * (1.0 - base) * effect.incumbent_weight
-    return max(effect.variance, at_margin * effect.design_effect)
 
 
 def _limit_evidence(gate: Gate, own: Own) -> float:
@@ -221,12 +187,13 @@ def _unripe(gate: Gate, tally: Tally, effect: Effect, look: Look) -> tuple[str, 
         arms = [arm for arm in Arm if tally.count(arm) == 0]
         if not arms:
             return ("both arms within one cycle of one step",)
-        return (f"any {gate.metric} measured of the {' or the '.join(arms)}",)
+        nobody = f" ({tally.outside} values name no unit)" if tally.outside else ""
+        return (f"any {gate.metric} measured of the {' or the '.join(arms)}{nobody}",)
     missing = []
     # Events are counted exactly at any number; a mean's error has to be estimated first.
-    n = min(effect.n_candidate, effect.units) if effect.units else effect.n_candidate
+    n = min(effect.n_candidate, effect.units)
     if not gate.events and n < gate.min_units:
-        missing.append(f"{gate.min_units - n} more units of the candidate ({n} of {gate.min_units})")
+        missing.append(f"{gate.min_units - n} more units with the candidate (about {n} of {gate.min_units})")
     if effect.clusters < MIN_CLUSTERS:
         missing.append(f"more users: {effect.clusters} of {MIN_CLUSTERS} buckets have candidate traffic")
     if gate.compares and not gate.events and gate.tolerated(effect.incumbent) <= 0.0:
@@ -297,12 +264,10 @@ def _decidable_in(gate: Gate, reading: _Reading, look: Look) -> float | None:
     here = reading.tally.count(Arm.CANDIDATE, look.step)
     if here == 0 or look.elapsed_s <= 0.0 or reading.widened <= 0.0 or not gate.compares:
         return None
-    variance = _pass_variance(gate, reading.effect, reading.widened)
-    if not math.isfinite(variance):
+    if not math.isfinite(reading.effect.variance):
         return None
-    needed = variance_needed(reading.widened, SCALE * reading.widened, math.log(1.0 / PASS_ALPHA))
-    n = reading.effect.n_candidate
-    more = max(n * (variance / needed - 1.0), gate.min_units - here, 0.0)
+    growth = growth_needed(gate, reading.effect, reading.widened, math.log(1.0 / PASS_ALPHA))
+    more = max(reading.effect.n_candidate * (growth - 1.0), gate.min_units - here, 0.0)
     return more * look.elapsed_s / here
 
 

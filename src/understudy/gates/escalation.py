@@ -1,0 +1,90 @@
+"""Asking again without fooling oneself: which slices get more repeats, and how much error rate each look may spend.
+
+"Rerun until it is green" breaks any p-value. Here the looks are fixed beforehand, at 5, 10 and 20 answers a case, and
+each compares all answers so far with its own part of alpha: .025, .0125 and .0125 sum to .05, both for a false fail
+and for a false pass of a slice. Anyone who wants to look at other times bets instead (`stats.betting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from understudy.core.evidence import ALL_SLICES
+from understudy.core.playbook import Verdict
+from understudy.gates.paired import MIN_CASES, Comparison, PairedCase, compare
+
+
+class Rung(NamedTuple):
+    """One look: so many answers a case, and the alpha it spends."""
+
+    repeats: int
+    alpha: float
+
+
+SCHEDULE = (Rung(5, 0.025), Rung(10, 0.0125), Rung(20, 0.0125))
+
+
+class Escalation(NamedTuple):
+    """What to ask for next: cases that need more answers, up to `repeats` each."""
+
+    repeats: int
+    cases: tuple[str, ...]
+    slices: tuple[str, ...]
+    """The undecided slices they belong to; "" is the aggregate."""
+
+
+def compare_at(
+    look: int,
+    cases: Iterable[PairedCase],
+    *,
+    margin: float = 0.02,
+    slice_margin: float | None = None,
+    critical_slices: Iterable[str] = (),
+    tuning_exhausted: bool = False,
+    schedule: Sequence[Rung] = SCHEDULE,
+) -> Comparison:
+    """The comparison of look `look`, counted from 0, at the alpha the schedule leaves for it.
+
+    Raises ValueError for a look the schedule does not have.
+    """
+    if not 0 <= look < len(schedule):
+        raise ValueError(f"look {look} is not one of the {len(schedule)} that were fixed beforehand")
+    return compare(
+        cases,
+        alpha=schedule[look].alpha,
+        margin=margin,
+        slice_margin=slice_margin,
+        critical_slices=critical_slices,
+        tuning_exhausted=tuning_exhausted,
+    )
+
+
+def next_look(
+    look: int, cases: Sequence[PairedCase], comparison: Comparison, *, schedule: Sequence[Rung] = SCHEDULE
+) -> Escalation | None:
+    """What to ask before the look after `look`; None where all is decided, failed, or no look is left.
+
+    Only undecided slices are asked again. The verdicts of the others stand: at the next look they are compared on the
+    answers they have, at a smaller alpha, so the caller keeps those already made. Slices too small for any verdict
+    are not asked: more answers would not help them.
+    """
+    if comparison.verdict is not Verdict.INCONCLUSIVE or look + 1 >= len(schedule):
+        return None
+    rows = (comparison.aggregate, *comparison.slices)
+    undecided = {row.slice for row in rows if row.verdict is Verdict.INCONCLUSIVE and row.n >= MIN_CASES}
+    if not undecided:
+        return None
+    chosen = [c.case for c in cases if ALL_SLICES in undecided or undecided & set(c.slices)]
+    return Escalation(schedule[look + 1].repeats, tuple(chosen), tuple(sorted(undecided)))
+
+
+def settled(earlier: Comparison, later: Comparison) -> Verdict:
+    """The verdict over two looks: a fail at any look stands, and each slice may pass at either."""
+    if Verdict.FAIL in (earlier.verdict, later.verdict):
+        return Verdict.FAIL
+    first = {row.slice: row.verdict for row in (earlier.aggregate, *earlier.slices)}
+    rows = (later.aggregate, *later.slices)
+    if all(Verdict.PASS in (row.verdict, first.get(row.slice)) for row in rows):
+        return Verdict.PASS
+    return Verdict.INCONCLUSIVE
