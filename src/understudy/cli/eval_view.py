@@ -49,8 +49,7 @@ def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
         _examples(console, result.examples)
     console.print()
     outcome = result.outcome
-    console.print(outcome.value.upper(), style=_OUTCOMES[outcome], end="  ")
-    console.print(plain(result.comparison.sentence), markup=False)
+    console.print(_joined((outcome.value.upper(), _OUTCOMES[outcome]), (result.comparison.sentence, "")))
     console.print(plain(result.next_step), markup=False)
 
 
@@ -77,14 +76,14 @@ def scores(result: EvalResult, *, wide: bool) -> Table:
         words, style = _VERDICTS[row.verdict]
         known = bool(row.n)
         made.add_row(
-            Text(plain(row.slice) or "aggregate", style="bold" if not row.slice else ""),
+            _name(row),
             f"{row.n:,}",
             _points(row.incumbent),
             _points(row.candidate),
             _signed(row.difference),
             f"{_signed(row.low)} to {_signed(row.high)}" if known else "-",
             *([_whisker(row, span, style)] if wide else []),
-            Text(words + (" (critical)" if row.critical else ""), style=style),
+            Text(words, style=style),
             end_section=row is comparison.aggregate and len(rows) > 1,
         )
     return made
@@ -114,14 +113,19 @@ def _heading(console: Console, result: EvalResult) -> None:
         if variant.reasoning:
             made_of += [f"{key} {value}" for key, value in variant.reasoning.as_dict().items()]
         made_of += [f"prompt of {len(variant.system_prompt):,} characters"] if variant.system_prompt else []
-        console.print(f"{role}  ", style="dim", end="")
-        console.print(plain(variant.name), style="bold", markup=False, end="  ")
-        console.print(plain(" · ".join(made_of)), style="dim", markup=False)
+        console.print(_joined((role, "dim"), (variant.name, "bold"), (" · ".join(made_of), "dim")))
     suites = ", ".join(f"{name} ({count:,} cases)" for name, count in result.cases.items())
     each = f"{result.repeats} answers to each case" if result.repeats > 1 else "one answer to each case"
     usage = result.usage
     again = f", {usage.kept:,} kept from before" if usage.kept else ""
     console.print(plain(f"{suites} · {each} · {usage.asked:,} calls{again}"), style="dim", markup=False)
+
+
+def _joined(*parts: tuple[str, str]) -> Text:
+    """Parts with their styles in one line of text, so that it wraps as one."""
+    from rich.text import Text
+
+    return Text("  ").join(Text(plain(text), style=style) for text, style in parts)
 
 
 def _prompts(console: Console, changed: SideBySide) -> None:
@@ -181,6 +185,13 @@ def _whisker(row: SliceComparison, span: int, style: str) -> Text:
     if cells[middle] == "│":
         made.stylize("dim", middle, middle + 1)
     return made
+
+
+def _name(row: SliceComparison) -> Text:
+    from rich.text import Text
+
+    name = Text(plain(row.slice)) if row.slice else Text("aggregate", style="bold")
+    return name.append(" critical", style="dim") if row.critical else name
 
 
 def _points(score: float) -> str:
