@@ -114,7 +114,7 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Part]:
             case "text":
                 parts.append(Text(a_string(block.pop("text", None), at)))
             case "image" | "document":
-                media = _read_media(block, at, losses)
+                media = _read_media(block, at, losses, "image/*" if kind == "image" else "application/pdf")
                 if media:
                     parts.append(media)
             case "tool_use":
@@ -138,14 +138,14 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Part]:
     return parts
 
 
-def _read_media(block: dict[str, Any], where: str, losses: Losses) -> Media | None:
+def _read_media(block: dict[str, Any], where: str, losses: Losses, otherwise: str) -> Media | None:
+    """`otherwise` is the type where the source, an address, names none."""
     source = an_object(block.pop("source", None), f"{where}.source")
     name = a_string(block.pop("title", None), f"{where}.title")
     match source.get("type"):
         case "base64":
             return Media(a_string(source.get("media_type"), where), data=a_string(source.get("data"), where), name=name)
         case "url":
-            otherwise = "image/*" if "title" not in block and not name else "application/pdf"
             return Media(otherwise, url=a_string(source.get("url"), where), name=name)
     losses.add(where, f"a source of type {source.get('type')!r} has no counterpart")
     return None
@@ -274,7 +274,7 @@ def _write_part(part: Part, losses: Losses) -> list[dict[str, Any]]:
         result = {"type": "tool_result", "tool_use_id": part.id, "content": content}
         return [result | ({"is_error": True} if part.is_error else {})]
     kind = "image" if part.media_type.startswith("image/") else "document"
-    if kind == "document" and part.media_type not in ("application/pdf", "text/plain"):
+    if kind == "document" and part.media_type != "application/pdf":
         losses.add(f"media {part.media_type}")
         return []
     source = (

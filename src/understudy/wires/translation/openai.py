@@ -238,7 +238,7 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
     sampling = ask.sampling
     if sampling.top_k is not None:
         losses.add("top_k")
-    if ask.budget is not None and ask.budget > 0:
+    if ask.budget:
         losses.add("thinking budget", "only an effort can be asked for")
     return without_none(
         {
