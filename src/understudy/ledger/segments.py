@@ -1,7 +1,8 @@
 """Appends records to the segment files of one gateway worker; what the bytes look like is in `frames`.
 
 `append` numbers, encodes and buffers: it never waits for a disk in mode `group`, and no failing disk makes it raise.
-A thread writes the buffer and calls fdatasync, at most every `group_s`. Mode `sync` does so before `append` returns.
+A thread writes the buffer and calls fdatasync, so often that no record waits longer than `group_s`. Mode `sync` does so
+before `append` returns.
 
 After any write or sync error the segment is sealed and its descriptor never used again: whether the kernel kept those
 pages is unknowable. The batch stays in memory and is written anew, under the same numbers, to the next segment; the
@@ -178,7 +179,8 @@ class SegmentWriter:
         return self._folder / f"{self.boot}{RESERVE_SUFFIX}"
 
     def _run(self) -> None:
-        while not self._closing.wait(self._group_s if self._tally.read().errno == 0 else self._retry_s):
+        # Twice in the time a record may wait, as the disk takes its part of it.
+        while not self._closing.wait(self._group_s / 2 if self._tally.read().errno == 0 else self._retry_s):
             if self._pending or self._batch or self._gap is not None or not self._tally.on_disk:
                 self.flush()
 
