@@ -27,7 +27,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("must decline", r"\bi (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b"),
     (
         "as a model",
-        r"\bas an ai(?: language)?(?: model)?,? (?:i )?(?:\w+ ){0,2}"
+        r"\b(?:as|i am|i'm) an ai(?: language)?(?: model)?,? (?:and )?(?:i )?(?:\w+ ){0,2}"
         r"(?:cannot|can't|can not|am unable|am not able|don't have|do not have)\b",
     ),
     (
@@ -35,9 +35,14 @@ PHRASES: tuple[tuple[str, str], ...] = (
         r"\b(?:against|violates?) (?:my|our|the|openai's|anthropic's) "
         r"(?:\w+ )?(?:guidelines|policy|policies|programming)\b",
     ),
+    (
+        "will not be drawn",
+        r"^(?:this|that|it|the)\b.{0,60}\b(?:cannot be answered|is (?:a )?(?:\w+ )?subjective\b.{0,60}"
+        r"\b(?:depends?|depending|var(?:y|ies)|differs?)\b)",
+    ),
     ("apology alone", r"^(?:i'm|i am) sorry,? but (?:i|that|this)\b"),
 )
-"""Each way of declining, as its name and a pattern over lower-case text with plain apostrophes."""  # fmt: skip
+"""Each way of declining, as its name and a pattern over lower-case text with plain apostrophes."""
 
 _PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in PHRASES)
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
