@@ -59,7 +59,7 @@ KINDS: dict[str, Kind] = {
     "billing": Kind(
         ("invoice", "bill", "tax", "vat"),
         "The corrected invoice is attached and replaces the earlier one.",
-        "Invoices cannot be changed once they are sent.",
+        "The corrected reminder is attached and replaces the earlier one.",
         (
             "You also find it in your account under documents.",
             "The amount due stays the same.",
