@@ -26,6 +26,7 @@ class Cast:
 
     folder: Path
     _running: list[tuple[str, Process]] = field(default_factory=list)
+    _pumps: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Cast:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +35,7 @@ class Cast:
     async def __aexit__(self, *_: object) -> None:
         for name, _process in reversed(self._running):
             await self.stop(name)
+        await asyncio.gather(*self._pumps)
 
     async def start(self, name: str, module: str, *arguments: str, cwd: Path, say: bytes = b"") -> Process:
         """`python -m module arguments`; `say` is written to its standard input, which stays open."""
@@ -56,18 +58,35 @@ class Cast:
         return process
 
     async def ready(self, name: str, *, within_s: float) -> dict[str, Any]:
-        """The JSON line a process prints when it is ready. Raises CannotMeasure where none comes."""
-        process = self._process(name)
-        assert process.stdout is not None
+        """The JSON line with a port that a process prints when it is ready; what it prints later goes to its log.
+
+        Raises CannotMeasure where none comes in time.
+        """
+        process = self.process(name)
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), within_s)
-            document: dict[str, Any] = json.loads(line)
+            document = await asyncio.wait_for(self._announced(process), within_s)
         except (TimeoutError, ValueError) as error:
             raise CannotMeasure(
                 f"{name} was not ready within {within_s:g} s; it said: {self._last_words(name)}",
                 remedy=f"the whole log is {self._log(name)}",
             ) from error
+        self._pumps.append(asyncio.create_task(self._pump(name, process)))
         return document
+
+    async def _announced(self, process: Process) -> dict[str, Any]:
+        """Raises ValueError where the process ends, or prints something else, before it is ready."""
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            document: dict[str, Any] = json.loads(line)
+            if "port" in document:
+                return document
+        raise ValueError("it ended before it was ready")
+
+    async def _pump(self, name: str, process: Process) -> None:
+        assert process.stdout is not None
+        with self._log(name).open("ab") as log:
+            while line := await process.stdout.readline():
+                log.write(line)
 
     def check(self) -> None:
         """Raises CannotMeasure where a process has ended that should run."""
@@ -80,7 +99,7 @@ class Cast:
 
     async def stop(self, name: str) -> None:
         """End a process: by closing its standard input where it has one, else by SIGTERM, else by SIGKILL."""
-        process = self._process(name)
+        process = self.process(name)
         self._running = [(other, p) for other, p in self._running if p is not process]
         if process.returncode is not None:
             return
@@ -89,18 +108,12 @@ class Cast:
         else:
             process.terminate()
         try:
-            await asyncio.wait_for(self._drained(process), STOP_S)
+            await asyncio.wait_for(process.wait(), STOP_S)
         except TimeoutError:
             process.kill()
             await process.wait()
 
-    async def _drained(self, process: Process) -> None:
-        if process.stdout is not None:
-            while await process.stdout.read(65_536):
-                pass
-        await process.wait()
-
-    def _process(self, name: str) -> Process:
+    def process(self, name: str) -> Process:
         return next(process for other, process in self._running if other == name)
 
     def _log(self, name: str) -> Path:

@@ -98,7 +98,7 @@ async def _provider(cast: Cast, folder: Path) -> dict[str, Any]:
 
 
 async def _perform(house: House) -> None:
-    process = house.cast._process("traffic")
+    process = house.cast.process("traffic")
     assert process.stdout is not None
     listening = asyncio.create_task(_listen(house, process.stdout))
     try:
@@ -198,7 +198,7 @@ def _tell(house: House, act: Act, event: Event, state: UpgradeState) -> None:
         case Kind.STARTED:
             house.say(workload, "begin", f"{state.incumbent.name} to {act.scene.candidate}: {act.scene.story}")
         case Kind.EVALUATED:
-            act.evals.append(f"{data['outcome']}: {data['summary']}")
+            act.evals.append(_eval_line(house.project.paths.state / data["document"]))
             house.say(workload, Stage.REGRESS, act.evals[-1])
         case Kind.SWITCHED:
             house.say(workload, Stage.RETUNE, f"new prompt {data['candidate']['name']}: {event.why}")
@@ -215,6 +215,20 @@ def _tell(house: House, act: Act, event: Event, state: UpgradeState) -> None:
             house.say(workload, str(event.kind).replace("_", " "), event.why)
         case _:
             pass
+
+
+def _eval_line(document: Path) -> str:
+    """The result of an eval in one line: both scores, and the slices that fail."""
+    result = json.loads(document.read_text())
+    total = result["aggregate"]
+    failed = [
+        f"{row['slice']} {100 * row['incumbent']:.0f} to {100 * row['candidate']:.0f}"
+        + (" (critical)" if row["critical"] else "")
+        for row in result["slices"]
+        if row["verdict"] == "fail"
+    ]
+    fails = f"; fails {', '.join(failed)}" if failed else ""
+    return f"{result['outcome']}: {100 * total['incumbent']:.1f} to {100 * total['candidate']:.1f}{fails}"
 
 
 def _end(house: House, act: Act, state: UpgradeState) -> None:

@@ -6,13 +6,13 @@ special to the demonstration except that the provider is simulated and the profi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from understudy.demo.traffic import Population
+from understudy.demo.traffic import NUMBER, Population
 from understudy.testing.writer import CLOSING, KINDS
 
 SLICE_HEADER = "x-ticket-type"
@@ -80,10 +80,11 @@ OPENERS = {
 WEIGHTS = {"delivery": 0.4, "account": 0.2, "technical": 0.16, "billing": 0.1, "refund": 0.08, "cancellation": 0.06}
 
 
-def prompts(kind: str, start: int, count: int) -> Iterator[str]:
+def prompts(kind: str, numbers: Iterable[object]) -> Iterator[str]:
+    """One prompt a number, in turn from each opener of the kind."""
     openers = OPENERS[kind]
-    for i in range(count):
-        yield f"[{kind}] {openers[i % len(openers)].format(n=start + i)}"
+    for i, number in enumerate(numbers):
+        yield f"[{kind}] {openers[i % len(openers)].format(n=number)}"
 
 
 def write(folder: Path, base_url: str) -> None:
@@ -109,7 +110,7 @@ def _suite(workload: str) -> str:
         "cases:",
     ]
     for kind in WEIGHTS:
-        for i, prompt in enumerate(prompts(kind, 1000, 40)):
+        for i, prompt in enumerate(prompts(kind, range(1000, 1040))):
             case = {"id": f"{kind}-{i}", "slice": kind, "prompt": prompt, "reference": KINDS[kind].resolution}
             lines.append(f"  - {msgspec.json.encode(case).decode()}")
     return "\n".join(lines) + "\n"
@@ -170,7 +171,7 @@ def _workload(name: str, candidate: str, critical: str = "[]") -> str:
 
 def populations() -> list[Population]:
     """The live traffic: the upgrade that goes all the way has the most users, so that 1 % of them is somebody."""
-    rates = {"reply-drafting": 420.0, "order-status": 90.0, "account-help": 240.0}
+    rates = {"reply-drafting": 1_000.0, "order-status": 150.0, "account-help": 350.0}
     return [
         Population(
             workload=scene.workload,
@@ -178,7 +179,7 @@ def populations() -> list[Population]:
             users=4_000,
             slice_header=SLICE_HEADER,
             weights=WEIGHTS,
-            cases=[(kind, prompt) for kind in WEIGHTS for prompt in prompts(kind, 5000, 60)],
+            cases=[(kind, prompt) for kind in WEIGHTS for prompt in prompts(kind, [NUMBER] * 3)],
             thumbs=0.15,
             pleases=CLOSING,
         )

@@ -19,13 +19,16 @@ from typing import Any
 import httptools
 import msgspec
 
+NUMBER = "NNNNN"
+"""Five characters, so that filling them in leaves the length of a request as it was."""
+
 
 class Population(msgspec.Struct, frozen=True):
     """The users of one workload.
 
-    `rate` is in requests per second, `cases` are (slice, prompt) pairs drawn with the slice's weight, `thumbs` the
-    share of answers that get a thumb, which is up with `happy` where the answer contains `pleases` and `unhappy`
-    where it does not.
+    `rate` is in requests per second. `cases` are (slice, prompt) pairs drawn with the slice's weight; every `NUMBER` in
+    a prompt becomes an order number of its own, so that hardly any two requests are the same. `thumbs` is the share
+    of answers that get a thumb, which is up with `happy` where the answer contains `pleases` and `unhappy` elsewhere.
     """
 
     workload: str
@@ -162,6 +165,7 @@ class Crowd:
         name, body = self.random.choices(cases, cum_weights=weights)[0]
         # Squaring a uniform draw makes few users heavy and many light, as real traffic is.
         user = int(p.users * self.random.random() ** 2)
+        body = body.replace(NUMBER.encode(), b"%05d" % self.random.randrange(100_000))
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self.plan.host}:{self.plan.port}\r\n"
             f"content-type: application/json\r\nx-user-id: user-{user}\r\n{p.slice_header}: {name}\r\n"
