@@ -82,8 +82,7 @@ class PlanRow(NamedTuple):
         return self.decided_after_s is not None and self.decided_after_s <= self.hold_s
 
     def as_dict(self) -> dict[str, Any]:
-        values = self._asdict()
-        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+        return _finite(self._asdict())
 
 
 class Refusal(NamedTuple):
@@ -104,9 +103,14 @@ class GatePlan(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         return {
             "rows": [row.as_dict() for row in self.rows],
-            "refusals": [refusal._asdict() for refusal in self.refusals],
+            "refusals": [_finite(refusal._asdict()) for refusal in self.refusals],
             "advice": list(self.advice),
         }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: what cannot be told is null."""
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
 def figures_from(tally: Tally, *, cycle_s: float = DAY) -> Figures | None:

@@ -1,0 +1,117 @@
+"""Asking again at looks fixed beforehand, and the watch at 100 %."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from understudy.core.playbook import Verdict
+from understudy.gates.escalation import SCHEDULE, Rung, compare_at, next_look, settled
+from understudy.gates.paired import PairedCase
+from understudy.gates.soak import RUN_LENGTH, period, watch
+from understudy.gates.stats.betting import Detector
+
+
+def answers(slices, n, old, new, repeats, seed):
+    draw = random.Random(seed)
+    cases = []
+    for name in slices:
+        for i in range(n):
+            p = draw.betavariate(4, 1)
+            scores = [tuple(float(draw.random() < min(1.0, p * level)) for _ in range(repeats)) for level in (old, new)]
+            cases.append(PairedCase(f"{name}{i}", (name,), *scores))
+    return cases
+
+
+def test_the_schedule_spends_alpha_once():
+    """The looks together spend five per cent, each more repeats than the one before."""
+    assert math.fsum(rung.alpha for rung in SCHEDULE) == pytest.approx(0.05)
+    assert [rung.repeats for rung in SCHEDULE] == [5, 10, 20]
+
+
+def test_undecided_slices_are_asked_again():
+    """Only cases of undecided slices get more answers, up to the next look's repeats."""
+    cases = answers(["a"], 400, 1, 1, 5, 1) + answers(["b"], 12, 1, 1, 5, 2)
+    first = compare_at(0, cases, margin=0.05)
+    again = next_look(0, cases, first)
+    assert again is not None
+    assert again.repeats == 10
+    assert again.slices == ("b",)
+    assert set(again.cases) == {case.case for case in cases if case.slices == ("b",)}
+
+
+def test_nothing_more_to_ask():
+    """A decided eval is not asked again, nor one whose looks are used up, nor slices too small for any verdict."""
+    equal = answers(["a"], 600, 1, 1, 5, 3)
+    assert next_look(0, equal, compare_at(0, equal, margin=0.05)) is None
+    few = answers(["a"], 20, 1, 1, 20, 4)
+    assert next_look(2, few, compare_at(2, few)) is None
+    tiny = answers(["a"], 600, 1, 1, 5, 3) + answers(["b"], 5, 1, 1, 5, 5)
+    assert next_look(0, tiny, compare_at(0, tiny, margin=0.05)) is None
+    lost = answers(["a"], 200, 1, 0.5, 5, 6)
+    assert next_look(0, lost, compare_at(0, lost)) is None
+
+
+def test_looks_that_were_not_fixed_are_refused():
+    """A fourth look would spend alpha that is not there."""
+    with pytest.raises(ValueError, match="fixed beforehand"):
+        compare_at(3, answers(["a"], 20, 1, 1, 5, 1))
+    assert compare_at(0, answers(["a"], 20, 1, 1, 2, 1), schedule=[Rung(2, 0.05)]).alpha == 0.05
+
+
+def test_each_slice_may_pass_at_either_look():
+    """A slice that passed keeps its pass; a fail at any look stands."""
+    good, thin = answers(["a"], 500, 1, 1, 5, 3), answers(["b"], 15, 0.8, 0.8, 5, 8)
+    first = compare_at(0, good + thin, margin=0.05)
+    more = answers(["b"], 15, 0.8, 0.85, 20, 2)
+    second = compare_at(1, good + more, margin=0.05)
+    assert first.verdict is Verdict.INCONCLUSIVE
+    assert settled(first, second) is Verdict.PASS
+    lost = compare_at(1, good + answers(["b"], 60, 1, 0.3, 20, 2), margin=0.05)
+    assert settled(first, lost) is settled(lost, first) is Verdict.FAIL
+    assert settled(first, first) is Verdict.INCONCLUSIVE
+
+
+def days(drop, n, count, seed):
+    draw = random.Random(seed)
+    for _ in range(count):
+        yield [(float(draw.random() < 0.85), float(draw.random() < 0.85 - drop)) for _ in range(n)]
+
+
+def test_the_watch_finds_a_loss_in_days():
+    """Ten points lost on sixty golden cases a day are found within two weeks, at about one false alarm a year."""
+    delays = []
+    for seed in range(20):
+        detector = Detector()
+        for pairs in days(0.10, 60, 60, seed):
+            detector.step(period(pairs))
+            if watch(detector).verdict is Verdict.FAIL:
+                break
+        delays.append(detector.periods)
+    assert sum(delays) / len(delays) < 14
+
+
+def test_the_watch_is_quiet_and_says_so():
+    """Half a year of equal answers raises few alarms, and quiet is never a pass."""
+    alarms = 0
+    for seed in range(20):
+        detector = Detector()
+        for pairs in days(0.0, 60, 180, 100 + seed):
+            detector.step(period(pairs))
+            if watch(detector).verdict is Verdict.FAIL:
+                alarms += 1
+                break
+        else:
+            quiet = watch(detector)
+            assert quiet.verdict is Verdict.INCONCLUSIVE
+            assert "180 looks" in quiet.sentence
+    # One alarm a year on average is half an alarm in half a year; 20 such years of half give 10 at the very most.
+    assert alarms <= 4
+    assert RUN_LENGTH == 365.0
+
+
+def test_a_watch_without_a_look_alarms_nobody():
+    """Before the first replay there is nothing to say."""
+    assert watch(Detector()).verdict is Verdict.INCONCLUSIVE
