@@ -117,8 +117,9 @@ async def _perform(house: House) -> None:
             await asyncio.sleep(LOOK_EVERY_S)
         await asyncio.sleep(0.6)
         await house.cast.stop("traffic")
-    finally:
         await listening
+    finally:
+        listening.cancel()
     for act in house.acts.values():
         _measure(house, act)
 

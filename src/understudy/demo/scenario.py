@@ -171,7 +171,7 @@ def _workload(name: str, candidate: str, critical: str = "[]") -> str:
 
 def populations() -> list[Population]:
     """The live traffic: the upgrade that goes all the way has the most users, so that 1 % of them is somebody."""
-    rates = {"reply-drafting": 1_000.0, "order-status": 150.0, "account-help": 350.0}
+    rates = {"reply-drafting": 600.0, "order-status": 80.0, "account-help": 250.0}
     return [
         Population(
             workload=scene.workload,
