@@ -22,6 +22,9 @@ from understudy.wires.sse import Event
 
 ENDPOINT = Endpoint("anthropic", "messages", "chat", "/v1/messages")
 HEADERS = (("content-type", "application/json"), ("anthropic-version", "2023-06-01"))
+_VERSION = HEADERS[1]
+_SAMPLING = ("temperature", "top_p", "top_k")
+"""The version 2026-10-21 of this API refuses these; a request with one of them stays on the version before."""
 DEFAULT_MAX_TOKENS = 4096
 """For requests of our own whose variant names no limit: the dialect demands one."""
 
@@ -97,7 +100,7 @@ def peek(path: str, body: bytes) -> Peek:
 def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest:
     members = bodies.again(peeked, body)
     _put(members, variant)
-    return WireRequest(ENDPOINT.path, HEADERS, bodies.encode(members))
+    return WireRequest(ENDPOINT.path, HEADERS, bodies.encode(members), _forced(members))
 
 
 def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user: str) -> WireRequest:
@@ -215,7 +218,7 @@ class CountTokens:
     def apply(self, path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest:
         members = bodies.again(peeked, body)
         _put(members, variant, self.ACCEPTED)
-        return WireRequest(self.ENDPOINT.path, HEADERS, bodies.encode(members))
+        return WireRequest(self.ENDPOINT.path, HEADERS, bodies.encode(members), _forced(members))
 
     def read(self, status: int, body: bytes) -> Answer:
         parsed: _Message | None = decode_or_none(_message, body)
@@ -250,7 +253,7 @@ def _put(members: bodies.Members, variant: Variant, accepted: frozenset[str] | N
         members["system"] = _system(variant.system_prompt, members.get("system"))
     for name, value in variant.params.items():
         if accepted is None or name in accepted:
-            members[name] = value
+            bodies.put(members, name, value)
     reasoning = variant.reasoning
     if reasoning is None:
         return
@@ -262,6 +265,10 @@ def _put(members: bodies.Members, variant: Variant, accepted: frozenset[str] | N
         )
     if reasoning.budget_tokens is not None:
         members["thinking"] = {"type": "enabled", "budget_tokens": reasoning.budget_tokens}
+
+
+def _forced(members: bodies.Members) -> tuple[tuple[str, str], ...]:
+    return (_VERSION,) if any(name in members for name in _SAMPLING) else ()
 
 
 def _system(prompt: str, raw: Raw | None) -> str | Raw:

@@ -79,12 +79,14 @@ class WireRequest(NamedTuple):
     """A request to a provider: the path below its base_url, headers, body.
 
     `headers` are this dialect's defaults: where the caller sent one of the same name, the caller's goes on. A stream
-    in a dialect that asks for it in the query has the query in `path`.
+    in a dialect that asks for it in the query has the query in `path`. `forced` are the few headers that go on in place
+    of the caller's.
     """
 
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    forced: tuple[tuple[str, str], ...] = ()
 
 
 class Message(NamedTuple):
@@ -139,6 +141,8 @@ class Wire(Protocol):
     ) -> WireRequest:
         """The caller's request with the variant's model, prompt, parameters and effort; all else untouched.
 
+        A parameter of the variant wins over the caller's, and one that is None takes the caller's out: newer models
+        refuse what older ones took.
         `peeked`, what `peek` said of this very body, spares reading it again. Raises WireError as `peek` does.
         """
         ...

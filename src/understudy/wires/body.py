@@ -62,6 +62,14 @@ def is_null(raw: Raw | None) -> bool:
     return raw is None or bytes(raw) == b"null"
 
 
+def put(members: Members, name: str, value: object) -> None:
+    """Set a member; None takes it out."""
+    if value is None:
+        members.pop(name, None)
+    else:
+        members[name] = value
+
+
 def prepended(name: str, first: object, raw: Raw | None) -> Raw:
     """The array `raw` with `first` put in front; an absent or null array becomes one of a single element."""
     head = encode(first)

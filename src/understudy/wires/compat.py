@@ -66,6 +66,19 @@ def variant_problems(wire_name: str, variant: Variant) -> tuple[str, ...]:
     return (*_param_problems(wire_name, variant), *_reasoning_problems(wire_name, variant))
 
 
+def pair_problems(app: str, provider: str, variant: Variant) -> tuple[str, ...]:
+    """Why a variant must not serve an app that speaks another dialect, one sentence with its remedy each."""
+    if app == provider:
+        return ()
+    budget = variant.reasoning.budget_tokens if variant.reasoning else None
+    if provider == "anthropic" and budget:
+        return (
+            f"with a reasoning budget ({budget} tokens) a conversation with tools needs its thoughts sent back, which "
+            f"the {app} wire cannot carry: set an effort instead",
+        )
+    return ()
+
+
 def never_carried(source: str, target: str) -> tuple[Loss, ...]:
     """What an app that speaks `source` can say and a provider that speaks `target` cannot be told.
 

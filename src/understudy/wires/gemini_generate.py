@@ -209,7 +209,7 @@ def put(members: bodies.Members, variant: Variant) -> None:
             config.update(value)
         elif key in REQUEST_MEMBERS:
             _take(members, key)
-            members[key] = value
+            bodies.put(members, key, value)
         else:
             config[key] = value
     thinking = _thinking(variant)
@@ -217,7 +217,7 @@ def put(members: bodies.Members, variant: Variant) -> None:
         merged = bodies.merged("generationConfig", _take(members, "generationConfig"), {})
         for key, value in config.items():
             _take(merged, key)
-            merged[key] = value
+            bodies.put(merged, key, value)
         if thinking:
             current = bodies.merged("thinkingConfig", _take(merged, "thinkingConfig"), {})
             for key in ("thinkingLevel", "thinkingBudget"):  # the provider refuses a request with both

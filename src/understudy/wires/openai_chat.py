@@ -121,14 +121,14 @@ def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> Wire
 
 
 def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: bool) -> None:
-    """Set the variant's params over the caller's."""
+    """Set the variant's params over the caller's, in either spelling."""
     for name, value in params.items():
         if name == "stream_options" and not streamed:
             continue
         known = RENAMED.get(name, name)
         if known in SYNONYMS:
             members.pop(SYNONYMS[known], None)
-        members[known] = value
+        bodies.put(members, known, value)
 
 
 def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user: str) -> WireRequest:

@@ -32,7 +32,9 @@ def peek(path: str, body: bytes) -> Peek:
 
 
 def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest:
-    members = bodies.again(peeked, body) | {"model": variant.model, **variant.params}
+    members = bodies.again(peeked, body) | {"model": variant.model}
+    for name, value in variant.params.items():
+        bodies.put(members, name, value)
     return WireRequest(ENDPOINT.path, bodies.JSON_HEADERS, bodies.encode(members))
 
 

@@ -111,7 +111,7 @@ def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> Wire
     for name, value in variant.params.items():
         if name == "stream_options":  # a chat option: a stream of responses always ends with its usage
             continue
-        members[RENAMED.get(name, name)] = value
+        bodies.put(members, RENAMED.get(name, name), value)
     if variant.reasoning and variant.reasoning.effort is not None:
         members["reasoning"] = bodies.merged(
             "reasoning", members.get("reasoning"), {"effort": variant.reasoning.effort}

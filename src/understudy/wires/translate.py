@@ -50,6 +50,8 @@ _READERS: dict[str, Callable[[Losses], PieceReader]] = {
     "anthropic": anthropic_stream.Reader,
     "gemini": gemini_stream.Reader,
 }
+_UNSIGNED = ("gemini-1", "gemini-2")
+"""Models that know no signatures of thoughts."""
 _CHATS = frozenset({"chat.completions", "messages", "generate_content", "stream_generate_content"})
 
 
@@ -78,8 +80,8 @@ class CarriedAnswer(NamedTuple):
     losses: tuple[Loss, ...]
 
 
-def request(endpoint: Endpoint, path: str, body: bytes, target: str) -> Carried:
-    """The request in the dialect of the wire `target`.
+def request(endpoint: Endpoint, path: str, body: bytes, target: str, model: str = "") -> Carried:
+    """The request in the dialect of the wire `target`; `model` is the one it is meant for, where that is known.
 
     Raises WireError: 400 where the body cannot be read, 501 where the operation has no counterpart there.
     """
@@ -91,7 +93,9 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str) -> Carried:
     where = place(path) if endpoint.wire == "gemini" else None
     if where is not None:
         ask.stream = where.method == "streamGenerateContent"
-    written = encode(_DIALECTS[target].write_ask(ask, losses))
+    written = _DIALECTS[target].write_ask(ask, losses)
+    if target == "gemini" and not model.removeprefix("models/").startswith(_UNSIGNED):
+        written = gemini.signed(written)
     options = members.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
     back = Back(endpoint, target, ask.stream, include_usage)
@@ -99,7 +103,7 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str) -> Carried:
     to_endpoint = wire(target).endpoint("POST", to_path)
     if to_endpoint is None:
         raise WireError(f"the wire {target} has no chat", 501)
-    return Carried(to_endpoint, to_path, written, losses.all(), back)
+    return Carried(to_endpoint, to_path, encode(written), losses.all(), back)
 
 
 def carries(endpoint: Endpoint) -> bool:

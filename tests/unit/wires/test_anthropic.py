@@ -137,3 +137,24 @@ def test_errors_and_keys() -> None:
     assert (error["type"], error["error"]["type"]) == ("error", "overloaded_error")
     assert WIRE.error_event("truncated", "cut").startswith(b'event: error\ndata: {"type":"error"')
     assert WIRE.key_in({"x-api-key": "k"}) == WIRE.key_in({"authorization": "Bearer k"}) == "k"
+
+
+def test_sampling_parameters_keep_the_older_version() -> None:
+    """The newest version of the API refuses temperature: a request with it goes out under the version before."""
+    warm = Variant("v", "p", "m", params={"temperature": 0.3})
+    plain, cool = Variant("v", "p", "m"), Variant("v", "p", "m", params={"temperature": None, "top_p": None})
+    with_it, without = b'{"temperature":1,"messages":[]}', b'{"messages":[]}'
+    older = (("anthropic-version", "2023-06-01"),)
+    assert [
+        WIRE.apply(MESSAGES, "", body, variant).forced
+        for body, variant in [(without, warm), (with_it, plain), (with_it, cool), (without, plain)]
+    ] == [older, older, (), ()]
+
+
+def test_a_param_of_none_takes_the_callers_out() -> None:
+    """Newer models refuse what older ones took: the variant can take it out."""
+    variant = Variant("v", "p", "m", params={"temperature": None})
+    assert json.loads(WIRE.apply(MESSAGES, "", b'{"temperature":1,"messages":[]}', variant).body) == {
+        "model": "m",
+        "messages": [],
+    }

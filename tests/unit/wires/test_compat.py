@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy.core.variant import Reasoning, Variant
-from understudy.wires.compat import never_carried, variant_problems
+from understudy.wires.compat import never_carried, pair_problems, variant_problems
 from understudy.wires.registry import NAMES
 
 
@@ -63,3 +63,10 @@ def test_known_losses() -> None:
     assert "seed" in {loss.what for loss in never_carried("openai", "anthropic")}
     assert "cachedContent" in {loss.what for loss in never_carried("gemini", "openai")}
     assert "thinking budget" in {loss.what for loss in never_carried("gemini", "openai")}
+
+
+def test_thoughts_cannot_be_sent_back_through_another_wire() -> None:
+    """A budget on the Anthropic wire needs the app to send thoughts back, which only that wire can."""
+    variant = Variant("v", "p", "m", reasoning=Reasoning(budget_tokens=2000))
+    assert "set an effort" in pair_problems("openai", "anthropic", variant)[0]
+    assert pair_problems("anthropic", "anthropic", variant) == pair_problems("openai", "gemini", variant) == ()

@@ -71,6 +71,13 @@ def test_params_and_thinking() -> None:
     assert sent == {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
 
 
+def test_a_param_of_none_takes_the_callers_out() -> None:
+    """Newer models refuse what older ones took: the variant can take it out, in either spelling."""
+    variant = Variant("v", "p", "m", params={"top_k": None, "safety_settings": None})
+    body = b'{"generation_config":{"top_k":4,"topP":1},"safetySettings":[]}'
+    assert json.loads(WIRE.apply(GENERATE, PATH, body, variant).body) == {"generationConfig": {"topP": 1}}
+
+
 def test_count_tokens_counts_the_prompt() -> None:
     """With a prompt the count is of a whole request."""
     path = "/v1beta/models/reply:countTokens"

@@ -202,6 +202,16 @@ def test_unknown_counts_are_not_zero() -> None:
         assert WIRE.read(CHAT, 200, body).usage == Usage()
 
 
+def test_a_param_of_none_takes_the_callers_out() -> None:
+    """Newer models refuse what older ones took: the variant can take it out, in either spelling."""
+    variant = Variant("v", "p", "m", params={"temperature": None, "max_tokens": None})
+    for endpoint, body in [
+        (CHAT, b'{"temperature":1,"max_completion_tokens":5}'),
+        (RESPONSES, b'{"temperature":1,"max_output_tokens":5}'),
+    ]:
+        assert json.loads(WIRE.apply(endpoint, "", body, variant).body) == {"model": "m"}
+
+
 def test_compose_chat() -> None:
     """Our own request has the variant's prompt in front and asks a stream for its usage."""
     request = WIRE.compose(FULL, [Message("user", "x")], stream=True, user="u")

@@ -113,7 +113,12 @@ def test_openai_to_gemini() -> None:
             },
             {
                 "role": "model",
-                "parts": [{"functionCall": {"id": "c1", "name": "weather", "args": {"city": "Bern"}}}],
+                "parts": [
+                    {
+                        "functionCall": {"id": "c1", "name": "weather", "args": {"city": "Bern"}},
+                        "thoughtSignature": "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+                    }
+                ],
             },
             {
                 "role": "user",
@@ -134,6 +139,13 @@ def test_openai_to_gemini() -> None:
             "thinkingConfig": {"thinkingLevel": "low"},
         },
     }
+
+
+def test_older_models_get_no_signatures() -> None:
+    """A call of another model is signed for the models that demand it, and only for them."""
+    body = json.dumps(OPENAI).encode()
+    for model, signed in [("gemini-2.5-flash", False), ("models/gemini-2.0-pro", False), ("gemini-3-pro", True)]:
+        assert (b"thoughtSignature" in request(CHAT, "", body, "gemini", model).body) is signed
 
 
 def test_the_variant_is_applied_after_the_carrying() -> None:

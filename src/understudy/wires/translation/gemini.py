@@ -284,6 +284,22 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
     )
 
 
+_ANY_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
+"""What the provider takes for the signature of a call that another model made (base64)."""
+
+
+def signed(members: dict[str, Any]) -> dict[str, Any]:
+    """A written request whose calls carry a signature: models from Gemini 3 on refuse them without.
+
+    As the models do, the first call of a turn is signed.
+    """
+    for content in members["contents"]:
+        call = next((part for part in content["parts"] if "functionCall" in part), None)
+        if call is not None:
+            call["thoughtSignature"] = _ANY_SIGNATURE
+    return members
+
+
 def _write_thinking(ask: Ask, losses: Losses) -> dict[str, Any] | None:
     if ask.budget is not None:
         if ask.effort is not None:
