@@ -6,6 +6,7 @@ the tests. Python's own `hash()` is never used: it differs between processes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 from understudy.core.playbook import PARTS_PER_MILLION
@@ -19,10 +20,19 @@ _SALT_BYTES = 64
 
 def bucket(salt: str, unit: str) -> int:
     """0..999_999, uniform, the same for ever; the candidate serves units whose bucket is below its share."""
-    # 8 bytes modulo a million: the bias is below 6e-14.
-    return int.from_bytes(blake2b(_encode(unit), digest_size=8, key=_key(salt), person=_ASSIGN).digest()) % (
-        PARTS_PER_MILLION
-    )
+    return buckets(salt)(unit)
+
+
+def buckets(salt: str) -> Callable[[str], int]:
+    """`bucket` for many units under one salt: the keyed state is made once and copied."""
+    keyed = blake2b(digest_size=8, key=_key(salt), person=_ASSIGN)
+
+    def place(unit: str) -> int:
+        state = keyed.copy()
+        state.update(_encode(unit))
+        return int.from_bytes(state.digest()) % PARTS_PER_MILLION  # 8 bytes: the bias is below 6e-14
+
+    return place
 
 
 def analysis_bucket(salt: str, unit: str) -> int:

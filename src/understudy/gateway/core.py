@@ -15,7 +15,6 @@ from typing import Protocol
 from understudy.core.records import Record
 from understudy.core.routing import RoutingTable
 from understudy.gateway.ask import Ask
-from understudy.gateway.breaker import Breaker
 from understudy.gateway.limits import Limits
 from understudy.gateway.mirror import Mirror
 from understudy.gateway.pins import Pins
@@ -61,44 +60,32 @@ class Gateway:
         self.sessions: set[Connected] = set()
         self.draining = False
         self._emptied: asyncio.Event | None = None
-        self._breakers: dict[tuple[str, str], Breaker] = {}
         self._boot = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0
 
     def apply(self, table: RoutingTable) -> None:
         """Serve by this table from now on; raises an UnderstudyError and changes nothing where it cannot be served."""
         self.snapshot = self.compiler.compile(table)
-        current = {(lane.name, lane.route.upgrade) for lane in self.snapshot.lanes.values() if lane.route}
-        self._breakers = {key: breaker for key, breaker in self._breakers.items() if key in current}
+        self.compiler.forget_breakers(self.snapshot)
 
     def next_id(self) -> str:
         """Unique, and in order of time within a worker."""
         self._counter += 1
         return f"x{self._boot}{self._counter:08x}"
 
-    def breaker(self, workload: str, upgrade: str) -> Breaker:
-        breaker = self._breakers.get((workload, upgrade))
-        if breaker is None:
-            breaker = self._breakers[workload, upgrade] = Breaker()
-        return breaker
-
     def open_breakers(self) -> list[dict[str, str]]:
         return [
             {"workload": workload, "upgrade": upgrade, "why": breaker.why}
-            for (workload, upgrade), breaker in sorted(self._breakers.items())
+            for (workload, upgrade), breaker in sorted(self.compiler.breakers.items())
             if breaker.open
         ]
 
     def candidate_ended(self, ask: Ask, error: str) -> None:
         """A request of the candidate's arm is over; `error` is "" where the candidate is not to blame."""
-        route = ask.lane.route
-        if route is None:
-            return
-        breaker = self.breaker(ask.lane.name, route.upgrade)
         if error:
-            breaker.failed(error)
+            ask.lane.breaker.failed(error)
         else:
-            breaker.succeeded()
+            ask.lane.breaker.succeeded()
 
     def primary_limited(self, lane: Lane) -> None:
         """The incumbent said that it has no room: copies may be the reason, so they stop for a while."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 from understudy.upstream.connection import Headers
 
@@ -29,7 +30,6 @@ _CREDENTIALS = {b"x-goog-api-key", b"anthropic-api-key", b"openai-api-key"}
 _NOT_RETURNED = {
     b"alt-svc",  # would invite the client to go past us
     b"connection",
-    b"content-length",
     b"keep-alive",
     b"proxy-authenticate",
     b"proxy-connection",
@@ -47,47 +47,77 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_forward_cache: dict[bytes, bool] = {}
+_goes_on: dict[bytes, bool] = {}
 _CACHE_LIMIT = 4096
 
 
-def forwarded(name: bytes) -> bool:
-    """Whether a request header (lower case) is sent on to the provider: an allow-list, credentials never."""
-    known = _forward_cache.get(name)
-    if known is None:
-        known = name in _FORWARDED or (name.startswith(_FORWARDED_PREFIXES) and name not in _CREDENTIALS)
-        if len(_forward_cache) < _CACHE_LIMIT:  # names come from callers: the cache must not grow with them
-            _forward_cache[name] = known
-    return known
+def forwarded(headers: dict[bytes, bytes]) -> bytes:
+    """The lines of a request's headers that are sent on to the provider: an allow-list, credentials never."""
+    lines = b""
+    for name, value in headers.items():
+        goes_on = _goes_on.get(name)
+        if goes_on is None:
+            goes_on = _judged(name)
+        if goes_on:
+            lines += b"%b: %b\r\n" % (name, value)
+    return lines
+
+
+def _judged(name: bytes) -> bool:
+    goes_on = name in _FORWARDED or (name.startswith(_FORWARDED_PREFIXES) and name not in _CREDENTIALS)
+    if len(_goes_on) < _CACHE_LIMIT:  # names come from callers: the cache must not grow with them
+        _goes_on[name] = goes_on
+    return goes_on
 
 
 def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
 
 
-def returned(status: int, headers: Headers) -> tuple[list[bytes], int]:
-    """The head of an answer as a list of byte strings without framing, and the length the provider stated, -1 if none.
+class Head(NamedTuple):
+    """The head of an answer: its lines without framing, and what we need to know of them (b"" or -1 if not there)."""
 
-    Names and values are passed on as they came.
-    """
-    parts = [status_line(status)]
-    length = -1
+    lines: list[bytes]
+    length: int
+    kind: bytes
+    encoding: bytes
+
+
+def returned(status: int, headers: Headers) -> Head:
+    """The head of a provider's answer as it goes to the client: names and values as they came."""
+    lines = [status_line(status)]
+    length, kind, encoding = -1, b"", b""
     for name, value in headers:
-        lower = name.lower()
-        if lower in _NOT_RETURNED:
-            if lower == b"content-length":
-                length = int(value)
-        elif not lower.startswith(_OURS):
-            parts += (name, b": ", value, b"\r\n")
-    return parts, length
+        meaning = _meanings.get(name)
+        if meaning is None:
+            meaning = _meaning(name)
+        if meaning == _PASSES:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _LENGTH:
+            length = int(value)
+        elif meaning == _KIND:
+            kind = value
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _ENCODING:
+            encoding = value
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return Head(lines, length, kind, encoding)
 
 
-def header(headers: Headers, wanted: bytes) -> bytes:
-    """The value of the first header of this lower-case name, b"" where there is none."""
-    for name, value in headers:
-        if name.lower() == wanted:
-            return value
-    return b""
+_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING = range(5)
+_meanings: dict[bytes, int] = {}
+
+
+def _meaning(name: bytes) -> int:
+    """What an answer's header is to us; remembered by the name as it is spelled."""
+    lower = name.lower()
+    special = {b"content-length": _LENGTH, b"content-type": _KIND, b"content-encoding": _ENCODING}
+    meaning = special.get(lower, _PASSES)
+    if meaning == _PASSES and (lower in _NOT_RETURNED or lower.startswith(_OURS)):
+        meaning = _DROPPED
+    if len(_meanings) < _CACHE_LIMIT:  # names come from providers: the cache must not grow with them
+        _meanings[name] = meaning
+    return meaning
 
 
 def local_answer(
@@ -117,7 +147,7 @@ class HeaderView(Mapping[str, str]):
 
     def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
         value = self._raw.get(name.encode("latin-1"))
-        return default if value is None else _text(value)
+        return default if value is None else text(value)
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._raw)
@@ -126,7 +156,7 @@ class HeaderView(Mapping[str, str]):
         return len(self._raw)
 
 
-def _text(value: bytes) -> str:
+def text(value: bytes) -> str:
     """UTF-8 where it is, so that a unit is the same in a header and in a body; else byte by byte."""
     try:
         return value.decode()

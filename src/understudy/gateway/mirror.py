@@ -16,7 +16,7 @@ from understudy.core.records import Record
 from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.copying import Copy
 from understudy.gateway.failing import of_answer
-from understudy.gateway.http import header
+from understudy.gateway.http import returned
 from understudy.gateway.record import Redact, content
 from understudy.gateway.snapshot import Target, speaks
 from understudy.upstream.connection import Headers, Receiver
@@ -129,13 +129,13 @@ class Shadow(Receiver):
             self._finish("refused", Answer(complete=False))
             return
         head = target.head(request, ask.method, b"", {})
-        head += b"content-length: %d\r\n\r\n" % len(request.body)
         target.shadow_pool.send(self, head, request.body, streamed=ask.peek.stream)
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
-        self._streamed = status < 300 and header(headers, b"content-type").startswith(b"text/event-stream")
-        self._copy.tell(status, streamed=self._streamed, encoding=header(headers, b"content-encoding"))
+        head = returned(status, headers)
+        self._streamed = status < 300 and head.kind.startswith(b"text/event-stream")
+        self._copy.tell(status, streamed=self._streamed, encoding=head.encoding)
 
     def data(self, chunk: bytes) -> None:
         if not self._first_at:

@@ -12,7 +12,7 @@ from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.copying import Copy
 from understudy.gateway.core import Gateway
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
-from understudy.gateway.http import CHUNKED, LAST_CHUNK, header, local_answer, returned, status_line
+from understudy.gateway.http import CHUNKED, LAST_CHUNK, local_answer, returned, status_line
 from understudy.gateway.record import content
 from understudy.gateway.snapshot import Target
 from understudy.upstream.connection import Headers, Receiver
@@ -102,9 +102,7 @@ class Relay(Receiver):
         request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
         head = target.head(request, ask.method, ask.forwarded, ask.headers)
         self._called_at = self._gateway.clock()
-        target.pool.send(
-            self, b"%bcontent-length: %d\r\n\r\n" % (head, len(request.body)), request.body, streamed=ask.peek.stream
-        )
+        target.pool.send(self, head, request.body, streamed=ask.peek.stream)
 
     def _fall_back(self, error: str) -> None:
         """The candidate failed before its first byte: the incumbent answers, the failure stays the candidate's."""
@@ -120,11 +118,10 @@ class Relay(Receiver):
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
-        kind = header(headers, b"content-type")
+        self._head, self._length, kind, encoding = returned(status, headers)
         self._streamed = streamed = status < 300 and kind.startswith(b"text/event-stream")
-        self._copy.tell(status, streamed=streamed, encoding=header(headers, b"content-encoding"))
-        self._replace = 300 <= status < 400 or (status >= 400 and b"json" not in kind)
-        self._head, self._length = returned(status, headers)
+        self._copy.tell(status, streamed=streamed, encoding=encoding)
+        self._replace = status >= 300 and (status < 400 or b"json" not in kind)
         self._chunked = False
 
     def data(self, chunk: bytes) -> None:
@@ -266,13 +263,8 @@ class Relay(Receiver):
             message = "the provider answers with a redirect, which is never followed"
         else:
             message = f"the provider answered with HTTP status {status} and no message that can be read"
-        names = [
-            i
-            for i, part in enumerate(self._head)
-            if part.lower() in (b"content-type", b"location", b"content-encoding")
-        ]
-        for i in reversed(names):
-            del self._head[i : i + 4]
+        wrong = (b"content-type:", b"location:", b"content-encoding:")
+        self._head = [line for line in self._head if not line.lower().startswith(wrong)]
         self._head.append(b"content-type: application/json\r\n")
         return self._ask.wire.error_body(status, "provider_error", message)
 

@@ -5,26 +5,25 @@ Deny by default: an endpoint, key or workload that is not known is refused in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from understudy.assign.bucket import bucket
 from understudy.assign.choose import Choice, choose
-from understudy.assign.source import first
+from understudy.assign.source import Source, first
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.routing import GatewayKey
 from understudy.gateway.ask import Ask
 from understudy.gateway.core import Gateway
-from understudy.gateway.http import HeaderView, forwarded
+from understudy.gateway.http import HeaderView, forwarded, text
 from understudy.gateway.snapshot import Lane, Snapshot, speaks
-from understudy.wires.base import Endpoint, Wire, WireError
+from understudy.wires.base import Endpoint, Peek, Wire, WireError
 from understudy.wires.registry import NAMES, wire
 
 WIRES = tuple(wire(name) for name in NAMES)
-_FALLBACK_WIRE = WIRES[0]
-_ENDPOINTS = 1024
-
-_endpoints: dict[tuple[str, str], tuple[Wire, Endpoint]] = {}
+DEFAULT_WIRE = WIRES[0]
+_CACHED = 1024
+_RECOGNISED = 4096
 
 
 class Refusal(NamedTuple):
@@ -34,44 +33,68 @@ class Refusal(NamedTuple):
     body: bytes
 
 
+class Spot(NamedTuple):
+    """A request line understood: the dialect and the operation behind it."""
+
+    wire: Wire
+    endpoint: Endpoint
+    method: str
+    path: str
+    """With its query."""
+
+
+_spots: dict[tuple[bytes, bytes], Spot] = {}
+
+
 def refuse(spoken: Wire, status: int, code: str, message: str) -> Refusal:
     return Refusal(status, spoken.error_body(status, code, message))
 
 
-def endpoint_of(method: str, path: str) -> tuple[Wire, Endpoint] | None:
-    """The dialect and operation behind a request line."""
-    found = _endpoints.get((method, path))
-    if found is None:
+def spot_of(method: bytes, url: bytes) -> Spot | None:
+    """The operation behind a request line, None where no dialect knows it."""
+    spot = _spots.get((method, url))
+    if spot is None:
+        verb, path = method.decode("latin-1"), url.decode("latin-1")
         for spoken in WIRES:
-            endpoint = spoken.endpoint(method, path)
+            endpoint = spoken.endpoint(verb, path)
             if endpoint is not None:
-                found = spoken, endpoint
-                if len(_endpoints) < _ENDPOINTS:  # paths come from callers: the cache must not grow with them
-                    _endpoints[method, path] = found
+                spot = Spot(spoken, endpoint, verb, path)
+                if len(_spots) < _CACHED:  # paths come from callers: the cache must not grow with them
+                    _spots[method, url] = spot
                 break
-    return found
+    return spot
 
 
-def route(gateway: Gateway, method: str, path: str, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
+def unknown(method: bytes, url: bytes) -> Refusal:
+    line = f"{method.decode('latin-1')} {url.decode('latin-1')}"
+    return refuse(_dialect(url), 404, "unknown_endpoint", f"there is no endpoint {_shown(line)}")
+
+
+def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
     """Decide everything about a request that can be decided before anybody is asked."""
-    view = HeaderView(headers)
-    found = endpoint_of(method, path)
-    if found is None:
-        return refuse(_dialect(path), 404, "unknown_endpoint", f"there is no endpoint {method} {_shown(path)}")
-    spoken, endpoint = found
+    spoken = spot.wire
     snapshot = gateway.snapshot
     if snapshot is None:
         return refuse(spoken, 503, "not_ready", "the gateway has no valid routing table yet")
-    key: GatewayKey | None = None
+    key = None
     if snapshot.keys:
-        presented = view.get("x-understudy-key") or spoken.key_in(view, path.partition("?")[2])
-        key = snapshot.keys.get(sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        key = (
+            snapshot.recognised.get(headers.get(b"authorization", b"")) if b"x-understudy-key" not in headers else None
+        )
+        if key is None:
+            key = _recognise(snapshot, spot, headers)
         if key is None:
             return refuse(spoken, 401, "invalid_api_key", "the gateway does not know the API key of this request")
-    if method == "GET":
+    if spot.method == "GET":
         return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if _allowed(key, n))))
     try:
-        return _ask(gateway, snapshot, key, spoken, endpoint, method, path, headers, view, body)
+        peek = spoken.peek(spot.endpoint, spot.path, body)
+        named = headers.get(b"x-understudy-workload")
+        name = peek.model if named is None else text(named)
+        lane = snapshot.lanes.get(name)
+        if lane is None or (key is not None and not _allowed(key, name)) or not speaks(lane.incumbent, spot.endpoint):
+            return _no_lane(spot, lane, name, key)
+        return _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
         return refuse(spoken, error.status, "invalid_request", str(error))
 
@@ -79,98 +102,114 @@ def route(gateway: Gateway, method: str, path: str, headers: dict[bytes, bytes],
 def _ask(
     gateway: Gateway,
     snapshot: Snapshot,
-    key: GatewayKey | None,
-    spoken: Wire,
-    endpoint: Endpoint,
-    method: str,
-    path: str,
+    lane: Lane,
+    spot: Spot,
+    peek: Peek,
     headers: dict[bytes, bytes],
-    view: HeaderView,
     body: bytes,
-) -> Ask | Refusal:
-    peek = spoken.peek(endpoint, path, body)
-    name = view.get("x-understudy-workload") or peek.model
-    lane = snapshot.lanes.get(name)
-    if lane is None:
-        message = f"there is no workload {_shown(name)}; name one as the model or in the header x-understudy-workload"
-        return refuse(spoken, 404, "unknown_workload", message)
-    if not _allowed(key, name):
-        return refuse(spoken, 403, "forbidden_workload", f"this API key may not use the workload {_shown(name)}")
-    if not speaks(lane.incumbent, endpoint):
-        told = f"workload {name} is served by a provider that speaks {lane.incumbent.wire.name}, not {endpoint.wire}"
-        return refuse(spoken, 400, "other_wire", told)
+) -> Ask:
     now = gateway.now()
-    unit = first(lane.unit, view, peek.fields)
-    conversation = first(lane.conversation, view, peek.fields) if lane.conversation else ""
-    place = _place(gateway, lane, unit)
-    lines = b""
-    for header, value in headers.items():
-        if forwarded(header):
-            lines += header + b": " + value + b"\r\n"
+    fields = peek.fields
+    unit = _value(lane.unit, headers, fields)
+    conversation = _value(lane.conversation, headers, fields) if lane.conversation else ""
+    place = lane.place
+    if place is None:
+        bucket = -1
+    elif unit:
+        bucket = place(unit)
+    else:
+        bucket = gateway.random.randrange(PARTS_PER_MILLION) if lane.workload.no_unit == "random" else -1
     return Ask(
-        exchange=gateway.next_id(),
-        snapshot=snapshot,
-        lane=lane,
-        wire=spoken,
-        endpoint=endpoint,
-        method=method,
-        path=path,
-        body=body,
-        peek=peek,
-        headers=headers,
-        forwarded=lines,
-        choice=_choose(gateway, lane, place, conversation, endpoint, now),
-        unit=unit,
-        bucket=place,
-        conversation=conversation,
-        slices={label: first((source,), view, peek.fields) for label, source in lane.slices} if lane.slices else {},
-        started_at=now,
+        gateway.next_id(),
+        snapshot,
+        lane,
+        spot.wire,
+        spot.endpoint,
+        spot.method,
+        spot.path,
+        body,
+        peek,
+        headers,
+        forwarded(headers),
+        _choose(gateway, lane, bucket, conversation, spot.endpoint, now),
+        unit,
+        bucket,
+        conversation,
+        {label: _value((source,), headers, fields) for label, source in lane.slices} if lane.slices else {},
+        now,
     )
 
 
-def _place(gateway: Gateway, lane: Lane, unit: str) -> int:
-    route = lane.route
-    if unit:
-        return bucket(route.salt, unit) if route else -1
-    if lane.workload.no_unit == "random" and route:
-        return gateway.random.randrange(PARTS_PER_MILLION)
-    return -1
-
-
-def _choose(gateway: Gateway, lane: Lane, place: int, conversation: str, endpoint: Endpoint, now: float) -> Choice:
+def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoint: Endpoint, now: float) -> Choice:
     """The exposure function, given what this worker knows, and the pin it leaves behind."""
     route = lane.route
     candidate = lane.candidate
+    killed = lane.name in gateway.killed
     if route is None or candidate is None:
-        return choose(None, now=now, bucket=place, killed=lane.name in gateway.killed)
+        return choose(None, now=now, bucket=bucket, killed=killed)
     pinned = gateway.pins.get(route.upgrade, conversation, now) if conversation else None
     choice = choose(
-        route if speaks(candidate, endpoint) else None,
+        route if candidate.wire.name == endpoint.wire else None,
         now=now,
-        bucket=place,
-        killed=lane.name in gateway.killed,
+        bucket=bucket,
+        killed=killed,
         pinned=pinned,
         finish_pinned=lane.workload.on_rollback == "finish",
-        breaker_open=gateway.breaker(lane.name, route.upgrade).open,
+        breaker_open=lane.breaker.open,
     )
-    if conversation and (pinned is None or pinned is not choice.arm):
+    if conversation and pinned is not choice.arm:
         gateway.pins.put(route.upgrade, conversation, choice.arm, now)
     return choice
 
 
+def _value(sources: tuple[Source, ...], headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
+    """`assign.source.first` over raw headers: the first source is nearly always a header that is there."""
+    if sources and sources[0].header:
+        value = headers.get(sources[0].header.encode())
+        if value is not None and 0 < len(value) < 128:
+            return text(value)
+    return first(sources, HeaderView(headers), fields)
+
+
+def _recognise(snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | None:
+    """The key a caller presents, in the way of its dialect or in a header of ours beside a key of its own."""
+    view = HeaderView(headers)
+    own = view.get("x-understudy-key")
+    presented = own or spot.wire.key_in(view, spot.path.partition("?")[2])
+    key = snapshot.keys.get(sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+    authorization = headers.get(b"authorization")
+    shown = authorization is not None and not own and text(authorization).endswith(presented)
+    if key is not None and authorization is not None and shown and len(snapshot.recognised) < _RECOGNISED:
+        snapshot.recognised[authorization] = key
+    return key
+
+
+def _no_lane(spot: Spot, lane: Lane | None, name: str, key: GatewayKey | None) -> Refusal:
+    """Why this workload does not answer this request."""
+    if lane is None:
+        message = f"there is no workload {_shown(name)}; name one as the model or in the header x-understudy-workload"
+        return refuse(spot.wire, 404, "unknown_workload", message)
+    if not _allowed(key, name):
+        return refuse(spot.wire, 403, "forbidden_workload", f"this API key may not use the workload {_shown(name)}")
+    message = (
+        f"workload {name} is served by a provider that speaks {lane.incumbent.wire.name}, not {spot.endpoint.wire}"
+    )
+    return refuse(spot.wire, 400, "other_wire", message)
+
+
 def _allowed(key: GatewayKey | None, workload: str) -> bool:
-    return key is None or workload in key.workloads or "*" in key.workloads
+    return key is None or "*" in key.workloads or workload in key.workloads
 
 
-def _dialect(path: str) -> Wire:
+def _dialect(url: bytes) -> Wire:
     """The dialect a caller probably speaks, for an endpoint nobody knows."""
     for spoken in WIRES:
-        if (spoken.name == "anthropic" and path.startswith("/v1/messages")) or (
-            spoken.name == "gemini" and path.startswith("/v1beta")
+        if (spoken.name == "anthropic" and url.startswith(b"/v1/messages")) or (
+            spoken.name == "gemini" and url.startswith(b"/v1beta")
         ):
             return spoken
-    return _FALLBACK_WIRE
+    return DEFAULT_WIRE
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 80 else value[:77] + "...")

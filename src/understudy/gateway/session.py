@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import NamedTuple, cast
+from typing import cast
 
 import httptools
 import msgspec
@@ -16,22 +16,25 @@ from understudy.core.records import Feedback
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.relay import Relay
-from understudy.gateway.router import WIRES as _WIRES
-from understudy.gateway.router import Refusal, endpoint_of, refuse, route
-from understudy.upstream.wheel import Timed
+from understudy.gateway.router import DEFAULT_WIRE, Refusal, refuse, route, spot_of, unknown
+from understudy.upstream.wheel import NEVER, Timed
 
-_ONCE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"x-understudy-workload")
-_WAITING = 64 * 1024
-"""Bytes of further requests kept while one is answered; a client that sends more is not read."""
+_ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"host",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"x-understudy-key",
+        b"x-understudy-workload",
+    }
+)
 
 
-class _Request(NamedTuple):
-    method: str
-    path: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    keep: bool
-    http_1_0: bool
+_Request = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool, bool]
+"""Method, target, headers, body, whether the connection goes on, whether it is HTTP/1.0."""
 
 
 class _Bad(Exception):
@@ -68,6 +71,7 @@ class Session(asyncio.Protocol, Timed):
         "_queue",
         "_receiving",
         "_relay",
+        "_timed",
         "_transport",
         "_url",
         "http_1_0",
@@ -85,6 +89,8 @@ class Session(asyncio.Protocol, Timed):
         self._receiving = False
         self._head_done = False
         self._head_size = 0
+        self._timed = False
+        self._url = b""
         self.keep = True
         self.http_1_0 = False
 
@@ -113,7 +119,7 @@ class Session(asyncio.Protocol, Timed):
     def data_received(self, data: bytes) -> None:
         if self._ended is not None:
             return
-        if self._relay is not None:  # one answer at a time: what comes early waits
+        if self._relay is not None or self._pending:  # one answer at a time: what comes early waits
             self._pending.append(data)
             self._transport.pause_reading()
             return
@@ -141,7 +147,7 @@ class Session(asyncio.Protocol, Timed):
             self._relay.resume()
 
     def expired(self) -> None:
-        if self._relay is None and self._receiving:
+        if self._relay is None and self._timed:
             self._refuse(408, f"the request did not arrive within {self._gateway.limits.receipt_s:g} s")
         elif not self._closed:
             self._transport.abort()  # idle, or a client that does not read
@@ -152,34 +158,39 @@ class Session(asyncio.Protocol, Timed):
         if len(self._queue) >= self._gateway.limits.pipelined:
             raise _Bad(400, "too many requests at once on one connection")
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._body_size = 0
-        self._head_done = False
         self._receiving = True
+        self._head_done = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        headers, name = self._headers, name.lower()
+        if name in headers:
+            value = _joined(name, headers[name], value)
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         self._head_done = True
         headers, limits = self._headers, self._gateway.limits
         if len(headers) > limits.headers:
             raise _Bad(431, f"more than {limits.headers} headers")
+        if b"host" not in headers:
+            raise _Bad(400, "there is no host header")
+        if self._head_size > limits.head and sum(len(n) + len(v) for n, v in headers.items()) > limits.head:
+            raise _Bad(431, f"headers longer than {limits.head} bytes")
         if len(self._url) > limits.url:
             raise _Bad(414, f"a URL longer than {limits.url} bytes")
-        size = 0
-        for name, value in headers:
-            size += len(name) + len(value)
-            if name == b"content-length" and int(value) > limits.body:
-                raise _Bad(413, f"a body of {int(value)} bytes; the limit is {limits.body}")
-            if name == b"expect":
-                self._expect(value)
-        if size > limits.head:
-            raise _Bad(431, f"headers longer than {limits.head} bytes")
+        if self._url[:1] != b"/" or self._url[1:2] == b"/":
+            raise _Bad(400, "the request target must be a path")
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > limits.body:
+            raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
+        if b"expect" in headers:
+            self._expect(headers[b"expect"])
 
     def on_body(self, chunk: bytes) -> None:
         self._body_size += len(chunk)
@@ -190,18 +201,16 @@ class Session(asyncio.Protocol, Timed):
     def on_message_complete(self) -> None:
         self._receiving = False
         self._head_size = 0
-        body, parser = self._body, self._parser
-        self._queue.append(
-            _Request(
-                method=parser.get_method().decode("ascii"),
-                path=_target(self._url),
-                headers=_checked(self._headers),
-                body=body[0] if len(body) == 1 else b"".join(body),
-                keep=parser.should_keep_alive(),
-                http_1_0=parser.get_http_version() == "1.0",
-            )
-        )
-        self._body = []
+        body, parser, headers = self._body, self._parser, self._headers
+        keep = parser.should_keep_alive()
+        # The version matters only where it is not the usual one, and asking for it is slow.
+        old = (not keep or b"connection" in headers) and parser.get_http_version() == "1.0"
+        whole = body[0] if len(body) == 1 else b"".join(body)
+        request = (parser.get_method(), self._url, headers, whole, keep, old)
+        if self._relay is None and not self._queue and self._ended is None:
+            self._answer(*request)
+        else:
+            self._queue.append(request)
 
     # -- the relay says
 
@@ -239,15 +248,13 @@ class Session(asyncio.Protocol, Timed):
     # -- inside
 
     def _feed(self, data: bytes) -> None:
-        if not self._receiving:
-            self._gateway.wheel.arm(self, self._gateway.limits.receipt_s)
-            self._receiving = True
         if not self._head_done:
             self._head_size += len(data)
+        limits = self._gateway.limits
         try:
             self._parser.feed_data(data)
-            if not self._head_done and self._receiving and self._head_size > self._gateway.limits.head:
-                raise _Bad(431, f"headers longer than {self._gateway.limits.head} bytes")
+            if not self._head_done and self._head_size > limits.head:
+                raise _Bad(431, f"headers longer than {limits.head} bytes")
         except httptools.HttpParserCallbackError as error:
             self._stop(error.__context__)
         except httptools.HttpParserUpgrade:
@@ -256,8 +263,11 @@ class Session(asyncio.Protocol, Timed):
             self._ended = _Bad(400, f"not a request this gateway accepts: {error}")
         except _Bad as error:
             self._ended = error
-        if self._queue or self._ended is not None:
+        if self._ended is not None:
             self._go_on()
+        elif self._receiving and not self._timed:
+            self._timed = True  # from the first bytes to the last ones, however they trickle
+            self._gateway.wheel.arm(self, limits.receipt_s)
 
     def _stop(self, error: BaseException | None) -> None:
         if not isinstance(error, _Bad):
@@ -270,7 +280,7 @@ class Session(asyncio.Protocol, Timed):
         """Answer what is waiting, in order, until an answer takes time."""
         while self._relay is None and not self._closed:
             if self._queue:
-                self._answer(self._queue.popleft())
+                self._answer(*self._queue.popleft())
             elif self._ended is not None:
                 self._refuse(self._ended.status, self._ended.message)
                 return
@@ -283,34 +293,35 @@ class Session(asyncio.Protocol, Timed):
             else:
                 return
 
-    def _answer(self, request: _Request) -> None:
+    def _answer(
+        self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes, keep: bool, old: bool
+    ) -> None:
         gateway = self._gateway
-        self.keep, self.http_1_0 = request.keep, request.http_1_0
-        gateway.wheel.disarm(self)
-        method, path, headers, body = request[:4]
-        local = self._local(method, path, body)
-        if local is None:
-            ask = route(gateway, method, path, headers, body)
-            if not isinstance(ask, Refusal):
-                relay = self._relay = Relay(gateway, self, ask)
-                relay.start()
-                gateway.mirror.consider(ask)
-                return
-            local = ask
-        self.write(local_answer(local.status, local.body, keep=self.keeps))
-        self.answered()
+        self.keep, self.http_1_0 = keep, old
+        self._timed = False
+        self.due = NEVER
+        spot = spot_of(method, url)
+        answer = self._local(method, url, body) if spot is None else route(gateway, spot, headers, body)
+        if isinstance(answer, Refusal):
+            self.write(local_answer(answer.status, answer.body, keep=self.keeps))
+            self.answered()
+            return
+        relay = self._relay = Relay(gateway, self, answer)
+        relay.start()
+        if answer.lane.shadow_sample:
+            gateway.mirror.consider(answer)
 
-    def _local(self, method: str, path: str, body: bytes) -> Refusal | None:
-        """What the gateway answers itself, None where it is for a provider."""
-        match method, path.partition("?")[0]:
-            case "GET", "/healthz":
+    def _local(self, method: bytes, url: bytes, body: bytes) -> Refusal:
+        """What the gateway answers itself; nothing else is there."""
+        match method, url.partition(b"?")[0]:
+            case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
-            case "GET", "/readyz":
+            case b"GET", b"/readyz":
                 return self._ready()
-            case "POST", "/v1/feedback":
+            case b"POST", b"/v1/feedback":
                 return self._take_feedback(body)
             case _:
-                return None
+                return unknown(method, url)
 
     def _ready(self) -> Refusal:
         snapshot = self._gateway.snapshot
@@ -323,7 +334,7 @@ class Session(asyncio.Protocol, Timed):
         try:
             given = _feedback.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return refuse(_WIRES[0], 400, "invalid_feedback", f"{error}; send exchange, name and value (a number)")
+            return refuse(DEFAULT_WIRE, 400, "invalid_feedback", f"{error}; send exchange, name and value (a number)")
         at = self._gateway.now()
         self._gateway.append(
             Feedback(
@@ -344,32 +355,21 @@ class Session(asyncio.Protocol, Timed):
 
     def _refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
         """An error that ends the connection, in the dialect of what was asked as far as it is known."""
-        found = endpoint_of("POST", self._url.decode("latin-1")) if self._receiving and self._url else None
-        spoken = found[0] if found else _WIRES[0]
+        spot = spot_of(b"POST", self._url)
+        spoken = spot.wire if spot else DEFAULT_WIRE
         body = spoken.error_body(status, "bad_request" if status < 500 else "unavailable", message)
         self.write(local_answer(status, body, extra=extra, keep=False))
         self._close()
 
     def _close(self) -> None:
+        """No more is read; what was written still leaves."""
         self._ended = self._ended or _Bad(400, "closed")
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
         self._transport.close()
 
 
-def _target(url: bytes) -> str:
-    """The request target; only the origin form is taken, so that no URL can name another host."""
-    if not url.startswith(b"/") or url.startswith(b"//"):
-        raise _Bad(400, "the request target must be a path")
-    return url.decode("latin-1")
-
-
-def _checked(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by name; what decides about framing, identity and routing may be there only once."""
-    found = dict(headers)
-    if len(found) != len(headers):
-        for name in _ONCE:
-            if sum(name == other for other, _ in headers) > 1:
-                raise _Bad(400, f"the header {name.decode()} is there more than once")
-    if b"host" not in found:
-        raise _Bad(400, "there is no host header")
-    return found
+def _joined(name: bytes, former: bytes, value: bytes) -> bytes:
+    """Two headers of one name; what decides about framing, identity and routing may be there only once."""
+    if name in _ONCE:
+        raise _Bad(400, f"the header {name.decode('latin-1')} is there more than once")
+    return former + b", " + value

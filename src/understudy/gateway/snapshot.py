@@ -7,14 +7,16 @@ then keeps the last good one. Choosing and calling is done elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from understudy.assign.bucket import buckets
 from understudy.assign.source import Source, parse
 from understudy.core.errors import DataCorrupt
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, WorkloadRoute
 from understudy.core.variant import Variant
+from understudy.gateway.breaker import Breaker
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.origin import header_line, origin_of
 from understudy.upstream.pool import Pool
@@ -23,6 +25,7 @@ from understudy.wires.base import Endpoint, Wire, WireRequest
 from understudy.wires.registry import wire
 
 _CALLERS_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
+_Lines = tuple[tuple[str, str], ...]
 _HEADS = 256
 """Ready-made request heads kept of one variant; paths come from callers, so the number is bounded."""
 
@@ -41,23 +44,28 @@ class Target:
     pass_through_key: bool
     answer_headers: bytes
     """What an answer by this variant says of itself: x-understudy-variant and -epoch."""
-    _heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    _heads: dict[tuple[str, _Lines], tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = field(default_factory=dict)
 
     def head(self, request: WireRequest, method: str, forwarded: bytes, given: Mapping[bytes, bytes]) -> bytes:
-        """Request head up to and without content-length. `forwarded` are the caller's headers that go on."""
-        prefix = self._heads.get((request.path, b"")) if not request.headers else None
-        if prefix is None:
-            missing = tuple((n, v) for n, v in request.headers if n.encode() not in given)
-            # The headers a dialect adds are few and fixed, so what is missing of them is part of the key.
-            key = (request.path, "".join(n for n, _ in missing).encode())
-            prefix = self._heads.get(key)
-            if prefix is None:
-                prefix = self.pool.origin.head(request.path, missing + self.auth, method)
-                if len(self._heads) < _HEADS:
-                    self._heads[key] = prefix
+        """The whole head of a request. `forwarded` are the caller's headers that go on, `given` all of them."""
+        known = self._heads.get((request.path, request.headers))
+        if known is None:
+            known = self._prepare(request, method)
+        prefix, defaults = known
+        for name, line in defaults:
+            if name not in given:
+                forwarded += line
         if self.pass_through_key:
             forwarded += b"".join(n + b": " + given[n] + b"\r\n" for n in _CALLERS_KEYS if n in given)
-        return prefix + forwarded
+        return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, forwarded, len(request.body))
+
+    def _prepare(self, request: WireRequest, method: str) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+        """The part that is the same for every request to this path, and the lines a caller's header replaces."""
+        prefix = self.pool.origin.head(request.path, self.auth, method)
+        defaults = tuple((name.encode(), header_line(name, value).encode()) for name, value in request.headers)
+        if len(self._heads) < _HEADS:
+            self._heads[request.path, request.headers] = prefix, defaults
+        return prefix, defaults
 
 
 @dataclass(slots=True)
@@ -69,6 +77,9 @@ class Lane:
     incumbent: Target
     candidate: Target | None
     route: Route | None
+    place: Callable[[str], int] | None
+    """A unit's bucket in the upgrade under way."""
+    breaker: Breaker
     unit: tuple[Source, ...]
     conversation: tuple[Source, ...]
     slices: tuple[tuple[str, Source], ...]
@@ -83,6 +94,8 @@ class Snapshot:
     lanes: Mapping[str, Lane]
     keys: Mapping[str, GatewayKey]
     """By SHA-256 of the key; empty: open to everybody who can connect."""
+    recognised: dict[bytes, GatewayKey] = field(default_factory=dict)
+    """Authorization headers seen under this very table; a revoked key is forgotten with the table."""
 
 
 class Compiler:
@@ -92,6 +105,7 @@ class Compiler:
         self._wheel = wheel
         self._deadlines = deadlines
         self._environment = os.environ if environment is None else environment
+        self._breakers: dict[tuple[str, str], Breaker] = {}
         self._pools: dict[tuple[str, str, str, str], Pool] = {}
 
     def compile(self, table: RoutingTable) -> Snapshot:
@@ -103,6 +117,19 @@ class Compiler:
             lanes=lanes,
             keys={key.hash: key for key in table.keys},
         )
+
+    def breaker(self, workload: str, upgrade: str) -> Breaker:
+        """The breaker of an upgrade outlives the flips of the table."""
+        return self._breakers.setdefault((workload, upgrade), Breaker())
+
+    def forget_breakers(self, current: Snapshot) -> None:
+        """Those of upgrades that are over."""
+        kept = {id(lane.breaker) for lane in current.lanes.values()}
+        self._breakers = {key: breaker for key, breaker in self._breakers.items() if id(breaker) in kept}
+
+    @property
+    def breakers(self) -> Mapping[tuple[str, str], Breaker]:
+        return self._breakers
 
     def close(self) -> None:
         for pool in self._pools.values():
@@ -122,6 +149,8 @@ class Compiler:
                 incumbent=self._target(workload.variants[workload.incumbent], table),
                 candidate=self._target(workload.variants[route.candidate], table) if route else None,
                 route=route,
+                place=buckets(route.salt) if route else None,
+                breaker=self.breaker(workload.name, route.upgrade if route else ""),
                 unit=tuple(parse(text) for text in workload.unit),
                 conversation=tuple(parse(text) for text in workload.conversation),
                 slices=tuple((name, parse(text)) for name, text in workload.slice_by.items()),

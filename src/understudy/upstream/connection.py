@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol, Timed):
         "_keep",
         "_parser",
         "_paused",
+        "_token_due",
         "_total_due",
         "closed",
         "idle_since",
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol, Timed):
         receiver.connection = self
         self._answered = self._complete = self._interim = False
         self._awaiting_content = True
+        self._token_due = False
         self._head_bytes = 0
         deadlines = self.pool.deadlines
         wheel = self.pool.wheel
@@ -204,8 +206,6 @@ class Connection(asyncio.Protocol, Timed):
             return
         self._interim = False
         self._answered = True
-        deadlines = self.pool.deadlines
-        self.pool.wheel.arm(self, min(deadlines.first_token_s, self._total_due - self.pool.wheel.now))
         if self.receiver is not None:
             self.receiver.head(status, headers)
 
@@ -222,9 +222,14 @@ class Connection(asyncio.Protocol, Timed):
 
     def _keep_time(self) -> None:
         """Every read extends the idle deadline, up to the total; before content the first-token deadline stands."""
-        if self._answered and not self._awaiting_content:
-            wheel = self.pool.wheel
-            wheel.arm(self, min(self.pool.deadlines.idle_s, self._total_due - wheel.now))
+        if not self._answered:
+            return
+        deadlines, wheel = self.pool.deadlines, self.pool.wheel
+        if not self._awaiting_content:
+            wheel.arm(self, min(deadlines.idle_s, self._total_due - wheel.now))
+        elif not self._token_due:
+            self._token_due = True
+            wheel.arm(self, min(deadlines.first_token_s, self._total_due - wheel.now))
 
     def _finish(self, receiver: Receiver) -> None:
         self.receiver = receiver.connection = None

@@ -55,7 +55,8 @@ class Wheel:
         self._slots.clear()
 
     def _file(self, timed: Timed) -> None:
-        slot = max(int(timed.due / self._resolution) + 1, self._slot + 1)
+        # In the slot before the deadline lies; it is visited at that slot's end, so a tick after the deadline at most.
+        slot = max(int(timed.due / self._resolution), self._slot)
         timed._filed = slot * self._resolution
         self._slots.setdefault(slot, []).append(timed)
 
@@ -64,9 +65,10 @@ class Wheel:
         self.now = now = self._loop.time()
         current = int(now / self._resolution)
         while self._slot < current:
+            slot = self._slot
             self._slot += 1
-            for timed in self._slots.pop(self._slot, ()):
-                self._visit(timed, self._slot * self._resolution, now)
+            for timed in self._slots.pop(slot, ()):
+                self._visit(timed, slot * self._resolution, now)
 
     def _visit(self, timed: Timed, filed: float, now: float) -> None:
         if timed._filed != filed:
