@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli.output import errors_shown, out, plain, print_json, table
+from understudy.core.errors import CannotMeasure
 
 if TYPE_CHECKING:
     from understudy.demo.report import Moment, Report
@@ -31,15 +33,26 @@ def demo(
     Everything runs on this machine: a simulated provider, gateway, committer, controller, and their users. Exit code 0
     when all three ended as told, 1 when one did not, 3 when it could not be played to the end.
     """
-    from understudy.demo.play import play
-
     with errors_shown(as_json):
-        report = asyncio.run(play(folder, (lambda moment: None) if as_json else _line))
+        report = asyncio.run(_play(folder, as_json))
         if as_json:
             print_json(report.as_dict())
         else:
             _curtain(report)
         raise typer.Exit(0 if report.as_meant else 1)
+
+
+async def _play(folder: Path, as_json: bool) -> Report:
+    """Play it; a SIGTERM ends it like Ctrl-C, with every process it started."""
+    from understudy.demo.play import play
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await play(folder, (lambda moment: None) if as_json else _line)
+    except asyncio.CancelledError:
+        raise CannotMeasure("the demonstration was stopped", remedy="run it again when you have a minute") from None
 
 
 def _line(moment: Moment) -> None:
