@@ -44,6 +44,7 @@ def history(
 async def _collected(project: Project, workload: str, *, everything: bool) -> dict[str, Any]:
     from understudy.ledger.queries import Ledger
     from understudy.rollout.history import changes
+    from understudy.rollout.history import spans as merged
     from understudy.wiring import control
 
     async with control(project) as opened:
@@ -54,7 +55,7 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
     def spans() -> list[dict[str, Any]]:
         ledger = Ledger(project.paths.lake)
         try:
-            return [span._asdict() for span in ledger.history(workload)]
+            return merged(ledger.history(workload))
         finally:
             ledger.close()
 
@@ -79,16 +80,14 @@ def _print(console: Console, document: dict[str, Any]) -> None:
                 _when(s["last_at"]),
                 s["served_variant"],
                 s["model_served"],
-                s["stage"] or "-",
-                s["arm"],
+                f"{s['stage']} {s['step'] + 1}" if s["step"] >= 0 else s["stage"] or "-",
                 s["exchanges"],
-                s["units"],
-                s["epoch"],
+                s["masked"],
             ]
             for s in document["served"]
         ]
-        heads: list[str | tuple[str, str]] = ["from", "to", "variant", "model", "stage", "arm"]
-        heads += [("exchanges", "right"), ("units", "right"), ("epoch", "right")]
+        heads: list[str | tuple[str, str]] = ["from", "to", "variant", "model", "stage"]
+        heads += [("answers", "right"), ("for the other", "right")]
         console.print(table("what was served", heads, seen))
     else:
         console.print(plain("nothing in the ledger yet"), markup=False)

@@ -27,7 +27,7 @@ from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Evidence as ShadowEvidence
 
-SAVE_EVERY_S = 5.0
+SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
 
 
@@ -42,14 +42,32 @@ class Turn:
     problems: tuple[str, ...] = ()
 
 
+_ClockOf = tuple[Stage, int]
+
+
+@dataclass
+class _Reading:
+    """What one look at the ledger gave, and the clock it speaks of."""
+
+    clock: _ClockOf
+    at: float
+    shadow: ShadowEvidence | None = None
+    judgement: Judgement | None = None
+    baseline: dict[str, tuple[float, ...]] | None = None
+    problem: str = ""
+    took_s: float = 0.0
+
+
 @dataclass
 class _Watch:
     """What a controller remembers of an upgrade between turns; losing it costs nothing but a reading."""
 
-    clock: int = 0
+    clock: _ClockOf | None = None
     turned: float | None = None
     evidence_at: float | None = None
     read_at: float | None = None
+    reading: asyncio.Task[_Reading] | None = None
+    took_s: float = 0.0
     shadow: ShadowEvidence | None = None
     judgement: Judgement | None = None
     baseline: dict[str, tuple[float, ...]] | None = None
@@ -102,6 +120,8 @@ class Controller:
         return Turn(snapshot.epoch, tuple(written), published, tuple(problems))
 
     async def close(self) -> None:
+        readings = [watch.reading for watch in self._watches.values() if watch.reading is not None]
+        await asyncio.gather(*readings, return_exceptions=True)
         await self.evals.close()
         await self.prober.close()
         await self.store.close()
@@ -209,38 +229,53 @@ class Controller:
     async def _read_evidence(
         self, state: UpgradeState, profile: Profile, watch: _Watch, now: float, held_s: float
     ) -> None:
-        """Read the ledger when the last reading is old, or was of another stage or step."""
-        if state.stage not in (Stage.SHADOW, Stage.CANARY, Stage.SOAK):
-            watch.shadow = watch.judgement = None
-            return
-        if watch.clock != state.clock:
+        """Have the ledger read when the last reading is old, or was of another stage or step.
+
+        A reading may take seconds and goes on beside the turns: kill files, breakers, wishes and leases never wait.
+        """
+        if watch.clock != (state.stage, state.clock):
             # Another step, or another candidate: what was read speaks of the one before.
-            watch.clock, watch.read_at, watch.judgement = state.clock, None, None
-        every = min(60.0, max(0.3, profile.cycle_s / 10))
-        if watch.read_at is not None and 0 <= now - watch.read_at < every:
+            watch.clock, watch.read_at, watch.judgement, watch.shadow = (state.stage, state.clock), None, None, None
+        if watch.reading is not None and watch.reading.done():
+            self._take(watch, watch.reading.result())
+            watch.reading = None
+        due = watch.read_at is None or not 0 <= now - watch.read_at < max(reading_interval(profile), watch.took_s)
+        if state.stage not in (Stage.SHADOW, Stage.CANARY, Stage.SOAK) or watch.reading is not None or not due:
             return
-        try:
-            await self._call(lambda: self._read(state, profile, watch, now, held_s))
-            watch.evidence_at, watch.problem = now, ""
-        except UnderstudyError as error:
-            watch.problem = f"{state.workload}: the evidence cannot be read: {error.message}"
         watch.read_at = now
-
-    def _read(self, state: UpgradeState, profile: Profile, watch: _Watch, now: float, held_s: float) -> None:
-        if state.stage is Stage.SHADOW:
-            watch.shadow = self.evidence.shadow(self.project, state, profile, now)
-            return
-        if state.stage is Stage.CANARY and state.baseline is None:
-            found = self.evidence.baseline(state)
-            watch.baseline = dict(found) if found else None
-        self.evidence.score(self.project, state)
-        watch.judgement = self.evidence.judge(self.project, state, profile, now, held_s)
-
-    async def _call(self, read: Callable[[], None]) -> None:
         if self.in_thread:
-            await asyncio.to_thread(read)
+            reading = asyncio.to_thread(self._read, state, profile, now, held_s)
+            watch.reading = asyncio.create_task(reading)
         else:
-            read()
+            self._take(watch, self._read(state, profile, now, held_s))
+
+    def _read(self, state: UpgradeState, profile: Profile, now: float, held_s: float) -> _Reading:
+        """One reading of the ledger; what goes wrong is part of it."""
+        began = self.clock.monotonic()
+        reading = _Reading((state.stage, state.clock), now)
+        try:
+            if state.stage is Stage.SHADOW:
+                reading.shadow = self.evidence.shadow(self.project, state, profile, now)
+            else:
+                if state.stage is Stage.CANARY and state.baseline is None:
+                    found = self.evidence.baseline(state)
+                    reading.baseline = dict(found) if found else None
+                self.evidence.score(self.project, state)
+                reading.judgement = self.evidence.judge(self.project, state, profile, now, held_s)
+        except UnderstudyError as error:
+            reading.problem = f"{state.workload}: the evidence cannot be read: {error.message}"
+        reading.took_s = self.clock.monotonic() - began
+        return reading
+
+    @staticmethod
+    def _take(watch: _Watch, reading: _Reading) -> None:
+        """Make a finished reading the present one, unless the upgrade has moved on since it began."""
+        watch.problem, watch.took_s = reading.problem, reading.took_s
+        if reading.problem:
+            return
+        watch.evidence_at = reading.at
+        if reading.clock == watch.clock:
+            watch.shadow, watch.judgement, watch.baseline = reading.shadow, reading.judgement, reading.baseline
 
     async def _show(self, state: UpgradeState, plan: Plan, seen: Observation, watch: _Watch, now: float) -> None:
         """Keep the assessment for `status`, when it says something new or the last one is old."""
@@ -290,6 +325,11 @@ class Controller:
             route = published.workloads.get(workload) if published else None
             if route is not None and route.route is None and snapshot.active(workload) is None:
                 self.board.remove_kill(workload)
+
+
+def reading_interval(profile: Profile) -> float:
+    """Seconds between two readings of the ledger."""
+    return min(60.0, max(0.3, profile.cycle_s / 10))
 
 
 def policy_of(project: Project, workload: str, profile: Profile) -> Policy:

@@ -121,9 +121,9 @@ class LedgerEvidence:
         graded = self._live_graders(project, state.workload)
         names = {grader.label for grader in graded.graders} | ({"quality"} if graded.counting else set())
         chosen = gating.metrics(section.gates, profile, names, state.baseline or {})
-        sums = self.ledger.sums(
-            [metric.spec for metric in chosen], workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s
-        )
+        specs = [metric.spec for metric in chosen]
+        found = self.ledger.sums(specs, workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s)
+        sums = [row for row in found if row.stratum.stage != Stage.SHADOW]
         if state.stage is Stage.SOAK:
             return _soak(chosen, sums, held_s)
         step = rung(profile, state.share)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.ledger.queries import Span
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import Event
 from understudy.rollout.store.base import Publication
@@ -31,6 +32,26 @@ def changes(
             if everything or state.share != before or state.over:
                 found.append(_change(event, state, measured))
     return sorted(found, key=lambda change: (change["at"], change["seq"]))
+
+
+def spans(seen: Iterable[Span]) -> list[dict[str, Any]]:
+    """What the ledger saw, one row for each time a variant served in one step: epochs that only renewed a lease are
+    taken together.
+    """
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for span in seen:
+        key = (span.upgrade, span.stage, span.step, span.arm, span.served_variant, span.fingerprint, span.model_served)
+        row = merged.get(key)
+        if row is None:
+            merged[key] = {**span._asdict(), "first_epoch": span.epoch, "last_epoch": span.epoch}
+            del merged[key]["epoch"], merged[key]["generation"], merged[key]["units"]
+            continue
+        row["last_epoch"] = max(row["last_epoch"], span.epoch)
+        row["first_at"] = min(row["first_at"], span.first_at)
+        row["last_at"] = max(row["last_at"], span.last_at)
+        row["exchanges"] += span.exchanges
+        row["masked"] += span.masked
+    return sorted(merged.values(), key=lambda row: row["first_at"])
 
 
 def _change(event: Event, state: UpgradeState, measured: Sequence[tuple[int, float | None]]) -> dict[str, Any]:
