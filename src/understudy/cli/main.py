@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("understudy.cli.demo", "Begin", "Watch three upgrades with live traffic, offline, in under a minute."),
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
+    "plan": ("understudy.cli.plan", "Begin", "How long an upgrade takes, and what its gates can tell by when."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
     "tune": ("understudy.cli.tune", "Upgrade", "Put a re-tuned candidate into an upgrade, or give up."),
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),

@@ -1,0 +1,382 @@
+"""`understudy plan`: how long an upgrade takes, what its gates can tell by when, and how often they would be wrong.
+
+The traffic comes from the ledger where it has seen the workload, else from options. What can be decided is
+`gates.planning`'s, the rehearsal `gates.simulation`'s.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from understudy.cli.output import errors_shown, out, plain, print_json, progress, table
+from understudy.core.errors import EXIT_FINDING, CannotMeasure, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from understudy.config.project import Project
+    from understudy.core.playbook import Profile
+    from understudy.gates.planning import Figures, GatePlan
+    from understudy.gates.simulation import Simulated
+    from understudy.rollout.gating import Metric
+
+app = typer.Typer(add_completion=False)
+
+DAY = 86_400.0
+ICC = 0.1
+"""Part of the variance between users that is assumed where nothing is known of them."""
+MEANS = {"errors": 0.01, "refusals": 0.01, "invalid_format": 0.01, "quality": 0.85, "win_rate": 0.5, "cost": 0.0}
+"""Rates assumed where neither the ledger nor an option gives one; `cost` is a mean of logarithms."""
+LOG_SPREAD = 0.6
+"""Standard deviation of a logarithm of cost that is assumed then."""
+
+
+class Known(NamedTuple):
+    """Figures by (metric, slice), and where they are from."""
+
+    figures: dict[tuple[str, str], Figures]
+    source: str
+    assumed: tuple[str, ...]
+
+
+class Traffic(NamedTuple):
+    """What the command line says of the traffic, as written."""
+
+    requests: float | None
+    users: float | None
+    icc: float
+    figures: tuple[str, ...]
+    slices: tuple[str, ...]
+    upgrade: str
+
+
+@app.command()
+def plan(
+    workload: Annotated[str, typer.Argument(help="The workload to be upgraded.")],
+    gates: Annotated[
+        bool, typer.Option("--gates", help="What each gate can tell, per slice and rung, by when.")
+    ] = False,
+    simulate: Annotated[
+        int, typer.Option("--simulate", metavar="N", min=0, max=10_000, help="Rehearse N good and N bad canaries.")
+    ] = 0,
+    requests: Annotated[
+        float | None, typer.Option("--requests-per-day", min=1, help="Traffic, instead of what the ledger saw.")
+    ] = None,
+    users: Annotated[
+        float | None, typer.Option("--users", min=1, help="Users a day; default: 5 requests each.")
+    ] = None,
+    icc: Annotated[float, typer.Option(min=0, max=0.9, help="Part of the variance that lies between users.")] = ICC,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--figure",
+            metavar="METRIC=MEAN[:SD[:SHARE]]",
+            help="A metric's mean, spread, and how many of the requests carry it; may be repeated.",
+        ),
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="KEY=VALUE:SHARE", help="A slice and its share of the traffic; may be repeated."
+        ),
+    ] = None,
+    upgrade: Annotated[str, typer.Option(help="Read the incumbent's traffic during this upgrade.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the rehearsal.")] = 1,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the timeline of an upgrade; with --gates what can be decided when; with --simulate how often wrongly.
+
+    Exit code 1 where a margin lies below the workload's own noise, so that its gate could never decide.
+    """
+    from understudy.config.project import open_project
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        profile = project.profile(workload)
+        document: dict[str, Any] = {"workload": workload, "profile": profile.name, "timeline": timeline(profile)}
+        planned: GatePlan | None = None
+        if gates or simulate:
+            traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
+            chosen, known = _known(project, workload, profile, traffic)
+            document["traffic"] = {"source": known.source, "assumed": list(known.assumed)}
+            if gates:
+                planned = _planned(project, workload, profile, chosen, known)
+                document["gates"] = planned.as_dict()
+            if simulate:
+                found = _simulated(profile, chosen, known, simulate, seed)
+                document["simulation"] = {**found.as_dict(), "seed": seed}
+        if as_json:
+            print_json(document)
+        else:
+            _print(out(), document, planned)
+    if planned is not None and planned.refusals:
+        sys.exit(EXIT_FINDING)
+
+
+def timeline(profile: Profile) -> list[dict[str, Any]]:
+    """The stages an upgrade passes, with the time each takes at least and at most, in seconds."""
+    rows = [{"stage": "shadow", "share": 0.0, "least_s": profile.shadow_min_s, "most_s": profile.shadow_max_s}]
+    for step in profile.ladder[:-1]:
+        most = max(step.hold_s, profile.max_wait_s)
+        rows.append({"stage": "canary", "share": step.share / 1e6, "least_s": step.hold_s, "most_s": most})
+    rows.append({"stage": "soak", "share": 1.0, "least_s": profile.soak_s, "most_s": profile.soak_s})
+    kept = max(0.0, profile.retain_s - profile.soak_s)
+    rows.append({"stage": "incumbent kept", "share": 1.0, "least_s": kept, "most_s": kept})
+    return rows
+
+
+def _known(project: Project, workload: str, profile: Profile, traffic: Traffic) -> tuple[list[Metric], Known]:
+    given = _given(traffic.figures)
+    if traffic.requests is not None:
+        chosen = _metrics(project, workload, profile, {"latency_s": (1.0, 1.0, 1.0)}, {*given, "quality"})
+        users = traffic.users or max(1.0, traffic.requests / 5)
+        return chosen, _from_options(chosen, traffic.requests, users, traffic.icc, given, _shares(traffic.slices))
+    if traffic.figures or traffic.slices or traffic.users is not None:
+        raise UsageError("--users, --figure and --slice describe traffic", remedy="give --requests-per-day with them")
+    return _from_ledger(project, workload, profile, traffic.upgrade)
+
+
+def _metrics(
+    project: Project, workload: str, profile: Profile, baseline: dict[str, tuple[float, ...]], graded: set[str]
+) -> list[Metric]:
+    from understudy.rollout.gating import metrics
+
+    return metrics(project.workload(workload).gates, profile, graded, baseline)
+
+
+def _given(written: Sequence[str]) -> dict[str, tuple[float, float | None, float]]:
+    """METRIC=MEAN[:SD[:SHARE]] by metric. Raises UsageError naming what cannot be read."""
+    found: dict[str, tuple[float, float | None, float]] = {}
+    for text in written:
+        metric, _, numbers = text.partition("=")
+        try:
+            values = [float(number) for number in numbers.split(":")]
+            if not metric or not 1 <= len(values) <= 3 or (len(values) == 3 and not 0 < values[2] <= 1):
+                raise ValueError
+            if len(values) > 1 and values[1] <= 0:
+                raise ValueError
+        except ValueError:
+            raise UsageError(
+                f"--figure {text!r} cannot be read",
+                remedy="write METRIC=MEAN, METRIC=MEAN:SD or METRIC=MEAN:SD:SHARE, like satisfaction=0.8:0.4:0.05",
+            ) from None
+        found[metric] = (values[0], values[1] if len(values) > 1 else None, values[2] if len(values) > 2 else 1.0)
+    return found
+
+
+def _shares(written: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in written:
+        name, _, share = text.rpartition(":")
+        try:
+            value = float(share.removesuffix("%")) / (100.0 if share.endswith("%") else 1.0)
+            if "=" not in name or not 0 < value <= 1:
+                raise ValueError
+        except ValueError:
+            raise UsageError(
+                f"--slice {text!r} cannot be read", remedy="write KEY=VALUE:SHARE, like ticket=refund:5%"
+            ) from None
+        found[name] = value
+    return found
+
+
+def _from_options(
+    chosen: Sequence[Metric],
+    requests: float,
+    users: float,
+    icc: float,
+    given: dict[str, tuple[float, float | None, float]],
+    shares: dict[str, float],
+) -> Known:
+    from understudy.gates.planning import Figures
+
+    unknown = sorted(set(given) - {metric.gate.metric for metric in chosen})
+    if unknown:
+        names = ", ".join(metric.gate.metric for metric in chosen)
+        raise UsageError(f"there is no gate on {', '.join(unknown)}", remedy=f"this workload's gates are {names}")
+    figures: dict[tuple[str, str], Figures] = {}
+    assumed: list[str] = []
+    for metric in chosen:
+        gate = metric.gate
+        mean, spread, part = given.get(gate.metric, (_assumed_mean(gate.metric), None, 1.0))
+        if mean is None:
+            continue
+        if gate.metric not in given:
+            assumed.append(f"{gate.metric} = {mean:g}")
+        if spread is None:
+            spread = LOG_SPREAD if gate.kind == "log_mean" else max(0.0, mean * (1.0 - mean)) ** 0.5
+        per_day = (users if gate.kind == "count" else requests) * part
+        per_user = max(1.0, per_day / users)
+        for name, share in {"": 1.0, **shares}.items():
+            figures[gate.metric, name] = Figures(mean, spread**2, per_day * share, per_user, icc, users * share)
+    return Known(figures, "options", tuple(assumed))
+
+
+def _assumed_mean(metric: str) -> float | None:
+    _, _, quantile = metric.rpartition("_p")
+    if metric.startswith(("latency_p", "ttft_p")):
+        return 1.0 - float(quantile) / 100.0
+    return MEANS.get(metric)
+
+
+def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str) -> tuple[list[Metric], Known]:
+    """The incumbent's figures as the ledger saw them: outside any upgrade, or during the last one there was."""
+    from understudy.evals.live import live_graders
+    from understudy.evals.setup import load_suites
+    from understudy.gates.planning import figures_from
+    from understudy.gates.tally import gather
+    from understudy.ledger.queries import Ledger
+    from understudy.rollout.gating import FROZEN, QUANTILES
+
+    nothing = CannotMeasure(
+        f"the ledger has not seen traffic of {workload} yet",
+        remedy="describe it: --requests-per-day 20000 --users 4000",
+    )
+    if not project.paths.lake.is_dir():
+        raise nothing
+    section = project.workload(workload)
+    graders = live_graders(load_suites(project, workload)) if section.suites else None
+    graded = {grader.label for grader in graders.graders} if graders else set()
+    if graders and graders.counting:
+        graded.add("quality")
+    ledger = Ledger(project.paths.lake)
+    try:
+        upgrades = [upgrade] if upgrade else list(dict.fromkeys(s.upgrade for s in reversed(ledger.history(workload))))
+        for each in sorted(upgrades, key=bool):
+            baseline = {
+                name: tuple(ledger.quantiles(name, QUANTILES, workload=workload, arm="incumbent", upgrade=each))
+                for name in FROZEN.values()
+            }
+            chosen = _metrics(project, workload, profile, {k: v for k, v in baseline.items() if v}, graded)
+            specs = [metric.spec for metric in chosen]
+            tallies = gather(ledger.sums(specs, workload=workload, upgrade=each, cycle_s=profile.cycle_s))
+            found = {key: figures_from(tally, cycle_s=profile.cycle_s) for key, tally in tallies.items()}
+            figures = {key: known for key, known in found.items() if known is not None}
+            if figures:
+                seen = f"ledger, during upgrade {each}" if each else "ledger"
+                return chosen, Known(figures, seen, ())
+    finally:
+        ledger.close()
+    raise nothing
+
+
+def _planned(project: Project, workload: str, profile: Profile, chosen: Sequence[Metric], known: Known) -> GatePlan:
+    from understudy.gates.planning import plan_gates
+
+    critical = project.workload(workload).gates.critical
+    return plan_gates([metric.gate for metric in chosen], known.figures, profile, critical_slices=critical)
+
+
+def _simulated(profile: Profile, chosen: Sequence[Metric], known: Known, runs: int, seed: int) -> Simulated:
+    from understudy.gates.simulation import simulate
+
+    figures = {metric: figures for (metric, name), figures in known.figures.items() if not name}
+    if not any(metric.gate.metric in figures and metric.gate.compares for metric in chosen):
+        raise CannotMeasure("no gate has figures to rehearse with", remedy="give them: --figure errors=0.01")
+    with progress("rehearsing", runs) as advance:
+        return simulate(
+            [metric.gate for metric in chosen], figures, profile, runs, random.Random(seed), progress=advance
+        )
+
+
+def _print(console: Console, document: dict[str, Any], planned: GatePlan | None) -> None:
+    rows = [
+        [row["stage"], f"{100 * row['share']:g} %", _time(row["least_s"]), _time(row["most_s"])]
+        for row in document["timeline"]
+    ]
+    title = f"{document['workload']}, profile {document['profile']}"
+    console.print(table(title, ["stage", ("candidate", "right"), ("at least", "right"), ("at most", "right")], rows))
+    least = sum(row["least_s"] for row in document["timeline"][:-2])
+    console.print(f"100 % after {_time(least)} at the earliest, not counting the eval and prompt work.\n")
+    if "traffic" in document:
+        assumed = ", ".join(document["traffic"]["assumed"])
+        console.print(
+            plain(f"Traffic from {document['traffic']['source']}{f'; assumed: {assumed}' if assumed else ''}.")
+        )
+    if planned is not None:
+        _print_gates(console, planned)
+    if "simulation" in document:
+        _print_simulation(console, document["simulation"])
+
+
+def _print_gates(console: Console, planned: GatePlan) -> None:
+    columns: list[str | tuple[str, str]] = [
+        "metric",
+        "slice",
+        ("share", "right"),
+        ("values a day", "right"),
+        ("rolls back", "right"),
+        ("can resolve", "right"),
+        ("margin", "right"),
+        ("decided after", "right"),
+    ]
+    rows = [
+        [
+            row.metric,
+            row.slice or "all",
+            f"{100 * row.share:g} %",
+            f"{row.values_per_day:,.0f}",
+            _loss(row.detectable),
+            _loss(row.resolvable),
+            _loss(row.margin),
+            "never" if row.decided_after_s is None else _time(row.decided_after_s),
+        ]
+        for row in planned.rows
+    ]
+    console.print(table("what each rung can tell by the end of its hold (loss, 80 % power)", columns, rows))
+    for text in planned.advice:
+        console.print(plain(f"- {text}"), markup=False)
+
+
+def _print_simulation(console: Console, found: dict[str, Any]) -> None:
+    rows = [
+        [
+            "false rollbacks",
+            _share(found["false_rollbacks"]["rate"]),
+            f"at most {_share(found['false_rollbacks']['high'])}",
+        ],
+        [
+            "missed regressions",
+            _share(found["missed_regressions"]["rate"]),
+            f"at most {_share(found['missed_regressions']['high'])}",
+        ],
+        ["good ones held for a person", _share(found["held_for_a_person"]["equal"]), ""],
+        ["bad ones held for a person", _share(found["held_for_a_person"]["worse"]), ""],
+        ["days until 100 %", _count(found["days_to_full"]), "median"],
+        ["days until rollback", _count(found["days_to_rollback"]), "median"],
+        ["candidate answers until rollback", _count(found["values_to_rollback"]), "median"],
+    ]
+    title = f"{found['runs']} good and {found['runs']} bad canaries rehearsed, seed {found['seed']}"
+    console.print(table(title, ["", ("", "right"), "95 % limit"], rows))
+    caught = [[name, _share(each["caught"]), each["runs"]] for name, each in found["by_metric"].items()]
+    console.print(
+        table(
+            "rolled back, by the metric that was made worse", ["metric", ("caught", "right"), ("runs", "right")], caught
+        )
+    )
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _loss(value: float) -> str:
+    return "-" if value == float("inf") else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
