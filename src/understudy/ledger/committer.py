@@ -8,6 +8,7 @@ there what is in, and takes the rest. Segments are removed only when all their r
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +75,9 @@ class Committer:
             raise RuntimeError("the committer was closed")
         total = Committed()
         more = True
+        # Nothing of a batch forms cycles, and looking for them in a million records takes longer than the records.
+        collecting = gc.isenabled()
+        gc.disable()
         try:
             while more:
                 done, more = self._round()
@@ -88,6 +92,9 @@ class Committer:
                     remedy="see to space and permissions; nothing is lost yet",
                 ) from error
             raise
+        finally:
+            if collecting:
+                gc.enable()
         self._tidy()
         return total
 

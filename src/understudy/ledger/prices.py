@@ -100,28 +100,37 @@ def _listed(model: str, at: float) -> tuple[_Rule, str, str] | None:
     if price.input_mtok is None or price.output_mtok is None:
         return None
     cached = price.input_mtok if price.cache_read_mtok is None else price.cache_read_mtok
-    rule = _tiered(_steps(price.input_mtok), _steps(price.output_mtok), _steps(cached))
-    return rule, f"genai-prices {genai_prices.__version__}", when.date().isoformat()
+    tiers = _tiers(price.input_mtok, price.output_mtok, cached)
+    return _by_tier(tiers), f"genai-prices {genai_prices.__version__}", when.date().isoformat()
 
 
-_Steps = tuple[tuple[int, float], ...]
-"""Rates by input tokens, largest threshold first: the first that is exceeded holds for all tokens of the call."""
+class _Tier(NamedTuple):
+    """Rates of a call with more input tokens than `above`; they hold for all its tokens."""
+
+    above: int
+    input: float
+    output: float
+    cached: float
 
 
-def _steps(rate: Decimal | TieredPrices) -> _Steps:
+def _tiers(*rates: Decimal | TieredPrices) -> tuple[_Tier, ...]:
+    """The tiers of the three rates together, the highest first."""
+    starts = {tier.start for rate in rates if not isinstance(rate, Decimal) for tier in rate.tiers}
+    return tuple(_Tier(start, *(_rate(rate, start) for rate in rates)) for start in sorted({-1, *starts}, reverse=True))
+
+
+def _rate(rate: Decimal | TieredPrices, start: int) -> float:
     if isinstance(rate, Decimal):
-        return ((-1, float(rate)),)
-    tiers = sorted(((tier.start, float(tier.price)) for tier in rate.tiers), reverse=True)
-    return (*tiers, (-1, float(rate.base)))
+        return float(rate)
+    return float(next((tier.price for tier in reversed(rate.tiers) if tier.start <= start), rate.base))
 
 
-def _at(steps: _Steps, tokens: int) -> float:
-    return next(rate for start, rate in steps if tokens > start)
-
-
-def _tiered(into: _Steps, out: _Steps, cached: _Steps) -> _Rule:
+def _by_tier(tiers: tuple[_Tier, ...]) -> _Rule:
     def rule(exchange: Exchange) -> float:
         tokens = exchange.input_tokens or 0
-        return _amount(exchange, _at(into, tokens), _at(out, tokens), _at(cached, tokens))
+        for above, into, out, cached in tiers:
+            if tokens > above:
+                return _amount(exchange, into, out, cached)
+        raise AssertionError("the lowest tier begins below 0")
 
     return rule
