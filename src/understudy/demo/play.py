@@ -146,7 +146,7 @@ async def _watch(house: House, scene: Scene) -> None:
     house.told[act.upgrade] = len(events)
     if state.stage is Stage.RETUNE and scene.fixed_by:
         await _retune(house, scene)
-    elif state.stage is Stage.SHADOW and state.findings and not state.over:
+    elif state.stage is Stage.SHADOW and state.findings and not act.findings:
         await _stop(house, act, state)
     elif state.stage is Stage.CANARY and state.step == BREAK_AT_STEP and scene.ends == "rolled back":
         await _break(house, scene, state)
@@ -169,7 +169,6 @@ async def _stop(house: House, act: Act, state: UpgradeState) -> None:
     why = f"users would notice: {len(state.findings)} findings in shadow"
     asked = Asked(Wish.ABORT, PERSON, why, {})
     await carry_out(house.project, house.control.store, house.control.board, act.scene.workload, asked)
-    act.ended = "stopped in shadow"
 
 
 async def _break(house: House, scene: Scene, state: UpgradeState) -> None:
@@ -238,7 +237,9 @@ def _end(house: House, act: Act, state: UpgradeState) -> None:
         broken = house.broken_at.get(act.scene.workload)
         if broken and state.ended_at:
             act.rollback["fault_to_decision_s"] = round(state.ended_at - broken, 2)
-    elif not act.ended:
+    elif act.findings:
+        act.ended = "stopped in shadow"
+    else:
         act.ended = str(state.stage).replace("_", " ")
 
 
