@@ -199,7 +199,8 @@ def _points(score: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+    text = f"{100 * value:+.1f}"
+    return "-" if math.isnan(value) else "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _or_zero(value: float) -> float:

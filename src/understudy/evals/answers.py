@@ -39,9 +39,9 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int | None = None
 
 
-def key_of(variant: Variant, base_url: str, messages: Sequence[Message], repeat: int) -> str:
-    """The name under which the answer is kept; `repeat` counts from 0."""
-    return digest([KEY_FORMAT, base_url.rstrip("/"), variant.fingerprint, [list(m) for m in messages], repeat])[:32]
+def key_of(fingerprint: str, base_url: str, messages: Sequence[Message], repeat: int) -> str:
+    """The name under which a variant's answer is kept; `repeat` counts from 0."""
+    return digest([KEY_FORMAT, base_url.rstrip("/"), fingerprint, messages, repeat])[:32]
 
 
 class AnswerFile:
@@ -51,7 +51,7 @@ class AnswerFile:
     at once: a line is one write. Raises CannotMeasure where the disk refuses.
     """
 
-    def __init__(self, folder: Path, variant: Variant, *, fresh: bool = False) -> None:
+    def __init__(self, folder: Path, variant: Variant, fresh: bool = False) -> None:
         self.path = folder / f"{variant.fingerprint}.jsonl"
         self.broken = 0
         """Lines that could not be read."""

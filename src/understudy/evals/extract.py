@@ -94,7 +94,7 @@ def value_at(value: Any, path: str) -> Any:
 
 
 _NUMBER = re.compile(
-    r"(?:(?<![^\W_])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}(?!\d))?",
+    r"(?=[-+\u2212.\d])(?:(?<![^\W_])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}(?!\d))?",
     re.ASCII,
 )
 """A sign right behind a letter or digit is a dash: 5-3 holds 5 and 3."""

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,11 +85,14 @@ async def run(
     _check(job)
     with ExitStack() as files:
         answers = folder / job.workload / "answers"
-        kept = {
-            fingerprint: files.enter_context(closing(AnswerFile(answers, variant, fresh=job.fresh)))
-            for fingerprint, variant in {v.fingerprint: v for v in (job.incumbent, job.candidate)}.items()
-        }
-        asking = _Asking(job, Asker(client, dict(job.providers), now), kept, progress)
+        old = _Side.of(job, job.incumbent, files.enter_context(closing(AnswerFile(answers, job.incumbent, job.fresh))))
+        if job.same:
+            # Against itself a variant needs answers of its own on both sides: the same ones twice would prove nothing.
+            new = replace(old, variant=job.candidate, first=job.repeats, failed=[])
+        else:
+            file = files.enter_context(closing(AnswerFile(answers, job.candidate, job.fresh)))
+            new = _Side.of(job, job.candidate, file)
+        asking = _Asking(job, Asker(client, dict(job.providers), now), old, new, progress)
         rounds = await asking.all_rounds()
         found = list(asking.collected(rounds))
     graded = grade(found, job.incumbent, job.candidate, several=len(job.suites) > 1)
@@ -123,10 +126,32 @@ async def run(
     )
 
 
-class _Question(NamedTuple):
+@dataclass(slots=True)
+class _Side:
+    """One of the two variants, with its answers and failures."""
+
     variant: Variant
+    fingerprint: str
+    base_url: str
+    file: AnswerFile
+    first: int = 0
+    """Number of the first repeat among the kept answers."""
+    failed: list[Failed] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, job: Job, variant: Variant, file: AnswerFile) -> _Side:
+        return cls(variant, variant.fingerprint, job.providers[variant.provider].base_url, file)
+
+    def key(self, case: Case, repeat: int) -> str:
+        return key_of(self.fingerprint, self.base_url, case.messages, self.first + repeat)
+
+    def answer(self, case: Case, repeat: int) -> Kept | None:
+        return self.file.get(self.key(case, repeat))
+
+
+class _Question(NamedTuple):
+    side: _Side
     case: Case
-    repeat: int
     key: str
 
 
@@ -136,12 +161,11 @@ class _Asking:
 
     job: Job
     asker: Asker
-    kept: Mapping[str, AnswerFile]
+    old: _Side
+    new: _Side
     progress: Callable[[int], None]
     asked: int = 0
     resumed: int = 0
-    failed: dict[str, list[Failed]] = field(default_factory=dict)
-    """By variant name."""
 
     async def all_rounds(self) -> int:
         """Ask round by round; returns how many rounds there are, which is fewer where answers only repeat."""
@@ -151,47 +175,34 @@ class _Asking:
             if repeat == 1 and self._repeats_itself():
                 rounds = 2
                 break
-        for variant in (self.job.incumbent, self.job.candidate):
-            self._check_failures(variant, rounds)
+        for side in (self.old, self.new):
+            self._check_failures(side, rounds)
         return rounds
 
     def usage(self) -> Usage:
-        failures = {name: len(found) for name, found in self.failed.items()}
+        failures = {side.variant.name: len(side.failed) for side in (self.old, self.new) if side.failed}
         return Usage(self.asked, self.resumed, self.asker.retries, failures)
 
     def collected(self, rounds: int) -> Iterator[Answers]:
-        for suite in self.job.suites:
-            for case in suite.cases:
-                old, new = (
-                    tuple(self._answer(variant, case, repeat) for repeat in range(rounds))
-                    for variant in (self.job.incumbent, self.job.candidate)
-                )
-                yield Answers(suite, case, old, new)
+        for suite, case in self._cases():
+            old, new = (tuple(side.answer(case, repeat) for repeat in range(rounds)) for side in (self.old, self.new))
+            yield Answers(suite, case, old, new)
 
-    def _key(self, variant: Variant, case: Case, repeat: int) -> str:
-        # A variant against itself needs answers of its own on both sides: the same ones twice would prove nothing.
-        nth = repeat + self.job.repeats if self.job.same and variant is self.job.candidate else repeat
-        return key_of(variant, self.job.providers[variant.provider].base_url, case.messages, nth)
-
-    def _answer(self, variant: Variant, case: Case, repeat: int) -> Kept | None:
-        return self.kept[variant.fingerprint].get(self._key(variant, case, repeat))
-
-    def _questions(self, repeat: int) -> Iterator[_Question]:
-        """Both variants side by side, so that a provider's slow hour meets both alike."""
-        for suite in self.job.suites:
-            for case in suite.cases:
-                for variant in (self.job.incumbent, self.job.candidate):
-                    yield _Question(variant, case, repeat, self._key(variant, case, repeat))
+    def _cases(self) -> Iterator[tuple[Suite, Case]]:
+        return ((suite, case) for suite in self.job.suites for case in suite.cases)
 
     async def _round(self, repeat: int) -> None:
+        """Ask both variants side by side, so that a provider's slow hour meets both alike."""
         waiting: dict[str, _Question] = {}
-        for question in self._questions(repeat):
-            known = self.kept[question.variant.fingerprint].get(question.key) is not None
-            self.resumed += known
-            if known or question.key in waiting:  # two cases that ask the same are asked once
-                self.progress(1)
-            else:
-                waiting[question.key] = question
+        for _, case in self._cases():
+            for side in (self.old, self.new):
+                key = side.key(case, repeat)
+                known = side.file.get(key) is not None
+                self.resumed += known
+                if known or key in waiting:  # two cases that ask the same are asked once
+                    self.progress(1)
+                else:
+                    waiting[key] = _Question(side, case, key)
         questions = iter(waiting.values())
         try:
             async with asyncio.TaskGroup() as group:
@@ -201,27 +212,27 @@ class _Asking:
             raise self._first(several) from None
 
     async def _work(self, questions: Iterator[_Question]) -> None:
-        for question in questions:
+        for side, case, key in questions:
             self.asked += 1
-            result = await self.asker.ask(question.variant, question.case, question.key)
+            result = await self.asker.ask(side.variant, case, key)
             if isinstance(result, Failed):
-                self.failed.setdefault(question.variant.name, []).append(result)
-                self._check_failures(question.variant, self.job.repeats)
+                side.failed.append(result)
+                self._check_failures(side, self.job.repeats)
             else:
-                self.kept[question.variant.fingerprint].put(result)
+                side.file.put(result)
             self.progress(1)
 
-    def _check_failures(self, variant: Variant, rounds: int) -> None:
+    def _check_failures(self, side: _Side, rounds: int) -> None:
         """Raises CannotMeasure once so many questions are without an answer that the rest cannot make up for it."""
-        failures = self.failed.get(variant.name, [])
         questions = self.job.cases * rounds
-        if len(failures) <= MAX_FAILED * questions:
+        if len(side.failed) <= MAX_FAILED * questions:
             return
+        variant = side.variant
         raise CannotMeasure(
-            f"{variant.name} left {len(failures):,} of {questions:,} questions without an answer, above "
-            f"{MAX_FAILED:.0%}; most often {_most_often(failures)}",
+            f"{variant.name} left {len(side.failed):,} of {questions:,} questions without an answer, above "
+            f"{MAX_FAILED:.0%}; most often {_most_often(side.failed)}",
             remedy=f"check the model {variant.model!r} and provider {variant.provider}, then run this again: "
-            f"{sum(map(len, self.kept.values())):,} answers are kept",
+            "what was answered is kept",
         )
 
     def _first(self, several: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -231,12 +242,12 @@ class _Asking:
         return unreachable(shown, self.asked) if isinstance(shown, UpstreamError) else shown
 
     def _repeats_itself(self) -> bool:
-        for suite in self.job.suites:
-            for case in suite.cases:
-                for variant in (self.job.incumbent, self.job.candidate):
-                    first, second = (self._answer(variant, case, repeat) for repeat in (0, 1))
-                    if first is not None and second is not None and first.text != second.text:
-                        return False
+        """True where no second answer differs from the first."""
+        for _, case in self._cases():
+            for side in (self.old, self.new):
+                first, second = side.answer(case, 0), side.answer(case, 1)
+                if first is not None and second is not None and first.text != second.text:
+                    return False
         return True
 
 
@@ -282,8 +293,11 @@ def _notes(job: Job, rounds: int, asking: _Asking) -> Iterator[str]:
         yield "both variants repeat themselves word for word: asked twice, and counted once"
     for suite in job.suites:
         yield from suite.notes
-    for name, failures in asking.failed.items():
-        yield f"{name} left {len(failures)} questions without an answer; most often {_most_often(failures)}"
-    for file in asking.kept.values():
-        if file.broken:
-            yield f"{file.broken} lines of {file.path} could not be read; their answers were asked again"
+    for side in (asking.old, asking.new):
+        if side.failed:
+            yield (
+                f"{side.variant.name} left {len(side.failed)} questions without an answer; "
+                f"most often {_most_often(side.failed)}"
+            )
+        if side.file.broken and side.first == 0:
+            yield f"{side.file.broken} lines of {side.file.path} could not be read; their answers were asked again"

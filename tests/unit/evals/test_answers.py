@@ -71,16 +71,16 @@ def test_fresh_takes_no_notice_of_what_was_kept(tmp_path: Path) -> None:
 
 def test_the_key_says_who_was_asked_what_and_when() -> None:
     """Host, model, prompt, parameters, effort, conversation and repeat each make another key; the name does not."""
-    base = key_of(VARIANT, "http://h/v1", ASKED, 0)
-    assert key_of(replace(VARIANT, name="w"), "http://h/v1/", ASKED, 0) == base
+    base = key_of(VARIANT.fingerprint, "http://h/v1", ASKED, 0)
+    assert key_of(replace(VARIANT, name="w").fingerprint, "http://h/v1/", ASKED, 0) == base
     others = [
-        key_of(VARIANT, "http://i/v1", ASKED, 0),
-        key_of(VARIANT, "http://h/v1", ASKED, 1),
-        key_of(VARIANT, "http://h/v1", (*ASKED, Message("assistant", "hi"), *ASKED), 0),
-        key_of(replace(VARIANT, model="n"), "http://h/v1", ASKED, 0),
-        key_of(replace(VARIANT, system_prompt=""), "http://h/v1", ASKED, 0),
-        key_of(replace(VARIANT, params={}), "http://h/v1", ASKED, 0),
-        key_of(replace(VARIANT, reasoning=Reasoning("low")), "http://h/v1", ASKED, 0),
+        key_of(VARIANT.fingerprint, "http://i/v1", ASKED, 0),
+        key_of(VARIANT.fingerprint, "http://h/v1", ASKED, 1),
+        key_of(VARIANT.fingerprint, "http://h/v1", (*ASKED, Message("assistant", "hi"), *ASKED), 0),
+        key_of(replace(VARIANT, model="n").fingerprint, "http://h/v1", ASKED, 0),
+        key_of(replace(VARIANT, system_prompt="").fingerprint, "http://h/v1", ASKED, 0),
+        key_of(replace(VARIANT, params={}).fingerprint, "http://h/v1", ASKED, 0),
+        key_of(replace(VARIANT, reasoning=Reasoning("low")).fingerprint, "http://h/v1", ASKED, 0),
     ]
     assert len({base, *others}) == 1 + len(others)
 

@@ -199,7 +199,7 @@ def test_a_few_failures_are_counted_and_many_end_the_run(tmp_path: Path) -> None
         evaluated(tmp_path, failing(3), suites=[large], fresh=True)
     assert "new left 3 of 100 questions without an answer, above 2%" in caught.value.message
     assert "status_400: prompt is too odd" in caught.value.message
-    assert "answers are kept" in caught.value.remedy
+    assert "what was answered is kept" in caught.value.remedy
 
 
 def test_an_endless_refusal_ends_the_run(tmp_path: Path) -> None:
