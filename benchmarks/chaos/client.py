@@ -259,22 +259,30 @@ async def ask(port: int, data: bytes, saw: Saw, *, patience: float = 15.0, leave
 
 
 async def raw(port: int, *pieces: bytes, patience: float = 3.0, pause: float = 0.0) -> tuple[bytes, str]:
-    """Send bytes as they are; returns all that came back and how it ended (fin, rst, open)."""
+    """Send bytes as they are; returns all that came back and how it ended (fin, rst, open).
+
+    Reads while it sends: a server may answer and close before everything was sent.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    got, end = b"", "open"
+    got: list[bytes] = []
+
+    async def send() -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    sending = asyncio.create_task(send())
     try:
         async with asyncio.timeout(patience):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(pause)
             while data := await reader.read(65536):
-                got += data
-            end = "fin"
+                got.append(data)
+        end = "fin"
     except TimeoutError:
-        pass
-    except (ConnectionResetError, BrokenPipeError):
+        end = "open"
+    except ConnectionError:
         end = "rst"
-    finally:
-        writer.transport.abort()
-    return got, end
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    writer.transport.abort()
+    return b"".join(got), end

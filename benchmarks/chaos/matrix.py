@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.chaos import rows_streams
+from benchmarks.chaos import rows_answers, rows_control, rows_processes, rows_requests, rows_security, rows_streams
 
-ROWS = sorted([*rows_streams.ROWS], key=lambda row: row.number)
+ROWS = sorted(
+    [
+        *rows_streams.ROWS,
+        *rows_answers.ROWS,
+        *rows_requests.ROWS,
+        *rows_processes.ROWS,
+        *rows_control.ROWS,
+        *rows_security.ROWS,
+    ],
+    key=lambda row: row.number,
+)

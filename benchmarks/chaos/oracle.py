@@ -21,15 +21,21 @@ def violations(evidence: Evidence) -> list[str]:
     found = [f"the gateway's log has a traceback: {_last_line(evidence.log)}"] if "Traceback" in evidence.log else []
     if not evidence.reconcile:
         return found
+    copies: Counter[str] = Counter()
+    for record in evidence.records:
+        if record.role == "shadow":
+            copies[record.pair] += record.attempts
     by_unit: dict[str, list[Exchange]] = {}
     for record in evidence.served():
         by_unit.setdefault(record.unit, []).append(record)
     for saw in evidence.saw:
         calls = evidence.calls(saw.mark)
         records = by_unit.get(saw.mark, [])
-        found += [f"{saw.mark} ({saw.dialect}): {text}" for text in _client(saw, calls)]
-        if not evidence.lost:
-            found += [f"{saw.mark} ({saw.dialect}): {text}" for text in _ledger(saw, calls, records, evidence)]
+        if saw.outcome not in evidence.tolerates:
+            found += [f"{saw.mark} ({saw.dialect}): {text}" for text in _client(saw, calls)]
+        unwritten = saw.outcome in evidence.tolerates and not records
+        if not evidence.lost and not unwritten:
+            found += [f"{saw.mark} ({saw.dialect}): {text}" for text in _ledger(saw, calls, records, copies)]
     marks = {saw.mark for saw in evidence.saw}
     strays = [call.mark for calls in evidence.received.values() for call in calls if call.mark not in marks]
     if strays:
@@ -72,7 +78,7 @@ def _begins(saw: Saw, call: Received) -> bool:
     return not rest or b"error" in rest[:400]
 
 
-def _ledger(saw: Saw, calls: list[Received], records: list[Exchange], evidence: Evidence) -> list[str]:
+def _ledger(saw: Saw, calls: list[Received], records: list[Exchange], copies: Counter[str]) -> list[str]:
     """The gateway's own account against both."""
     if not records:
         # A client that left before its request was whole, or was refused, is nobody's exchange.
@@ -93,8 +99,7 @@ def _ledger(saw: Saw, calls: list[Received], records: list[Exchange], evidence: 
             found.append("the client left, the ledger says nothing went wrong")
     if saw.status and saw.outcome != "left" and record.status != saw.status:
         found.append(f"the client saw status {saw.status}, the ledger says {record.status}")
-    copies = [r for r in evidence.records if r.role == "shadow" and r.pair == record.exchange and r.attempts]
-    counted = record.attempts + sum(copy.attempts for copy in copies)
+    counted = record.attempts + copies[record.exchange]
     if len(calls) > counted:
         found.append(f"the provider was called {len(calls)} times, the ledger counts {counted} attempts")
     if record.arm == "candidate" and record.variant != "new":

@@ -49,6 +49,7 @@ class Row:
             received=copy.deepcopy(evidence.received),
             records=list(evidence.records),
             facts=copy.deepcopy(evidence.facts),
+            _indexed=-1,
         )
         self.plant(spoiled)
         return len(self.verdict(spoiled)) > len(self.verdict(evidence))
@@ -111,6 +112,8 @@ def plant_user_failure(evidence: Evidence) -> None:
     """A gateway that shows the caller a failure it should have kept from it."""
     saw = first_saw(evidence, outcome="ok")
     saw.status, saw.payload = 502, b'{"error":{"message":"bad gateway","type":"server_error"}}'
+    if "race_errors" in evidence.facts:
+        evidence.facts["race_errors"] += 1
 
 
 def plant_hang(evidence: Evidence) -> None:

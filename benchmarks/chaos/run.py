@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             result = asyncio.run(result_of(row, Scale(given.short)))
         except Exception as error:
-            traceback.print_exc()
-            result = Result(row, [f"the row could not be run: {error}"], False, {}, {}, 0.0)
+            traceback.print_exc(limit=-2)
+            why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            result = Result(row, [f"the row could not be run: {why[0]}"], False, {}, {}, 0.0)
         show(result, most=1000 if given.all else 5)
         held += not result.found
         caught += result.caught

@@ -47,16 +47,28 @@ class Evidence:
     lines: dict[str, list[Line]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     reconcile: bool = True
+    tolerates: frozenset[str] = frozenset()
+    """Outcomes that are no violation here: where a process is killed, "nothing" is all its clients can see."""
+
+    _indexed: int = -1
+    _by_mark: dict[str, list[Received]] = field(default_factory=dict)
 
     def served(self) -> list[Exchange]:
         return [record for record in self.records if record.role == "served"]
 
     def calls(self, mark: str) -> list[Received]:
-        return [call for calls in self.received.values() for call in calls if call.mark == mark]
+        """Every request with that mark that reached a provider."""
+        size = sum(map(len, self.received.values()))
+        if size != self._indexed:
+            self._indexed, self._by_mark = size, {}
+            for calls in self.received.values():
+                for call in calls:
+                    self._by_mark.setdefault(call.mark, []).append(call)
+        return self._by_mark.get(mark, [])
 
 
 class World:
-    """Use `world()`. Workloads are named after the dialects: `openai`, `anthropic`, `gemini`; responses go to openai."""
+    """Use `world()`. Workloads are named after the wires: `openai` (responses too), `anthropic`, `gemini`."""
 
     def __init__(self, folder: Path, inc: FaultProvider, cand: FaultProvider) -> None:
         self.folder = folder
@@ -76,6 +88,7 @@ class World:
         self._listener: socket.socket | None = None
         self._counter = 0
         self.reconcile = True
+        self.tolerates: frozenset[str] = frozenset()
 
     # -- the table
 
@@ -173,7 +186,7 @@ class World:
         port: int = 0,
     ) -> None:
         """`workers` 0: one worker with short deadlines. Else the real command with so many workers."""
-        env = {**os.environ, **(environment or {}), "PYTHONPATH": str(REPO)}
+        env = {**os.environ, **(environment or {}), "PYTHONPATH": f"{REPO / 'src'}{os.pathsep}{REPO}"}
         log = self._log.open("ab")
         if workers:
             command = [sys.executable, "-m", "understudy", "gateway", "--json", "--workers", str(workers)]
@@ -294,6 +307,7 @@ class World:
             lines={"inc": self.inc.lines, "cand": self.cand.lines},
             facts=self.facts,
             reconcile=self.reconcile,
+            tolerates=self.tolerates,
         )
 
 

@@ -231,9 +231,13 @@ class FaultProvider(ProviderServer):
         received.ended, received.ended_at = how, time.monotonic()
 
     def _close_later(self, connection: _Logged, seconds: float) -> None:
+        requests = connection.line.requests
+
         def close() -> None:
-            connection.ours = True
-            connection.transport.close()
+            # A server closes what is idle: a request that came in the meantime is answered first.
+            if connection.line.requests == requests:
+                connection.ours = True
+                connection.transport.close()
 
         self._timers.add(asyncio.get_running_loop().call_later(seconds, close))
 

@@ -1,0 +1,24 @@
+"""The fault matrix, small: each row holds against a real gateway, and turns red when its defect is planted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from benchmarks.chaos.matrix import ROWS
+from benchmarks.chaos.row import Row, Scale
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.fault}")
+def test_row_holds_and_its_planted_defect_is_caught(row: Row) -> None:
+    """What the client saw, what the provider received and what the ledger says fit together; a defect would show."""
+    evidence = asyncio.run(row.run(Scale(short=True)))
+    assert row.verdict(evidence) == []
+    assert row.catches_plant(evidence)
+
+
+def test_every_row_of_the_matrix_is_there() -> None:
+    """Rows 1 to 28, 41 to 44, 57, 58, 72 to 75, 80 to 84 and 88 to 92, each once."""
+    wanted = [*range(1, 29), *range(41, 45), 57, 58, *range(72, 76), *range(80, 85), *range(88, 93)]
+    assert [row.number for row in ROWS] == wanted
