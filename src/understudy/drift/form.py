@@ -11,7 +11,7 @@ from understudy.drift.text import MOST, unfenced
 MOST_JSON = 200_000
 """Characters of JSON that are parsed; a longer text counts as no JSON on both sides."""
 
-_TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)+\|?[ \t]*$", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)+\|?[ \t]*$", re.MULTILINE)
 _LIST = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S", re.MULTILINE)
 _SINGLE = re.compile(r"[{,\[]\s*'[^'\n]{0,200}'\s*[:,\]]")

@@ -1,14 +1,16 @@
 """Decides what drifted: from sums of paired differences to findings that a product owner understands.
 
-A row is flagged where it is no chance (false discovery rate 10 % over all rows, Benjamini and Hochberg) and more than
-its floor, in a direction somebody would notice. What becomes of flagged rows is in `findings`. The tests are in
-`gates.stats.drift`, their simulated error rates in the statistics docs.
+A row is flagged where it is no chance and more than its floor, in a direction somebody would notice. Chance is held
+to a false discovery rate of 10 % among findings, not among rows: one real defect flags dozens of rows, and counting
+those would allow a few false ones beside it. So each kind of finding is a family; families are tested first (Simes
+over their rows), and within those that hold the rows at the rate left for them (Benjamini and Bogomolov 2014). What
+becomes of flagged rows is in `findings`, the tests themselves are in `gates.stats.drift`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,12 +25,14 @@ from understudy.gates.stats.drift import (
     Drift,
     PairedSums,
     excess_drift,
-    flag,
     flag_drift,
     mean_drift,
     shrunken,
 )
+from understudy.gates.stats.multiple import benjamini_hochberg
 
+RATE = 0.10
+"""Expected share of false findings among those that are made."""
 MIN_PAIRS = 20
 """Below this a slice is named as too thin and not tested."""
 MIN_PAIRS_BOTH = 50
@@ -89,11 +93,11 @@ def report(differ: Differ) -> DriftReport:
     counts = {name: cell.differences.n for (name, feature), cell in differ.cells.items() if feature == "failure"}
     thin = {name: n for name, n in counts.items() if n < _least(name) and JOIN not in name}
     tested = list(_tests(differ, counts))
-    flags = flag([one.drift.p for one in tested], [one.harmful and one.times_floor > 1.0 for one in tested])
+    adjusted = _adjusted(tested)
     weights = _shrunken(tested)
     rows = [
-        _row(one, q=q, flagged=flagged, weight=weight, habits=differ.habits)
-        for one, (q, flagged), weight in zip(tested, flags, weights, strict=True)
+        _row(one, q, q <= RATE and one.harmful and one.times_floor > 1.0, weight, differ.habits)
+        for one, q, weight in zip(tested, adjusted, weights, strict=True)
     ]
     return DriftReport(
         pairs=differ.pairs,
@@ -146,7 +150,22 @@ def _shrunken(tested: list[_Tested]) -> list[float]:
     return weights
 
 
-def _row(one: _Tested, *, q: float, flagged: bool, weight: float, habits: Habits) -> Row:
+def _adjusted(tested: Sequence[_Tested]) -> list[float]:
+    """The q-value of each row: at most RATE where its family and the row within it hold."""
+    families: dict[str, list[int]] = {}
+    for index, one in enumerate(tested):
+        families.setdefault(one.feature.finding, []).append(index)
+    within = {name: benjamini_hochberg([tested[i].drift.p for i in rows]) for name, rows in families.items()}
+    across = dict(zip(within, benjamini_hochberg([min(ps) for ps in within.values()]), strict=True))
+    held = sum(q <= RATE for q in across.values())
+    adjusted = [1.0] * len(tested)
+    for name, rows in families.items():
+        for index, p in zip(rows, within[name], strict=True):
+            adjusted[index] = min(1.0, max(across[name], p * len(families) / max(1, held)))
+    return adjusted
+
+
+def _row(one: _Tested, q: float, flagged: bool, weight: float, habits: Habits) -> Row:
     drift, n = one.drift, one.drift.n
     ratio = one.feature.kind is Kind.RATIO
     effect, low, high = (

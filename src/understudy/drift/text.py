@@ -81,17 +81,17 @@ def unfenced(text: str) -> str:
 def part(text: str, closings: Collection[str]) -> Parts:
     """Take an answer apart; `closings` are the closing lines it may have, as `last_line` gives them."""
     body = unfenced(text[:MOST])
-    found = sentences(body)
-    greeting = closing = ""
-    if found and len(found[0]) <= LINE and _GREETING.match(found[0]):
-        greeting = found[0]
-        body = body[len(greeting) :].lstrip() if len(found) > 1 else ""
-    elif match := _GREETING.match(body):
-        # "Dear customer, your order ..." greets up to the comma of its first sentence.
-        end = re.compile(r"[,!\n]").search(body, match.end(), match.end() + LINE)
-        if end is not None:
-            greeting, body = body[: end.end()], body[end.end() :].lstrip()
-    if found and normal(found[-1]) in closings:
-        closing = found[-1]
-        body = body[: len(body) - len(closing)].rstrip() if body.endswith(closing) else body
-    return Parts(greeting, body, closing)
+    greeting = _greeting(body)
+    body = body[len(greeting) :].lstrip()
+    found = sentences(body[-4 * LINE :])
+    closing = found[-1] if found and normal(found[-1]) in closings and body.endswith(found[-1]) else ""
+    return Parts(greeting, body[: len(body) - len(closing)].rstrip(), closing)
+
+
+def _greeting(body: str) -> str:
+    """The first sentence where it does nothing but greet and thank, else up to its comma: "Dear customer,"."""
+    if not _GREETING.match(body):
+        return ""
+    first = sentences(body[: 4 * LINE])[0]
+    cut = re.search(r"[,!:]\s+(?!(?:and )?(?:many )?thank)", first)
+    return first[: cut.start() + 1] if cut else first if len(first) <= LINE else ""
