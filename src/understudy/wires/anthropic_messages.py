@@ -274,9 +274,9 @@ def _forced(members: bodies.Members) -> tuple[tuple[str, str], ...]:
 def _system(prompt: str, raw: Raw | None) -> str | Raw:
     if raw is None or bodies.is_null(raw):
         return prompt
-    block = {"type": "text", "text": prompt}
+    block = bodies.text_block(prompt)
     if bytes(raw)[:1] == b'"':
-        return Raw(b"[" + bodies.encode(block) + b',{"type":"text","text":' + bytes(raw) + b"}]")
+        return Raw(b"[" + block + b',{"type":"text","text":' + bytes(raw) + b"}]")
     try:
         return bodies.prepended("system", block, raw)
     except WireError as error:

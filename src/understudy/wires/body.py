@@ -7,6 +7,7 @@ only the last one goes on: the value we route on is the one the provider sees.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -70,9 +71,24 @@ def put(members: Members, name: str, value: object) -> None:
         members[name] = value
 
 
-def prepended(name: str, first: object, raw: Raw | None) -> Raw:
-    """The array `raw` with `first` put in front; an absent or null array becomes one of a single element."""
-    head = encode(first)
+@lru_cache(maxsize=1024)
+def system_message(prompt: str) -> bytes:
+    """A prompt as a message of the role system. Variants are few and their prompts long: each is encoded once."""
+    return encode({"role": "system", "content": prompt})
+
+
+@lru_cache(maxsize=1024)
+def text_block(prompt: str) -> bytes:
+    return encode({"type": "text", "text": prompt})
+
+
+@lru_cache(maxsize=1024)
+def text_part(prompt: str) -> bytes:
+    return encode({"text": prompt})
+
+
+def prepended(name: str, head: bytes, raw: Raw | None) -> Raw:
+    """The array `raw` with the element `head`, encoded, in front; an absent or null array becomes one of only it."""
     if raw is None or is_null(raw):
         return Raw(b"[" + head + b"]")
     array = bytes(raw)

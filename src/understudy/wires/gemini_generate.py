@@ -340,9 +340,9 @@ def usage(found: _Usage) -> Usage:
 
 def _put_system(members: bodies.Members, prompt: str) -> None:
     current = _take(members, "systemInstruction")
-    part = {"text": prompt}
+    part = bodies.text_part(prompt)
     if isinstance(current, Raw) and bytes(current)[:1] == b'"':
-        members["systemInstruction"] = {"parts": [part, {"text": current}]}
+        members["systemInstruction"] = {"parts": [Raw(part), {"text": current}]}
         return
     instruction = bodies.merged("systemInstruction", current, {})
     instruction["parts"] = bodies.prepended("systemInstruction.parts", part, instruction.get("parts"))

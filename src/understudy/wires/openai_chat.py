@@ -33,38 +33,38 @@ CLIENT_TOOLS = frozenset({"function", "custom"})
 """Tools the caller runs; a tool of any other type is run by the provider."""
 
 
-class _CachedDetails(msgspec.Struct):
+class _CachedDetails(msgspec.Struct, gc=False):
     cached_tokens: Any = None
 
 
-class _ReasoningDetails(msgspec.Struct):
+class _ReasoningDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Any = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: Any = None
     completion_tokens: Any = None
     prompt_tokens_details: _CachedDetails | None = None
     completion_tokens_details: _ReasoningDetails | None = None
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _Custom(msgspec.Struct):
+class _Custom(msgspec.Struct, gc=False):
     name: str | None = None
     input: str | None = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int = 0
     function: _Function | None = None
     custom: _Custom | None = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     """A message of an answer, or a part of one in a stream."""
 
     content: Any = None
@@ -76,14 +76,14 @@ class _Said(msgspec.Struct):
     audio: Raw = Raw()
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     message: _Said | None = None
     delta: _Said | None = None
     finish_reason: str | None = None
 
 
-class _Completion(msgspec.Struct):
+class _Completion(msgspec.Struct, gc=False):
     """An answer, or one chunk of a stream: they differ in `message` and `delta` only."""
 
     choices: list[_Choice] | None = None
@@ -111,7 +111,7 @@ def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> Wire
     members = bodies.again(peeked, body)
     members["model"] = variant.model
     if variant.system_prompt:
-        system = {"role": "system", "content": variant.system_prompt}
+        system = bodies.system_message(variant.system_prompt)
         members["messages"] = bodies.prepended("messages", system, members.get("messages"))
     if variant.params:
         put_params(members, variant.params, streamed=bodies.is_true(members.get("stream")))
@@ -206,7 +206,8 @@ class Reader(SseReader):
         delta = choice.delta
         if delta is None:
             return
-        text = _text(delta)
+        content = delta.content
+        text = content if isinstance(content, str) and content else _text(delta)
         if text:
             self.add_text(text)
         for call in delta.tool_calls or ():

@@ -29,11 +29,13 @@ class Event(NamedTuple):
 class SseParser:
     """Feed it bytes, get the events they complete. An event without its blank line at the end never counts."""
 
-    __slots__ = ("_after_cr", "_data", "_fresh", "_has_data", "_limit", "_name", "_overflow", "_size", "_tail")
+    __slots__ = ("_after_cr", "_data", "_fresh", "_has_data", "_idle", "_limit", "_name", "_overflow", "_size", "_tail")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
         self._tail = bytearray()
+        self._idle = True
+        """Nothing of an event has been seen since the last blank line."""
         self._fresh = True
         self._after_cr = False
         self._name = b""
@@ -43,6 +45,21 @@ class SseParser:
         self._overflow = False
 
     def feed(self, chunk: bytes) -> list[Event]:
+        if (
+            self._idle
+            and chunk[:6] == b"data: "
+            and chunk[-2:] == b"\n\n"
+            and chunk.find(b"\n", 6) == len(chunk) - 2 <= self._limit
+            and b"\r" not in chunk
+        ):  # how nearly all chunks come: one whole event of one line
+            self._fresh = False
+            return [Event(b"", chunk[6:-2])]
+        events = self._any(chunk)
+        self._idle = not (self._tail or self._after_cr or self._size or self._has_data or self._overflow)
+        return events
+
+    def _any(self, chunk: bytes) -> list[Event]:
+        """Read a chunk cut anywhere."""
         if self._after_cr and chunk:
             self._after_cr = False
             if chunk[0] == 10:
