@@ -154,7 +154,7 @@ def _workload(name: str, candidate: str, critical: str = "[]") -> str:
     gates:
       quality: {{margin: 5pt, source: "grader:closing"}}
       satisfaction: {{margin: 10pt, source: "feedback:satisfaction"}}
-      error_rate: {{margin: 2pt}}
+      errors: {{margin: 2pt}}
       critical: {critical}
     variants:
       classic:
