@@ -109,11 +109,9 @@ def _path(upgrade: Mapping[str, Any]) -> Any:
 
 
 def _gates(details: Mapping[str, Any]) -> list[Any]:
-    rows = [
-        (g["metric"], g["slice"] or "all", g["verdict"], g["sentence"])
-        for g in details.get("gates", ())
-        if g["sentence"]
-    ]
+    """All gates over all traffic; of the slices those that fail or may not."""
+    worth = [g for g in details.get("gates", ()) if not g["slice"] or g["verdict"] == Verdict.FAIL or g["critical"]]
+    rows = [(g["metric"], g["slice"] or "all", g["verdict"], g["sentence"]) for g in worth]
     return [table("", ("gate", "slice", "verdict", "evidence"), rows)] if rows else []
 
 

@@ -110,10 +110,14 @@ async def _answered(store: Store, number: int, patience_s: float) -> Handled:
         if answer is not None:
             return answer
         await asyncio.sleep(0.05)
-    raise CannotMeasure(
-        f"no controller answered within {patience_s:g} s; the wish is kept",
-        remedy="start one with `understudy up` or `understudy controller`",
-    )
+    nobody = f"no controller answered within {patience_s:g} s"
+    remedy = "start one with `understudy up` or `understudy controller`, then ask again"
+    # Withdrawn: nobody expects a promotion hours after it was asked for.
+    await store.close_intents([Handled(number, False, nobody, remedy)])
+    answer = await store.answer(number)
+    if answer is not None and answer.answer != nobody:
+        return answer
+    raise CannotMeasure(nobody, remedy=remedy)
 
 
 async def published(project: Project, store: Store, board: Board, by: str, *, anyway: str = "") -> RoutingTable | None:

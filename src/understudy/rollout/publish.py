@@ -115,13 +115,17 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def heartbeats(folder: Path) -> list[Heartbeat]:
-    """What every worker last said, by name; half-written or foreign files are left out."""
+    """What every worker last said, by name. One whose words cannot be read has acknowledged nothing."""
     found: list[Heartbeat] = []
     for path in sorted((folder / HEARTBEAT_FOLDER).glob("*.json")):
         try:
-            found.append(_heartbeat(path.stem, json.loads(path.read_bytes())))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+            written, content = path.stat().st_mtime, path.read_bytes()
+        except FileNotFoundError:
+            continue  # it left on purpose just now
+        try:
+            found.append(_heartbeat(path.stem, json.loads(content)))
+        except (ValueError, KeyError, TypeError):
+            found.append(Heartbeat(path.stem, pid=0, generation="", epoch=-1, at=written))
     return found
 
 
@@ -132,8 +136,8 @@ def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
         generation=str(data["generation"]),
         epoch=int(data["epoch"]),
         at=float(data["beat_at"]),
-        open_breakers=tuple(Tripped(b["workload"], b["upgrade"], b["why"]) for b in data.get("breakers", ())),
-        killed=tuple(str(name) for name in data.get("killed", ())),
+        open_breakers=tuple(Tripped(b["workload"], b["upgrade"], b["why"]) for b in data["breaker_details"]),
+        killed=tuple(str(name) for name in data["killed"]),
     )
 
 
