@@ -33,6 +33,7 @@ _ONCE = frozenset(
 )
 
 
+_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 _Request = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool, bool]
 """Method, target, headers, body, whether the connection goes on, whether it is HTTP/1.0."""
 
@@ -66,6 +67,7 @@ class Session(asyncio.Protocol, Timed):
         "_head_done",
         "_head_size",
         "_headers",
+        "_old",
         "_parser",
         "_pending",
         "_queue",
@@ -90,6 +92,7 @@ class Session(asyncio.Protocol, Timed):
         self._head_done = False
         self._head_size = 0
         self._timed = False
+        self._old = False
         self._url = b""
         self.keep = True
         self.http_1_0 = False
@@ -189,6 +192,12 @@ class Session(asyncio.Protocol, Timed):
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.body:
             raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
+        parser = self._parser
+        if length is None and b"transfer-encoding" not in headers and parser.get_method() in _WITH_BODY:
+            raise _Bad(411, "a request with a body must state its content-length or come in chunks")
+        if parser.should_upgrade():
+            raise _Bad(400, "no other protocol is spoken here")
+        self._old = _is_1_0(parser.get_http_version())
         if b"expect" in headers:
             self._expect(headers[b"expect"])
 
@@ -201,12 +210,10 @@ class Session(asyncio.Protocol, Timed):
     def on_message_complete(self) -> None:
         self._receiving = False
         self._head_size = 0
-        body, parser, headers = self._body, self._parser, self._headers
+        body, parser = self._body, self._parser
         keep = parser.should_keep_alive()
-        # The version matters only where it is not the usual one, and asking for it is slow.
-        old = (not keep or b"connection" in headers) and parser.get_http_version() == "1.0"
         whole = body[0] if len(body) == 1 else b"".join(body)
-        request = (parser.get_method(), self._url, headers, whole, keep, old)
+        request = (parser.get_method(), self._url, self._headers, whole, keep, self._old)
         if self._relay is None and not self._queue and self._ended is None:
             self._answer(*request)
         else:
@@ -366,6 +373,12 @@ class Session(asyncio.Protocol, Timed):
         self._ended = self._ended or _Bad(400, "closed")
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
         self._transport.close()
+
+
+def _is_1_0(version: str) -> bool:
+    if version not in ("1.0", "1.1"):
+        raise _Bad(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return version == "1.0"
 
 
 def _joined(name: bytes, former: bytes, value: bytes) -> bytes:

@@ -1,0 +1,206 @@
+"""Requests that two HTTP parsers could read differently: each is refused whole, or forwarded exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+
+import pytest
+
+from understudy.testing.raw import raw_server, whole
+from understudy.testing.served import chat, served, table
+
+BODY = chat()
+SMUGGLED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-smuggled: 1\r\ncontent-length: 2\r\n\r\n{}"
+LINE = b"POST /v1/chat/completions HTTP/1.1\r\n"
+
+
+def request(*headers: bytes, line: bytes = LINE, body: bytes = BODY, host: bytes = b"host: g") -> bytes:
+    lines = [header for header in (host, *headers) if header]
+    return line + b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def lengths() -> list[tuple[str, bytes]]:
+    """Content-length in every form that is no plain number, and twice."""
+    right = b"%d" % len(BODY)
+    wrong = [
+        b"+" + right, b"-1", b"0x10", right + b" ", right + b"a", right + b",", right + b", " + right, b"", b" ",
+        right + b".0", b"1e2", b"\x0b" + right, right + b"\x00", b'"' + right + b'"', b"9" * 20, b"9" * 400,
+        b"18446744073709551616", b"-0", b"0 0", b"1_0", "２".encode(), right + b";x=1", b"=" + right,
+    ]  # fmt: skip
+    cases = [(f"content-length {value[:24]!r}", request(b"content-length: " + value)) for value in wrong]
+    cases += [
+        (f"twice {one!r} {other!r}", request(b"content-length: " + one, b"Content-Length: " + other))
+        for one, other in ((right, right), (right, b"0"), (b"0", right), (right, b"+" + right), (b"2", right))
+    ]
+    return cases
+
+
+def codings() -> list[tuple[str, bytes]]:
+    """Transfer-encoding beside a length, twice, misspelled and in unusual clothes."""
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    values = [
+        b"chunked, identity", b"identity", b"chunked, chunked", b"gzip", b"chunked, gzip", b"xchunked", b"chunkedx",
+        b"chunked;q=1", b'"chunked"', b"chunked,", b",chunked", b"x, chunked, y", b"", b"chunk", b"\x0bchunked",
+        b"chunked\x0b", b"chunked\x00", b"cow", b"'chunked'", b"chunked\xff",
+    ]  # fmt: skip
+    cases = [(f"coding {value!r}", request(b"transfer-encoding: " + value, body=chunked)) for value in values]
+    length = b"content-length: %d" % len(BODY)
+    for name, value in itertools.product(
+        (b"transfer-encoding", b"Transfer-Encoding", b"TRANSFER-ENCODING"), (b"chunked", b"Chunked", b"identity", b"x")
+    ):
+        cases.append((f"length and {name!r} {value!r}", request(length, name + b": " + value, body=chunked)))
+        cases.append((f"{name!r} {value!r} and length", request(name + b": " + value, length, body=chunked)))
+    cases += [
+        ("coding twice", request(b"transfer-encoding: chunked", b"transfer-encoding: chunked", body=chunked)),
+        ("coding twice, other", request(b"transfer-encoding: chunked", b"transfer-encoding: identity", body=chunked)),
+        ("coding twice, same line end", request(b"transfer-encoding: identity", b"transfer-encoding: chunked")),
+        (
+            "coding and HTTP/1.0",
+            request(b"transfer-encoding: chunked", line=LINE.replace(b"1.1", b"1.0"), body=b"0\r\n\r\n" + SMUGGLED),
+        ),
+    ]  # fmt: skip
+    return cases
+
+
+def chunk_forms() -> list[tuple[str, bytes]]:
+    """Chunks whose sizes, extensions and line ends are not what the standard says."""
+    bodies = [
+        b"-1\r\n", b"+2\r\n{}\r\n0\r\n\r\n", b"0x2\r\n{}\r\n0\r\n\r\n", b" 2\r\n{}\r\n0\r\n\r\n", b"g\r\n",
+        b"2 \r\n{}\r\n0\r\n\r\n", b"2\t\r\n{}\r\n0\r\n\r\n", b"2\n{}\n0\n\n", b"2\r{}\r0\r\r", b"2\r\n{}0\r\n\r\n",
+        b"2\r\n{}X\r\n0\r\n\r\n", b"2\r\n{}\n0\r\n\r\n", b"2\r\n{}\r0\r\n\r\n", b"2;a\nb\r\n{}\r\n0\r\n\r\n",
+        b"2;a\rb\r\n{}\r\n0\r\n\r\n", b"2;\x00\r\n{}\r\n0\r\n\r\n", b"ffffffffffffffff1\r\n{}\r\n",
+        b"\r\n{}\r\n0\r\n\r\n",
+        b";x\r\n{}\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\nbad trailer\r\n\r\n", b"2\r\n{}\r\n0\r\n: x\r\n\r\n",
+        b"2\r\n{}\r\n0\r\nx-t: a\x00b\r\n\r\n", b"2\r\n{}\r\n0\n\n", b"2_0\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}\r\n00x\r\n\r\n",
+        b"1e1\r\n{}\r\n", "２\r\n{}\r\n0\r\n\r\n".encode(), b"2\x0b\r\n{}\r\n0\r\n\r\n", b"2\r\n\n{}\r\n0\r\n\r\n",
+    ]  # fmt: skip
+    return [(f"chunks {body[:24]!r}", request(b"transfer-encoding: chunked", body=body)) for body in bodies]
+
+
+def header_forms() -> list[tuple[str, bytes]]:
+    """Names and values with bytes that some parsers trim, join or end a line at."""
+    length = b"content-length: %d" % len(BODY)
+    odd = [
+        b"content-length : %d" % len(BODY), b" content-length: %d" % len(BODY), b"\tx: 1", b"x\x00: 1", b"x\x0b: 1",
+        b"x y: 1", b"x: a\x00b", b"x: a\rb", b"x: a\nb: c", b": 1", b"x", b"x(: 1", b"x): 1", b"x@: 1", b"x[: 1",
+        b"x\\: 1", b'x": 1', b"x/: 1", b"x?: 1", b"x=: 1", b"x{: 1", b"x\x7f: 1", b"x\xff: 1", "é: 1".encode(),
+        b"x:\x00", b"x: 1\r\n folded", b"x: 1\r\n\tfolded", b"x: \x01", b"x: \x7f", b"transfer-encoding\x00: chunked",
+        b"transfer-encoding : chunked", b"transfer-encoding\t: chunked", b"x: 1\n", b"x: 1\n\n", b"\r: 1", b"\nx: 1",
+    ]  # fmt: skip
+    cases = [(f"header {line!r}", request(length, line)) for line in odd]
+    return cases + [(f"header first {line!r}", request(line, length)) for line in odd]
+
+
+def request_lines() -> list[tuple[str, bytes]]:
+    """Methods, targets and versions beside the standard, and hosts that are missing, doubled or elsewhere."""
+    length = b"content-length: %d" % len(BODY)
+    lines = [
+        b"POST /v1/chat/completions HTTP/1.1\n", b"POST /v1/chat/completions\r\n",
+        b"POST  /v1/chat/completions HTTP/1.1\r\n",
+        b"POST /v1/chat/completions  HTTP/1.1\r\n", b" POST /v1/chat/completions HTTP/1.1\r\n",
+        b"POST\t/v1/chat/completions HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1 \r\n",
+        b"POST /v1/chat/completions HTTP/1.2\r\n", b"POST /v1/chat/completions HTTP/2.0\r\n",
+        b"POST /v1/chat/completions HTTP/9.9\r\n", b"POST /v1/chat/completions HTTP/1\r\n",
+        b"POST /v1/chat/completions http/1.1\r\n", b"POST /v1/chat/completions HTTPS/1.1\r\n",
+        b"POST /v1/chat/completions HTTP/1.1x\r\n", b"POST /v1/chat/completions HTTP/0.9\r\n",
+        b"POST /v1/chat completions HTTP/1.1\r\n", b"POST /v1/chat\x00completions HTTP/1.1\r\n",
+        b"POST http://127.0.0.1:1/v1/chat/completions HTTP/1.1\r\n",
+        b"POST https://evil/v1/chat/completions HTTP/1.1\r\n",
+        b"POST //evil/v1/chat/completions HTTP/1.1\r\n", b"POST * HTTP/1.1\r\n",
+        b"POST v1/chat/completions HTTP/1.1\r\n",
+        b"CONNECT evil:443 HTTP/1.1\r\n", b"CONNECT / HTTP/1.1\r\n", b"PO ST / HTTP/1.1\r\n",
+        b"post /v1/chat/completions HTTP/1.1\r\n",
+        b"P\x00ST / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00\x01\r\n", b"PRI * HTTP/2.0\r\n", b"GET\r\n",
+        b"POST /v1/chat/completions?\r\nHTTP/1.1\r\n", b"POST ?/v1/chat/completions HTTP/1.1\r\n",
+    ]  # fmt: skip
+    cases = [(f"line {line!r}", request(length, line=line)) for line in lines]
+    cases += [
+        ("no host", request(length, host=b"")),
+        ("two hosts", request(length, b"Host: other")),
+        ("two keys", request(length, b"authorization: Bearer a", b"Authorization: Bearer b")),
+        ("two workloads", request(length, b"x-understudy-workload: chat", b"X-Understudy-Workload: other")),
+        ("upgrade", request(length, b"connection: upgrade", b"upgrade: h2c", b"http2-settings: AAA")),
+        (
+            "websocket",
+            request(b"connection: upgrade", b"upgrade: websocket", line=LINE.replace(b"POST", b"GET"), body=b""),
+        ),
+        ("expectation", request(length, b"expect: 200-maybe")),
+        ("no length", request() + SMUGGLED),
+    ]  # fmt: skip
+    return cases
+
+
+CORPUS = lengths() + codings() + chunk_forms() + header_forms() + request_lines()
+
+TOLERATED = {
+    # White space that the standard lets a recipient skip, and an empty element of a list: one request, clearly framed.
+    f"content-length {b'%d ' % len(BODY)!r}",
+    "coding b',chunked'",
+    "line b'POST  /v1/chat/completions HTTP/1.1\\r\\n'",
+    "line b'POST /v1/chat/completions  HTTP/1.1\\r\\n'",
+}
+
+
+def test_the_corpus_is_as_large_as_promised() -> None:
+    """At least 150 different requests."""
+    assert len({raw for _, raw in CORPUS}) >= 150
+
+
+async def exchange(port: int, raw: bytes) -> bytes:
+    """Everything the gateway says to these bytes until it closes or says nothing more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = b""
+    try:
+        writer.write(raw)
+        while chunk := await asyncio.wait_for(reader.read(65536), 0.25):
+            said += chunk
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+    return said
+
+
+def outcome(name: str, raw: bytes) -> tuple[bytes, list[bytes]]:
+    async def main() -> tuple[bytes, list[bytes]]:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            said = await exchange(gateway.port, raw + SMUGGLED)
+            await asyncio.sleep(0.01)
+            return said, provider.requests
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(("name", "raw"), CORPUS, ids=[name for name, _ in CORPUS])
+def test_an_ambiguous_request_never_becomes_two(name: str, raw: bytes) -> None:
+    """It is refused with a 4xx and the connection closed, or waited for; what follows it is never another request."""
+    said, received = outcome(name, raw)
+    assert all(b"x-smuggled" not in request for request in received)
+    statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", said)
+    if name in TOLERATED:
+        assert len(received) == 1
+    else:
+        assert received == [], statuses
+        assert statuses in ([], [b"400"], [b"404"], [b"411"], [b"413"], [b"417"], [b"505"])
+
+
+def test_a_plain_request_after_another_is_answered() -> None:
+    """The probe itself works: two good requests on one connection are two answers."""
+    good = request(b"content-length: %d" % len(BODY))
+
+    async def main() -> None:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            said = await exchange(gateway.port, good + good)
+            assert said.count(b"HTTP/1.1 200") == 2
+            assert len(provider.requests) == 2
+
+    asyncio.run(main())
