@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "plan": ("understudy.cli.plan", "Begin", "How long an upgrade takes, and what its gates can tell by when."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
     "tune": ("understudy.cli.tune", "Upgrade", "Put a re-tuned candidate into an upgrade, or give up."),
+    "shadow": ("understudy.cli.shadow", "Evidence", "What paired live answers say about a candidate."),
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),
     "history": ("understudy.cli.history", "Upgrade", "Which variant served when, and why."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer and controller on this machine."),

@@ -1,0 +1,150 @@
+"""How a shadow report looks in a terminal: findings first, then the figures they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from understudy.cli.output import plain, table
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+SHOWN = 600
+"""Characters of an answer in an example; --json has more."""
+
+
+def show(console: Console, found: Mapping[str, Any]) -> None:
+    """Print the document of `understudy shadow report --json` for a person."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Text(f"{plain(found['workload'])}", style="bold")
+    head.append(f"  {plain(found['incumbent'])} to {plain(found['candidate'])}", style="not bold")
+    head.append(f"  ({plain(found['upgrade'])}, {plain(found['stage'])})", style="not bold")
+    console.print(head)
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    for label, said in _facts(found):
+        facts.add_row(label, Text(plain(said)))
+    console.print(facts)
+    console.print()
+    _findings(console, found["findings"])
+    rows = [row for row in found["rows"] if row["slice"] == "" or row["flagged"] or _one_slice(found)]
+    columns: list[str | tuple[str, str]] = ["slice", "feature", ("pairs", "right"), ("incumbent", "right")]
+    columns += [("candidate", "right"), ("change", "right"), ("95 % interval", "right")]
+    console.print(table("", columns, [_row(row) for row in rows]))
+    console.print("Rows in bold red are drift: no chance, and more than users would fail to notice.", style="dim")
+
+
+def _one_slice(found: Mapping[str, Any]) -> bool:
+    return len({row["slice"] for row in found["rows"]}) == 1
+
+
+def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    coverage, clock = found["coverage"], found["clock"]
+    share = 100 * coverage["copies"] / coverage["served"] if coverage["served"] else 0.0
+    lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in coverage["lost"].items())
+    least, most = span(clock["min_s"]), span(clock["max_s"])
+    if clock["running"]:
+        held = span(clock["held_s"]) if clock["held_s"] is not None else "an unknown time"
+        time = f"{held} at full coverage; at least {least}, at most {most}"
+    elif found["stage"] == "shadow":
+        time = "not started: it runs from full coverage on"
+    else:
+        time = "over: the stage is behind, copies go on being compared"
+    thin = ", ".join(f"{name} ({count})" for name, count in found["thin"].items())
+    facts = [
+        ("clock", time),
+        (
+            "coverage",
+            f"{coverage['copies']:,} copies of {coverage['served']:,} served ({share:.0f} %)"
+            + (f"; lost: {lost}" if lost else ""),
+        ),
+        ("pairs", f"{found['pairs']:,} compared" + (f"; too thin to tell: {thin}" if thin else "")),
+    ]
+    if found["slices_not_kept"]:
+        facts.append(("slices", f"too many values; {found['slices_not_kept']:,} counts went to all traffic only"))
+    return facts
+
+
+def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
+    if not findings:
+        console.print("Nothing a user would notice.", style="green")
+        return
+    count = len(findings)
+    console.print("1 finding" if count == 1 else f"{count} findings", style="bold")
+    for number, finding in enumerate(findings, start=1):
+        waived = "  (waived)" if finding["waived"] else ""
+        sentence = finding["sentence"]
+        console.print(f"{number}. {plain(sentence[:1].upper() + sentence[1:])}.{waived}", markup=False)
+        for example in finding["examples"]:
+            console.print(_side_by_side(example))
+    console.print()
+
+
+def _side_by_side(example: Mapping[str, Any]) -> RenderableType:
+    from rich import box
+    from rich.padding import Padding
+    from rich.table import Table
+
+    where = ", ".join(f"{key}={value}" for key, value in example["slices"].items())
+    made = Table(box=box.SQUARE, expand=True, title_justify="left", title_style="dim", show_lines=False)
+    made.title = plain(f"{example['exchange']}  {where}")
+    for heading in ("incumbent, served", "candidate, never served"):
+        made.add_column(heading, ratio=1, overflow="fold")
+    made.add_row(_text(example["incumbent"]), _text(example["candidate"]))
+    return Padding(made, (0, 0, 1, 3))
+
+
+def _text(answer: str) -> Text:
+    from rich.text import Text
+
+    if not answer:
+        return Text("(no text)", style="dim")
+    return Text(plain(answer[:SHOWN])) + Text("…" if len(answer) > SHOWN else "", style="dim")
+
+
+def _row(row: Mapping[str, Any]) -> list[object]:
+    from rich.text import Text
+
+    from understudy.drift.catalogue import FEATURES, Kind
+
+    feature = FEATURES[row["feature"]]
+    old, new = (_value(row["feature"], feature.kind is Kind.FLAG, row[side]) for side in ("incumbent", "candidate"))
+    unit = {Kind.RATIO: (100.0, " %"), Kind.FLAG: (100.0, " pt"), Kind.DISTANCE: (100.0, " pt"), Kind.SCORE: (1.0, "")}
+    factor, ending = unit[feature.kind]
+    change = f"{_signed(row['effect'] * factor)}{ending}"
+    between = f"{_signed(row['low'] * factor)} to {_signed(row['high'] * factor)}"
+    cells = [row["slice"] or "all", feature.words, f"{row['n']:,}", old, new, change, between]
+    return [Text(plain(cell), style="bold red" if row["flagged"] else "") for cell in cells]
+
+
+def _value(name: str, is_rate: bool, value: float) -> str:
+    if is_rate:
+        return f"{100 * value:.1f} %"
+    match name:
+        case "latency" | "first_byte":
+            return f"{value:.3g} s"
+        case "cost":
+            return f"${value:.3g}"
+        case "characters" | "words" | "tokens":
+            return f"{value:,.0f}"
+        case _:
+            return f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.1f}"
+
+
+def span(seconds: float) -> str:
+    """A duration as a person says it: 1 d 4 h, 20 min, 3 s."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    parts = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count:.0f} {unit}")
+    return " ".join(parts[:2])
