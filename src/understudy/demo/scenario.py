@@ -61,6 +61,11 @@ MODELS: dict[str, dict[str, Any]] = {
 PRICES = {"classic-1": (2.5, 10.0), "nova-2": (2.0, 8.0), "swift-2": (0.4, 1.6), "orbit-2": (1.1, 4.4)}
 """US dollars per million tokens, in and out, of models that exist only here."""
 
+STEEPER = """
+    canary:
+      ladder: [{share: 5%, hold: 3s}, {share: 25%, hold: 2s}, {share: 100%, hold: 0s}]"""
+"""A workload with few users begins higher: 1 % of them would be nobody for too long."""
+
 BREAKS: dict[str, Any] = {"error_share": 0.8}
 """What is switched on in the third scene's candidate while it serves a canary."""
 
@@ -132,7 +137,7 @@ workloads:
         system_prompt: prompts/reply-v2.md
         why: "the new model needs to be told to name the day a refund arrives; the old one did so unasked"
 {_workload("order-status", "swift")}\
-{_workload("account-help", "orbit")}\
+{_workload("account-help", "orbit", ladder=STEEPER)}\
 """
 
 
@@ -140,7 +145,7 @@ def _prices() -> str:
     return "\n".join(f"  {model}: {{input: {price[0]}, output: {price[1]}}}" for model, price in PRICES.items())
 
 
-def _workload(name: str, candidate: str, critical: str = "[]") -> str:
+def _workload(name: str, candidate: str, critical: str = "[]", ladder: str = "") -> str:
     """One workload; its variants come last so that another can be added below them."""
     return f"""\
   {name}:
@@ -150,11 +155,12 @@ def _workload(name: str, candidate: str, critical: str = "[]") -> str:
     content: full
     incumbent: classic
     suites: [suites/{name}.yaml]
-    policy: demo
+    policy: demo{ladder}
     gates:
       quality: {{margin: 5pt, source: "grader:closing"}}
       satisfaction: {{margin: 10pt, source: "feedback:satisfaction"}}
       errors: {{margin: 2pt}}
+      latency: {{margin: 10pt}}
       critical: {critical}
     variants:
       classic:
@@ -171,16 +177,16 @@ def _workload(name: str, candidate: str, critical: str = "[]") -> str:
 
 def populations() -> list[Population]:
     """The live traffic: the upgrade that goes all the way has the most users, so that 1 % of them is somebody."""
-    rates = {"reply-drafting": 600.0, "order-status": 80.0, "account-help": 250.0}
+    rates = {"reply-drafting": 900.0, "order-status": 80.0, "account-help": 200.0}
     return [
         Population(
             workload=scene.workload,
             rate=rates[scene.workload],
-            users=4_000,
+            users=40_000,
             slice_header=SLICE_HEADER,
             weights=WEIGHTS,
             cases=[(kind, prompt) for kind in WEIGHTS for prompt in prompts(kind, [NUMBER] * 3)],
-            thumbs=0.15,
+            thumbs=0.3,
             pleases=CLOSING,
         )
         for scene in SCENES
