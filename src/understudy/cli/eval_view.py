@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDE = 100
 """Columns from which on the intervals are drawn."""
 _CHART = 25
+_NEEDS = 8
 _SCALES = (2, 5, 10, 20, 50, 100)
 _VERDICTS = {
     Verdict.FAIL: ("✗ fail", "bold red"),
@@ -50,7 +51,10 @@ def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
     console.print()
     outcome = result.outcome
     console.print(_joined((outcome.value.upper(), _OUTCOMES[outcome]), (result.comparison.sentence, "")))
-    console.print(plain(result.next_step), markup=False)
+    if outcome is Outcome.INCONCLUSIVE:
+        _needs(console, result)
+    else:
+        console.print(plain(result.next_step), markup=False)
 
 
 def scores(result: EvalResult, *, wide: bool) -> Table:
@@ -64,8 +68,8 @@ def scores(result: EvalResult, *, wide: bool) -> Table:
     rows = [comparison.aggregate, *ordered]
     span = _span(rows)
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    made.add_column("slice", overflow="fold", min_width=12)
-    for heading in ("n", "incumbent", "candidate", "difference"):
+    made.add_column("slice", overflow="fold", min_width=8)
+    for heading in ("n", "incumbent", "candidate", "change"):
         made.add_column(heading, justify="right", no_wrap=True)
     level = f"{100 * (1 - 2 * comparison.alpha):g} %"
     made.add_column(f"{level} interval", justify="right", no_wrap=True)
@@ -119,6 +123,16 @@ def _heading(console: Console, result: EvalResult) -> None:
     usage = result.usage
     again = f", {usage.kept:,} kept from before" if usage.kept else ""
     console.print(plain(f"{suites} · {each} · {usage.asked:,} calls{again}"), style="dim", markup=False)
+
+
+def _needs(console: Console, result: EvalResult) -> None:
+    console.print("What would decide it:")
+    for need in result.needs[:_NEEDS]:
+        console.print(plain(f"  - {need}"), markup=False)
+    if len(result.needs) > _NEEDS:
+        console.print(f"  - and so on for {len(result.needs) - _NEEDS} more")
+    if result.repetitive:
+        console.print("More answers to the same cases will not: these variants repeat themselves.")
 
 
 def _joined(*parts: tuple[str, str]) -> Text:

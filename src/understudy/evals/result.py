@@ -22,7 +22,7 @@ from understudy.core.playbook import Outcome, Verdict
 from understudy.core.variant import Variant
 from understudy.evals.scoring import Example, Measure
 from understudy.evals.suite import Suite
-from understudy.gates.paired import Comparison, SliceComparison
+from understudy.gates.paired import MIN_CASES, Comparison, SliceComparison
 
 FORMAT = 1
 DEFAULT_MARGIN = 0.02
@@ -135,7 +135,27 @@ class EvalResult:
                 return "Re-tuning could not close the gap: stay with the incumbent, and file the finding."
             case Outcome.INCONCLUSIVE:
                 vain = " More answers to the same cases will not: these variants repeat themselves."
-                return f"What would decide it: {'; '.join(self.comparison.needed)}.{vain if self.repetitive else ''}"
+                return f"What would decide it: {'; '.join(self.needs)}.{vain if self.repetitive else ''}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What would decide each comparison that is not decided, in words."""
+        comparison = self.comparison
+        rows = [row for row in (comparison.aggregate, *comparison.slices) if row.verdict is Verdict.INCONCLUSIVE]
+        # Behind one sentence a row the gate may have said more, such as that a must-pass case has no score.
+        return (*(self._need(row) for row in rows), *comparison.needed[len(rows) :])
+
+    def _need(self, row: SliceComparison) -> str:
+        name = row.slice or "the aggregate"
+        if row.n < MIN_CASES:
+            return f"{name}: at least {MIN_CASES} cases, it has {row.n}"
+        enough = row.needed_cases is not None and row.needed_cases > row.n
+        said = f"{name}: " + (f"about {row.needed_cases:,} cases" if enough else f"more than its {row.n:,} cases")
+        if enough:
+            said += f" instead of {row.n:,}"
+        if row.needed_repeats and not self.repetitive:
+            said += f", or --repeats {max(row.needed_repeats, self.repeats + 1)}"
+        return f"{said}, to tell a loss of {100 * row.margin:g} points"
 
     def stale(self, now: Bound) -> tuple[str, ...]:
         """What has changed since, in words; empty where the result still holds."""

@@ -17,7 +17,7 @@ from understudy.core.playbook import Outcome, Verdict
 from understudy.core.routing import Provider
 from understudy.core.variant import Variant
 from understudy.evals import asking
-from understudy.evals.asking import retry_after, wait_before
+from understudy.evals.asking import Asker, retry_after, wait_before
 from understudy.evals.result import Bound, EvalResult, Thresholds, find, load, save
 from understudy.evals.runner import Job, run
 from understudy.evals.suite import Suite, load_suite
@@ -217,8 +217,12 @@ def test_a_refused_key_ends_the_run_at_once(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_an_unreachable_provider_is_named(tmp_path: Path) -> None:
-    """A port where nobody listens: the address, the provider, and exit code 3."""
+def test_an_unreachable_provider_is_tried_and_named(tmp_path: Path) -> None:
+    """A port where nobody listens: four pauses that double, then the address and exit code 3."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
 
     async def main() -> None:
         world = World(tmp_path, right)
@@ -226,12 +230,13 @@ def test_an_unreachable_provider_is_named(tmp_path: Path) -> None:
             job = world.job()
         client = Client(job.providers, lambda name: "")
         try:
-            await run(job, client, tmp_path / "evals")
+            await Asker(client, dict(job.providers), lambda: 0.0, sleep).ask(OLD, job.suites[0].cases[0], "key")
         finally:
             await client.close()
 
     with pytest.raises(CannotMeasure) as caught:
         asyncio.run(main())
+    assert waits == [0.25, 0.5, 1.0, 2.0]
     assert caught.value.exit_code == 3
     assert "127.0.0.1" in str(caught.value)
 

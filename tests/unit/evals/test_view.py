@@ -66,6 +66,9 @@ def test_a_narrow_terminal_gets_the_figures_and_a_wide_one_the_picture() -> None
         ]
     assert "●" not in narrow
     assert max(map(len, narrow.splitlines())) <= 80
+    undecided = compare([PairedCase(f"c{n}", ("w45",), (1.0,), (float(n > 0),), False) for n in range(1000)])
+    unclear = shown(result(comparison=undecided, examples=()), 80)
+    assert max(map(len, unclear.splitlines())) <= 80
     odd = next(line for line in wide.splitlines() if line.startswith(" odd "))
     axis = next(line for line in wide.splitlines() if "-100" in line and "+100" in line)
     assert odd.index("●") == axis.index("-100")
@@ -117,6 +120,20 @@ def test_an_undecided_eval_says_what_would_decide_it() -> None:
     """With repeats as a way out only where answers vary."""
     few = compare([PairedCase(f"c{n}", (), (1.0,), (1.0,), False) for n in range(20)])
     undecided = result(comparison=few)
-    assert "about" in undecided.next_step
-    assert "will not" not in undecided.next_step
-    assert "these variants repeat themselves" in replace(undecided, repetitive=True).next_step
+    assert undecided.needs == (
+        "the aggregate: about 737 cases instead of 20, or --repeats 37, to tell a loss of 2 points",
+    )
+    assert undecided.needs[0] in undecided.next_step
+    assert f"  - {undecided.needs[0]}" in shown(undecided, 140)
+    in_vain = replace(undecided, repetitive=True)
+    assert "--repeats" not in in_vain.next_step
+    assert "these variants repeat themselves" in in_vain.next_step
+    assert "these variants repeat themselves" in shown(in_vain, 140)
+
+
+def test_a_slice_that_is_too_small_or_leans_says_so() -> None:
+    """Below the least number of cases there is no verdict; where a loss shows, more cases than there are."""
+    cases = [PairedCase(f"c{n}", ("few",) if n < 3 else (), (1.0,), (1.0,), False) for n in range(200)]
+    assert "few: at least 10 cases, it has 3" in result(comparison=compare(cases)).needs
+    leaning = [PairedCase(f"c{n}", ("s",), (1.0,), (float(n >= 3),), False) for n in range(114)]
+    assert any(need.startswith("s: more than its 114 cases") for need in result(comparison=compare(leaning)).needs)
