@@ -21,9 +21,9 @@ STANDS_OUT = 1.5
 ALONE = 0.8
 """A slice that makes up this part of the effect on all traffic is where the defect is; all traffic is no finding."""
 TOGETHER: tuple[tuple[str, str], ...] = (("length", "tone"), ("latency", "slow_tail"))
-"""Findings that go with each other: an answer that loses half its text has another mix of words, and one that loses
-its courtesy is a little shorter. The first takes the second in from `LARGE` on, below that it is the other way."""
+"""Findings that go with each other: which of the two takes the other one in, `_hosts` says."""
 LARGE = 0.25
+"""A change of length or latency from which on it is the reason, whatever else goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,23 @@ def _guests(kept: Groups) -> dict[tuple[str, str], tuple[str, str]]:
     for first, second in TOGETHER:
         for name, kind in kept:
             if kind == first and (name, second) in kept:
-                large = abs(_strongest(kept[name, first]).effect) >= LARGE
-                host, guest = (first, second) if large else (second, first)
+                host, guest = (first, second) if _hosts(kept[name, first], kept[name, second]) else (second, first)
                 taken[name, host] = (name, guest)
     return taken
+
+
+def _hosts(first: list[Row], second: list[Row]) -> bool:
+    """Whether the first is the reason for the second, and not the other way round.
+
+    Text that is left out takes its words with it, so every rate of the rest changes, mostly against the length:
+    that is no change of tone. An answer that loses its courtesy becomes a little shorter *and* has less of it.
+    """
+    strongest = _strongest(first)
+    if abs(strongest.effect) >= LARGE:
+        return True
+    if strongest.finding == "latency":
+        return False
+    return not any(row.effect * strongest.effect > 0 for row in second if row.feature != "reading_grade")
 
 
 def _seen(key: tuple[str, str], rows: list[Row], most: str, guests: list[Row], differ: Differ) -> SeenIn:
