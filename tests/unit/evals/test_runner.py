@@ -377,3 +377,31 @@ def test_progress_hears_of_every_answer(tmp_path: Path) -> None:
         return heard
 
     assert asyncio.run(main()) == [80, 80]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
+def test_every_dialect_is_asked_and_read(tmp_path: Path, dialect: str) -> None:
+    """The same eval over each wire: prompt sent, answer, tokens and model read."""
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Reply:
+        asked.append(one)
+        return right(one)
+
+    async def main() -> EvalResult:
+        world = World(tmp_path, answer)
+        async with world.server:
+            base_url = world.server.base_url if dialect == "openai" else world.server.root_url
+            job = world.job(candidate=replace(NEW, system_prompt="Say it.", params={"max_tokens": 50}))
+            job = replace(job, providers={"p": Provider("p", dialect, base_url)})
+            client = Client(job.providers, lambda name: "")
+            try:
+                return await run(job, client, tmp_path / "evals")
+            finally:
+                await client.close()
+
+    result = asyncio.run(main())
+    assert (result.comparison.aggregate.incumbent, result.comparison.aggregate.candidate) == (1.0, 1.0)
+    tokens = next(measure for measure in result.measures if measure.name == "output_tokens")
+    assert (tokens.incumbent, tokens.candidate, tokens.n) == (5.0, 5.0, CASES)
+    assert {one.system for one in asked if one.model == "m-new"} == {"Say it."}
