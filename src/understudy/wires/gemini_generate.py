@@ -21,7 +21,7 @@ from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireError, WireRequest
 from understudy.wires.jsonarray import JsonArrayParser
 from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls, total, unreadable
-from understudy.wires.sse import MAX_EVENT, Event
+from understudy.wires.sse import Event
 
 _PATH = re.compile(r"/(v1[a-z0-9]*)/(?:models|tunedModels)/([^/:?]+):([A-Za-z]+)")
 _TEMPLATE = "/v1beta/models/{model}:"
@@ -30,6 +30,9 @@ STREAM = Endpoint("gemini", "stream_generate_content", "generate_content", _TEMP
 STREAM_ARRAY = Endpoint(
     "gemini", "stream_generate_content.array", "generate_content", _TEMPLATE + "streamGenerateContent"
 )
+MAX_EVENT = 16 * 1024 * 1024
+"""Bytes of one event that are kept: a generated image comes whole, with the finish reason behind it."""
+
 COUNT = Endpoint("gemini", "count_tokens", "count_tokens", _TEMPLATE + "countTokens")
 
 REQUEST_MEMBERS = frozenset(
@@ -278,7 +281,7 @@ class Reader(SseReader):
                 return
             self._started = True
             if first[:1] == b"[":
-                self._array = JsonArrayParser()
+                self._array = JsonArrayParser(MAX_EVENT)
         if self._array is None:
             super().feed(chunk)
             return

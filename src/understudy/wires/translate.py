@@ -89,7 +89,10 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str, model: str 
         raise WireError(f"{endpoint.name} cannot be carried over to {target}: it is no chat", 501)
     losses = Losses()
     members = _object(body, "the body")
-    ask = _DIALECTS[endpoint.wire].read_ask(members, losses)
+    try:
+        ask = _DIALECTS[endpoint.wire].read_ask(members, losses)
+    except RecursionError as error:
+        raise WireError("the body is too deeply nested") from error
     where = place(path) if endpoint.wire == "gemini" else None
     if where is not None:
         ask.stream = where.method == "streamGenerateContent"
@@ -120,7 +123,7 @@ def answer(back: Back, status: int, body: bytes) -> CarriedAnswer:
         return CarriedAnswer(to.error_body(status, kind, message), ())
     try:
         reply = _DIALECTS[back.target].read_reply(_object(body, "the answer"), losses)
-    except WireError as error:
+    except (WireError, RecursionError) as error:
         raise WireError(f"the provider's answer cannot be carried over: {error}", 502) from error
     return CarriedAnswer(encode(_DIALECTS[back.source.wire].write_reply(reply, losses)), losses.all())
 
@@ -144,21 +147,26 @@ class Stream:
         self.failed = ""
         """The kind of the error that was told, "" where none was."""
 
+    @property
+    def ended(self) -> bool:
+        """Nothing more will be told."""
+        return self.done or bool(self.failed)
+
     def feed(self, chunk: bytes) -> bytes:
         out = bytearray()
-        for event in self._frames.feed(chunk):
+        for event in () if self.ended else self._frames.feed(chunk):
             try:
                 for piece in self._reader.read(event):
                     out += self._told(piece)
-            except WireError as error:
+            except (WireError, RecursionError) as error:
                 out += self._fail("unreadable", str(error))
-            if self.done or self.failed:
+            if self.ended:
                 break
         return bytes(out)
 
     def finish(self) -> bytes:
         """The provider's bytes have ended: nothing more where it is done, else an error event."""
-        if self.done or self.failed:
+        if self.ended:
             return b""
         return self._fail("truncated", "the provider's stream ended before its terminal event")
 
@@ -166,7 +174,7 @@ class Stream:
         return self._losses.all()
 
     def _told(self, piece: Piece) -> bytes:
-        if self.done or self.failed:
+        if self.ended:
             return b""
         if isinstance(piece, Failure):
             return self._fail(piece.kind, piece.message)

@@ -82,7 +82,7 @@ EVERYWHERE = pytest.mark.parametrize(("found", "endpoint", "path"), OPERATIONS, 
 
 
 @EVERYWHERE
-@settings(derandomize=True, max_examples=120, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(body=BODIES)
 def test_requests(found: Wire, endpoint: Endpoint, path: str, body: bytes) -> None:
     """peek and apply return or raise WireError; what apply returns is JSON that peek reads."""
@@ -97,7 +97,7 @@ def test_requests(found: Wire, endpoint: Endpoint, path: str, body: bytes) -> No
 
 
 @EVERYWHERE
-@settings(derandomize=True, max_examples=120, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(body=BODIES, status=st.sampled_from([200, 400, 500]))
 def test_answers(found: Wire, endpoint: Endpoint, path: str, body: bytes, status: int) -> None:
     """read returns an answer for any bytes, and an error status is always named."""
@@ -107,7 +107,7 @@ def test_answers(found: Wire, endpoint: Endpoint, path: str, body: bytes, status
 
 
 @EVERYWHERE
-@settings(derandomize=True, max_examples=120, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(events=st.lists(BODIES, max_size=4), array=st.booleans())
 def test_streams(found: Wire, endpoint: Endpoint, path: str, events: list[bytes], array: bool) -> None:
     """A reader takes any events, and without the terminal one never calls the answer complete."""
@@ -132,7 +132,7 @@ UNTOUCHED = st.dictionaries(
 )
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=80, deadline=None)
 @given(extra=UNTOUCHED, spaces=st.sampled_from([None, 1, 3]))
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/w:generateContent"])
 def test_unknown_members_pass_untouched(path: str, extra: dict[str, Any], spaces: int | None) -> None:

@@ -126,7 +126,7 @@ def read(name: str, members: dict[str, Any]) -> tuple[Ask, Losses]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(ask=asks())
 def test_a_request_in_one_dialect(name: str, ask: Ask) -> None:
     """Written and read again, a request is what it was, and nothing is lost."""
@@ -141,7 +141,7 @@ def test_a_request_in_one_dialect(name: str, ask: Ask) -> None:
 
 @pytest.mark.parametrize("source", NAMES)
 @pytest.mark.parametrize("target", NAMES)
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(ask=asks())
 def test_a_request_there_and_back(source: str, target: str, ask: Ask) -> None:
     """From dialect to dialect and back the request asks for the same, with no loss on either way."""
@@ -187,7 +187,7 @@ def finished(reply: Reply) -> Reply:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(reply=REPLIES)
 def test_an_answer_in_one_dialect(name: str, reply: Reply) -> None:
     """Written and read again, an answer is what it was: text, calls, reason, every count."""

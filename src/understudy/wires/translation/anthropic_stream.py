@@ -19,7 +19,7 @@ from understudy.wires.translation.neutral import (
     Start,
     TextDelta,
 )
-from understudy.wires.translation.shapes import NO_USAGE, a_string, an_object, decoded
+from understudy.wires.translation.shapes import NO_USAGE, a_string, an_integer, an_object, decoded
 
 
 class Reader:
@@ -29,7 +29,7 @@ class Reader:
         self._losses = losses
         self._finish = Finish("stop")
         self._counts: dict[str, Any] = {}
-        self._calls: dict[object, int] = {}
+        self._calls: dict[int | None, int] = {}
 
     def read(self, event: Event) -> list[Piece]:
         data = decoded(event)
@@ -40,9 +40,11 @@ class Reader:
                 model = a_string(message.get("model"), "message.model")
                 return [Start(a_string(message.get("id"), "message.id"), model, read_usage(self._counts))]
             case "content_block_start":
-                return self._block(data.get("index"), an_object(data.get("content_block"), "content_block"))
+                return self._block(
+                    an_integer(data.get("index"), "index"), an_object(data.get("content_block"), "content_block")
+                )
             case "content_block_delta":
-                return self._delta(data.get("index"), an_object(data.get("delta"), "delta"))
+                return self._delta(an_integer(data.get("index"), "index"), an_object(data.get("delta"), "delta"))
             case "message_delta":
                 delta = an_object(data.get("delta") or {}, "delta")
                 reason = a_string(delta.get("stop_reason"), "stop_reason")
@@ -67,7 +69,7 @@ class Reader:
         if isinstance(usage, dict):
             self._counts.update({key: value for key, value in usage.items() if value is not None})
 
-    def _block(self, index: object, block: dict[str, Any]) -> list[Piece]:
+    def _block(self, index: int | None, block: dict[str, Any]) -> list[Piece]:
         match block.get("type"):
             case "text":
                 text = a_string(block.get("text"), "content_block.text")
@@ -83,7 +85,7 @@ class Reader:
                 self._losses.add(f"content of type {kind}")
                 return []
 
-    def _delta(self, index: object, delta: dict[str, Any]) -> list[Piece]:
+    def _delta(self, index: int | None, delta: dict[str, Any]) -> list[Piece]:
         match delta.get("type"):
             case "text_delta":
                 text = a_string(delta.get("text"), "delta.text")
