@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from understudy.cli.moment import moment
 from understudy.cli.output import err, errors_shown, out, plain, print_json, table
 from understudy.core.errors import EXIT_FINDING
 
@@ -100,6 +101,81 @@ def verify(config: Config = None, as_json: AsJson = False) -> None:
             _print_verification(document)
         if not found.in_order:
             raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def erase(
+    unit: Annotated[str, typer.Option("--unit", help="Whose records to remove, as requests name them.")],
+    workload: Annotated[str | None, typer.Option("--workload", "-w", help="In this workload alone.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove everything kept of one unit: in segments, in the lake, in suites and answers made from its exchanges.
+
+    Says what was removed. Exit code 1 where files are left that mention the unit and that only a person can edit.
+    Segments of other machines are out of reach: run it on each.
+    """
+    from understudy.config.project import open_project
+    from understudy.ledger.erase import erase as remove
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        paths = project.paths
+        if workload is not None:
+            project.workload(workload)
+        suites = {suite.parent for name in project.config.workloads for suite in project.suites(name)}
+        done = remove(
+            unit,
+            segments=paths.segments,
+            lake=paths.lake,
+            workload=workload,
+            derived=[paths.evals, *sorted(folder for folder in suites if folder != project.root)],
+        )
+        if as_json:
+            print_json(done._asdict())
+        else:
+            rows = [[name.replace("_", " "), value] for name, value in done._asdict().items() if isinstance(value, int)]
+            out().print(table("removed", ["what", ("how many", "right")], rows))
+            for path, count in done.lines.items():
+                out().print(plain(f"{count} lines removed from {path}"), markup=False)
+            for path in done.mentioned:
+                out().print(plain(f"edit by hand, it mentions the unit: {path}"), markup=False)
+        if done.mentioned:
+            raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Argument(help="File to write: .jsonl, .jsonl.gz or .parquet.")],
+    workload: Annotated[str | None, typer.Option("--workload", "-w", help="Of this workload alone.")] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="Of this unit alone.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="From this time on, like 2026-03-01 or 2026-03-01T09:30Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this time.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write exchanges with their feedback and scores to a file."""
+    from understudy.config.project import open_project
+    from understudy.ledger.export import export as write
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        if workload is not None:
+            project.workload(workload)
+        count = write(
+            to,
+            lake=project.paths.lake,
+            workload=workload,
+            unit=unit,
+            since=None if since is None else moment(since),
+            until=None if until is None else moment(until),
+        )
+        if as_json:
+            print_json({"file": str(to), "exchanges": count})
+        else:
+            out().print(plain(f"{count} exchanges in {to}"), markup=False)
 
 
 def _print_verification(found: dict[str, Any]) -> None:

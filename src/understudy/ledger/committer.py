@@ -7,7 +7,6 @@ there what is in, and takes the rest. Segments are removed only when all their r
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import time
@@ -15,15 +14,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from understudy.core.errors import CannotMeasure, Refused
+from understudy.core.errors import CannotMeasure
 from understudy.ledger import rows
 from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
+from understudy.ledger.locks import lake_lock, take_committer_lock
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, boots
 from understudy.ledger.rows import NUMBERED, Numbered, table_of
 
-LOCK_FILE = "committer.lock"
 QUARANTINE_FOLDER = "quarantine"
 COMPACT_EVERY = 24
 VACUUM_EVERY_S = 3600.0
@@ -63,7 +62,7 @@ class Committer:
         self._known: dict[tuple[Table, Boot], int] = {}
         self._commits: dict[Table, int] = dict.fromkeys(NUMBERED, 0)
         self._vacuumed_at = clock()
-        self._lock: int | None = _take_lock(segments)
+        self._lock: int | None = take_committer_lock(segments)
 
     def run_once(self) -> Committed:
         """Bring everything into the lake that is in the segments now.
@@ -80,7 +79,8 @@ class Committer:
         gc.disable()
         try:
             while more:
-                done, more = self._round()
+                with lake_lock(self._segments):
+                    done, more = self._round()
                 total = Committed(*(a + b for a, b in zip(total, done, strict=True)))
         except BaseException as error:
             # What was read and not committed must be read again, and only the lake knows what was committed.
@@ -95,7 +95,8 @@ class Committer:
         finally:
             if collecting:
                 gc.enable()
-        self._tidy()
+        with lake_lock(self._segments):
+            self._tidy()
         return total
 
     def close(self) -> None:
@@ -194,21 +195,3 @@ def _by_table(found: Iterable[Numbered]) -> dict[Table, list[Numbered]]:
     for each in found:
         tables[table_of(each.record)].append(each)
     return tables
-
-
-def _take_lock(segments: Path) -> int:
-    segments.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = segments / LOCK_FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Refused(
-            f"another committer (process {holder}) is draining {segments}",
-            remedy="leave it to that one; there is one committer a machine",
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor

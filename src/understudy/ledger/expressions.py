@@ -226,3 +226,16 @@ def bodies(exchanges: Table) -> Table:
         requests=exchanges.request.cast("string").length().sum(),
         tool_calls=exchanges.tool_calls.length().sum(),
     )
+
+
+def with_opinions(exchanges: Table, feedback: Table, scores: Table) -> Table:
+    """Exchanges in order of time with what was said of them: lists of "name=value", null where nobody said anything."""
+    said = feedback.group_by(of_feedback="exchange").agg(
+        feedback=(feedback.name + "=" + feedback.value.cast("string")).collect()
+    )
+    graded = scores.group_by(of_scores="exchange").agg(
+        scores=(scores.grader + "=" + scores.score.cast("string")).collect()
+    )
+    joined = exchanges.left_join(said, exchanges.exchange == said.of_feedback)
+    joined = joined.left_join(graded, joined.exchange == graded.of_scores)
+    return joined.drop("of_feedback", "of_scores").order_by("started_at", "exchange")

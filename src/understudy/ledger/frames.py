@@ -55,6 +55,11 @@ def frame(seq: int, payload: bytes) -> bytes:
     return HEADER.pack(len(payload), crc32(payload, crc32(SEQUENCE.pack(seq))), seq) + payload
 
 
+def encode_payload(record: Record) -> bytes:
+    """A record in MessagePack."""
+    return _encode(record)
+
+
 def encode(seq: int, record: Record) -> bytes:
     """The frame of a record. Raises UnicodeEncodeError, TypeError or OverflowError for values no record may hold."""
     return frame(seq, _encode(record))

@@ -68,6 +68,14 @@ PARTITIONS: Mapping[Table, tuple[str, ...]] = {
 }
 
 
+STATISTICS: Mapping[Table, str] = {
+    Table.EXCHANGES: "started_at,seq",
+    Table.FEEDBACK: "at,seq",
+    Table.LOSSES: "at,seq",
+    Table.SCORES: "at",
+}
+
+
 def record_fields(table: Table) -> tuple[str, ...]:
     """The columns that are fields of the record, in order."""
     return tuple(get_type_hints(_RECORDS[table]))
@@ -157,7 +165,14 @@ class Lake:
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         opened = self.table(table)
-        settings = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.logRetentionDuration": LOG_RETENTION}
+        settings = {
+            "delta.checkpointInterval": str(CHECKPOINT_EVERY),
+            "delta.logRetentionDuration": LOG_RETENTION,
+            # Statistics are written into the log: of numbers only, or the log would keep what somebody wrote.
+            "delta.dataSkippingStatsColumns": STATISTICS[table],
+        }
+        if self.is_local:  # what people wrote is for this user alone, whatever the umask says
+            Path(self.where.removeprefix("file://")).mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [Transaction(app, version) for app, version in transactions.items()]
         try:
             write_deltalake(
@@ -191,6 +206,14 @@ class Lake:
         opened = self.table(table)
         if opened is not None:
             opened.optimize.compact()
+
+    def delete(self, table: Table, column: str, values: Sequence[str]) -> int:
+        """Remove the rows with one of these values; returns how many. Their old files stay until `vacuum`."""
+        opened = self.table(table)
+        if opened is None or not values:
+            return 0
+        quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+        return int(opened.delete(f"{column} IN ({quoted})")["num_deleted_rows"])
 
     def vacuum(self, table: Table, *, keep_hours: int = VACUUM_KEEP_HOURS) -> int:
         """Remove files that no version of the last hours needs; returns how many."""

@@ -23,6 +23,8 @@ GAP = "gap"
 """Numbers missing where nobody counted them: the only loss that is a finding."""
 KILLED = "killed"
 QUARANTINED = "quarantined"
+ERASED = "erased"
+"""Stands in the place of a record that was removed on request."""
 NO_TALLY = "no_tally"
 """A boot that ended and left no tally: whether its last records are there cannot be told."""
 UNCOUNTED = (GAP, NO_TALLY)
@@ -163,9 +165,11 @@ class BootReader:
         end = found.seq + frames.width(record)
         if end <= expected:
             return  # a second copy, written after a failure that the first one survived
-        if isinstance(record, Loss) and found.seq < expected:
-            record = msgspec.structs.replace(record, count=end - expected)
         self._expected = end
+        if isinstance(record, Loss):
+            if record.why.startswith(ERASED):
+                return  # whoever erased it has accounted for it
+            record = msgspec.structs.replace(record, count=end - expected)
         yield Row(expected, record)
 
     def _tail(self) -> Iterator[Row]:

@@ -169,7 +169,8 @@ def injected(tmp_path: Path, fault: str, *arguments: str) -> str:
 
 FAULTS = (
     "fdatasync:error=EIO:when=1", "fdatasync:error=EIO:when=3", "fdatasync:error=EIO:when=2+3",
-    "write:error=EIO:when=1", "write:error=EIO:when=2", "write:error=EROFS:when=2..5", "write:error=ENOSPC:when=3..6", "fsync:error=EIO:when=1",
+    "write:error=EIO:when=1", "write:error=EIO:when=2",
+    "write:error=EROFS:when=2..5", "write:error=ENOSPC:when=3..6", "fsync:error=EIO:when=1",
     "rename:error=EIO:when=1", "fallocate:error=ENOSPC:when=1", "fallocate:error=ENOSPC:when=2",
 )  # fmt: skip
 

@@ -14,9 +14,10 @@ import pytest
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.records import Exchange, Feedback, Loss
 from understudy.ledger import frames
-from understudy.ledger.committer import LOCK_FILE, QUARANTINE_FOLDER, Committed, Committer
+from understudy.ledger.committer import QUARANTINE_FOLDER, Committed, Committer
 from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
+from understudy.ledger.locks import COMMITTER_LOCK, LAKE_LOCK
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BootReader
 from understudy.ledger.segments import SegmentWriter
@@ -44,7 +45,7 @@ def test_open_and_closed_segments_are_drained_once(tmp_path: Path, make: Any) ->
         assert committer.run_once() == Committed(exchanges=0, feedback=1, boots_over=1)
         assert committer.run_once() == Committed()
     assert stored(lake, Table.EXCHANGES, "seq") == list(range(40))
-    assert [path.name for path in segments.iterdir()] == [LOCK_FILE]
+    assert sorted(path.name for path in segments.iterdir()) == [COMMITTER_LOCK, LAKE_LOCK]
 
 
 def test_a_new_committer_goes_on_where_the_last_one_stopped(tmp_path: Path, make: Any) -> None:

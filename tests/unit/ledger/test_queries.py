@@ -40,6 +40,11 @@ def test_a_missing_lake_has_empty_answers(tmp_path: Path) -> None:
     assert ledger.add_scores([]) == 0
 
 
+def test_the_lake_is_for_its_owner_alone(fill: Any, make: Any) -> None:
+    """Data files are written by a library with the usual rights: the folder above them keeps others out."""
+    assert fill([make(0)]).stat().st_mode & 0o077 == 0
+
+
 def test_errors_are_counted_once_a_unit_and_never_a_client_that_left(fill: Any, make: Any) -> None:
     """A unit with a burst of failures has one event; a client that went away is no failure."""
     lake = fill(

@@ -1,0 +1,144 @@
+"""Measures the ledger: append, commit, aggregate, incremental tick, space, and losses under kill -9.
+
+    python benchmarks/ledger/run.py [--exchanges 1000000] [--kills 100]
+
+Prints a table; the last line is one JSON object. Append is CPU time of the appending thread with 2 kB bodies; the rest
+is wall time with bodies of 230 bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from understudy.core.records import Exchange
+from understudy.ledger.committer import Committer
+from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.queries import Ledger
+from understudy.ledger.segments import SegmentWriter
+
+DAY = 86_400.0
+SLICES = ("billing", "login", "refund", "other")
+PANEL = (
+    MetricSpec("error", "count"),
+    MetricSpec("latency", "log_mean", "field:latency_s"),
+    MetricSpec("slow", "exceedance", "field:latency_s", 2.0),
+    MetricSpec("cost", "log_mean", "field:cost_usd"),
+)
+
+
+def exchanges(count: int, rng: random.Random, *, first: int = 0, body: int = 230, days: int = 7) -> Iterator[Exchange]:
+    """Canary traffic as a gateway records it: 50,000 units, four slices, both arms."""
+    text = "".join(chr(rng.randrange(97, 123)) for _ in range(100_000))
+    for number in range(first, first + count):
+        candidate = rng.random() < 0.25
+        variant = "sonnet-4-6" if candidate else "sonnet-3-7"
+        at = rng.randrange(len(text) - body)
+        yield Exchange(
+            exchange=f"{number:020x}",
+            workload="reply-drafting",
+            started_at=1_760_000_000.0 + (number - first) * days * DAY / count,
+            epoch=17,
+            generation="b5c1",
+            upgrade="up-1",
+            stage="canary",
+            step=2,
+            arm="candidate" if candidate else "incumbent",
+            reason="share",
+            variant=variant,
+            fingerprint="0123456789abcdef" if candidate else "fedcba9876543210",
+            served_variant=variant,
+            unit=f"user-{rng.randrange(50_000)}",
+            unit_bucket=rng.randrange(1_000_000),
+            slices={"ticket": SLICES[number % 4]},
+            endpoint="/v1/chat/completions",
+            status=200,
+            error="" if rng.random() < 0.99 else "timeout",
+            ttft_s=rng.expovariate(3),
+            latency_s=rng.expovariate(1),
+            model_requested="claude-sonnet-4-6" if candidate else "claude-3-7-sonnet-20250219",
+            model_served="claude-sonnet-4-6" if candidate else "claude-3-7-sonnet-20250219",
+            finish_reason="stop",
+            input_tokens=rng.randrange(200, 2_000),
+            output_tokens=rng.randrange(20, 400),
+            request=text[at : at + body // 2].encode(),
+            answer=text[at + body // 2 : at + body],
+        )
+
+
+def append_us(folder: Path, count: int = 60_000) -> tuple[float, float]:
+    """CPU microseconds an append of a 2 kB exchange takes: of the calling thread, and of the process with its writing."""
+    ready = list(exchanges(1_000, random.Random(1), body=2_000))
+    writer = SegmentWriter(folder, "w0")
+    process, thread = time.process_time(), time.thread_time()
+    for number in range(count):
+        writer.append(ready[number % 1_000])
+        if number % 1_000 == 999:
+            time.sleep(0.05)
+    caller = time.thread_time() - thread
+    writer.close()
+    return caller / count * 1e6, (time.process_time() - process) / count * 1e6
+
+
+def fill(segments: Path, records: Iterator[Exchange]) -> None:
+    writer = SegmentWriter(segments, "w0", max_buffered=1 << 40)
+    for record in records:
+        writer.append(record)
+    writer.close()
+
+
+def timed(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure(folder: Path, count: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    caller, whole = append_us(folder / "append")
+    found["append_us"], found["append_with_writer_us"] = round(caller, 2), round(whole, 2)
+    segments, lake = folder / "segments", folder / "lake"
+    rng = random.Random(2)
+    fill(segments, exchanges(count, rng))
+    with Committer(segments, lake) as committer:
+        found["commit_1m_s"] = round(timed(committer.run_once) * 1e6 / count, 2)
+        found["bytes_per_exchange"] = round(sum(path.stat().st_size for path in lake.rglob("*.parquet")) / count, 1)
+        ledger = Ledger(lake)
+        ask = lambda: ledger.sums(PANEL, workload="reply-drafting", upgrade="up-1", cycle_s=DAY)  # noqa: E731
+        ask()
+        found["sums_1m_s"] = round(min(timed(ask) for _ in range(3)), 3)
+
+        fill(segments, exchanges(10_000, rng, first=count, days=1))
+        found["commit_10k_s"] = round(timed(committer.run_once), 3)
+        found["tick_10k_ms"] = round(timed(ask) * 1_000, 1)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--exchanges", type=int, default=1_000_000)
+    parser.add_argument("--kills", type=int, default=100)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="understudy-ledger-") as folder:
+        found: dict[str, Any] = measure(Path(folder), options.exchanges)
+    kills = Path(__file__).with_name("kills.py")
+    done = subprocess.run(
+        [sys.executable, str(kills), "--kills", str(options.kills)], capture_output=True, text=True, check=True
+    )
+    found["kills"] = options.kills
+    found["uncounted_losses"] = json.loads(done.stdout.splitlines()[-1])["uncounted_losses"]
+    for name, value in found.items():
+        sys.stdout.write(f"{name:>24}  {value}\n")
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

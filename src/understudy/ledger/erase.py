@@ -1,0 +1,225 @@
+"""Removes everything kept of one unit: from segments, tables, and files made from its exchanges; says what it removed.
+
+Numbers stay accounted for: where a record was, a loss with the reason "erased" stands. No trace of the unit is left in
+the log of the tables either, as rows are named by their exchange there. Segments of other machines are out of reach:
+run it on each.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from understudy.core.errors import UsageError
+from understudy.core.records import Exchange, Feedback, Loss
+from understudy.ledger import frames, rows
+from understudy.ledger.frames import Boot
+from understudy.ledger.lake import Lake, Table
+from understudy.ledger.locks import lake_lock
+from understudy.ledger.reading import ERASED, boots
+from understudy.ledger.rows import NUMBERED, Numbered, table_of
+from understudy.ledger.views import Views
+
+_IDS_AT_ONCE = 2_000
+
+
+class Erased(NamedTuple):
+    """What was removed, and what a person has to look at: files that still mention the unit or one of its exchanges."""
+
+    exchanges: int
+    shadow_copies: int
+    feedback: int
+    scores: int
+    in_segments: int
+    lines: dict[str, int]
+    """Lines taken out of files made from exchanges (suites, kept answers), by file."""
+    data_files: int
+    """Files of the lake that were deleted for good."""
+    mentioned: list[str]
+
+
+def erase(
+    unit: str,
+    *,
+    segments: Path,
+    lake: str | Path | Lake,
+    workload: str | None = None,
+    derived: Sequence[Path] = (),
+    now: float | None = None,
+) -> Erased:
+    """Erase a unit, in one workload or in all.
+
+    derived: folders with files made from exchanges; in those of JSON Lines the lines that name an exchange of the unit,
+        or the unit itself, are taken out, all other files that do are listed.
+
+    Raises UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
+    """
+    if not unit:
+        raise UsageError("an empty unit is nobody", remedy="name the unit as the request does, like --unit u-17")
+    opened = lake if isinstance(lake, Lake) else Lake(lake)
+    at = time.time() if now is None else now
+    with lake_lock(segments):
+        found = _of_unit(opened, unit, workload)
+        waiting = _in_segments(opened, segments, unit, workload, {row.exchange for row in found})
+        ids = sorted({row.exchange for row in found} | {name for each in waiting for name in each.exchanges})
+        feedback, counted = _feedback_of(opened, ids)
+        for row in found:
+            counted[Boot(row.worker, row.boot)] += 1
+        for each in waiting:
+            counted[each.boot] += each.uncommitted
+        # Counted before they go: killed in between, numbers are accounted for twice and none is missing.
+        _account(opened, counted, at)
+        for each in waiting:
+            _overwrite(each, at)
+        scores = _delete(opened, Table.SCORES, ids)
+        _delete(opened, Table.FEEDBACK, ids)
+        _delete(opened, Table.EXCHANGES, ids)
+        gone = sum(opened.vacuum(table, keep_hours=0) for table in Table)
+    lines, mentioned = _erase_in_files(derived, unit, ids)
+    overwritten = sum(len(each.places) for each in waiting)
+    shadow = sum(row.role == "shadow" for row in found)
+    return Erased(len(found) - shadow, shadow, feedback, scores, overwritten, lines, gone, mentioned)
+
+
+class _Row(NamedTuple):
+    exchange: str
+    role: str
+    worker: str
+    boot: str
+
+
+def _of_unit(lake: Lake, unit: str, workload: str | None) -> list[_Row]:
+    views = Views(lake)
+    try:
+        table = views.table(Table.EXCHANGES, workload)
+        chosen = table.filter(table.unit == unit)
+        if workload is not None:
+            chosen = chosen.filter(chosen.workload == workload)
+        return [_Row(**row) for row in views.run(chosen.select(_Row._fields)).to_pylist()]
+    finally:
+        views.close()
+
+
+def _feedback_of(lake: Lake, ids: Sequence[str]) -> tuple[int, Counter[Boot]]:
+    views = Views(lake)
+    counted: Counter[Boot] = Counter()
+    try:
+        table = views.table(Table.FEEDBACK)
+        for part in _parts(ids):
+            chosen = table.filter(table.exchange.isin(part)).select("worker", "boot")
+            counted.update(Boot(row["worker"], row["boot"]) for row in views.run(chosen).to_pylist())
+    finally:
+        views.close()
+    return counted.total(), counted
+
+
+def _account(lake: Lake, counted: Counter[Boot], at: float) -> None:
+    """Losses in the place of the rows that go. They have no number of their own: seq + count is 0."""
+    found = [Numbered(boot, -count, Loss(count=count, why=ERASED, at=at)) for boot, count in counted.items() if count]
+    if found:
+        lake.append(Table.LOSSES, rows.losses(found, at), {})
+
+
+def _delete(lake: Lake, table: Table, ids: Sequence[str]) -> int:
+    return sum(lake.delete(table, "exchange", part) for part in _parts(ids))
+
+
+def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        yield list(ids[start : start + _IDS_AT_ONCE])
+
+
+class _Segment(NamedTuple):
+    """What of the unit is in one segment: (offset, number, length of the payload) of each record."""
+
+    path: Path
+    boot: Boot
+    places: list[tuple[int, int, int]]
+    exchanges: set[str]
+    uncommitted: int
+
+
+def _in_segments(lake: Lake, segments: Path, unit: str, workload: str | None, known: Iterable[str]) -> list[_Segment]:
+    """The unit's records in all segments, also in those that are being written."""
+    ids = set(known)
+    found = []
+    for boot in boots(segments):
+        committed = {table: lake.transaction(table, str(boot)) for table in NUMBERED}
+        seen: set[int] = set()  # a batch that was written anew is in two segments
+        for path in sorted(segments.glob(f"{boot}.*.seg")):
+            segment = _Segment(path, boot, [], set(), 0)
+            uncommitted = 0
+            offset = len(frames.MAGIC)
+            for each in frames.scan(path.read_bytes()):
+                record = _decoded(each.payload)
+                if isinstance(record, Exchange) and record.unit == unit and workload in (None, record.workload):
+                    ids.add(record.exchange)
+                    segment.exchanges.add(record.exchange)
+                if isinstance(record, Exchange | Feedback) and record.exchange in ids:
+                    segment.places.append((offset, each.seq, len(each.payload)))
+                    uncommitted += each.seq >= committed[table_of(record)] and each.seq not in seen
+                    seen.add(each.seq)
+                offset = each.end
+            if segment.places:
+                found.append(segment._replace(uncommitted=uncommitted))
+    return found
+
+
+def _overwrite(segment: _Segment, at: float) -> None:
+    """Put tombstones over the records; frames keep their length and number, so a writer and readers go on."""
+    with segment.path.open("r+b", buffering=0) as file:
+        for offset, seq, length in segment.places:
+            file.seek(offset)
+            file.write(frames.frame(seq, tombstone(length, at)))
+        os.fsync(file.fileno())
+
+
+def _decoded(payload: bytes) -> Exchange | Feedback | Loss | None:
+    try:
+        return frames.decode(payload)
+    except msgspec.DecodeError:
+        return None
+
+
+_ONES = (b"\x01", b"\xcc\x01", b"\xcd\x00\x01")
+"""The number 1 in MessagePack, in one, two and three bytes."""
+
+
+def tombstone(length: int, at: float) -> bytes:
+    """A Loss of one record, reason "erased", padded to a length in bytes; any exchange or feedback is long enough."""
+    shortest = len(frames.encode_payload(Loss(count=1, why=ERASED, at=at)))
+    for spaces in range(length - shortest, max(-1, length - shortest - 6), -1):
+        payload = frames.encode_payload(Loss(count=1, why=ERASED + " " * spaces, at=at))
+        for one in _ONES:  # a text grows by more than a byte where its length field does; a wider 1 fills that
+            if len(payload) + len(one) - 1 == length:
+                return payload.replace(b"\xa5count\x01", b"\xa5count" + one)
+    raise ValueError(f"no record is as short as {length} bytes")
+
+
+def _erase_in_files(folders: Sequence[Path], unit: str, ids: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    names = {f'"{name}"' for name in (unit, *ids)}
+    removed: dict[str, int] = {}
+    mentioned: list[str] = []
+    for path in sorted({p for folder in folders if folder.is_dir() for p in folder.rglob("*") if p.is_file()}):
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        lines = text.splitlines(keepends=True)
+        kept = [line for line in lines if not any(name in line for name in names)]
+        if len(kept) == len(lines):
+            continue
+        if path.suffix != ".jsonl":
+            mentioned.append(str(path))
+            continue
+        fresh = path.with_suffix(".erasing")
+        fresh.write_text("".join(kept))
+        fresh.replace(path)
+        removed[str(path)] = len(lines) - len(kept)
+    return removed, mentioned

@@ -1,0 +1,88 @@
+"""The commands about the ledger, as a user runs them: output, --json and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.cli.moment import moment, said
+from understudy.core.errors import UsageError
+from understudy.ledger.segments import SegmentWriter
+
+UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
+CONFIG = """
+providers:
+  local: {wire: openai, base_url: "http://127.0.0.1:9"}
+workloads:
+  reply:
+    incumbent: old
+    variants:
+      old: {provider: local, model: old-1, system_prompt: "text:Be brief."}
+"""
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run([UNDERSTUDY, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path, make: Any) -> Path:
+    """A project in which one worker wrote ten exchanges of two users."""
+    (tmp_path / "understudy.yaml").write_text(CONFIG)
+    writer = SegmentWriter(tmp_path / ".understudy" / "segments", "w0")
+    for number in range(10):
+        writer.append(make(number, unit=f"u{number % 2}", variant="old", reason="no_route"))
+    writer.close()
+    return tmp_path
+
+
+def test_a_ledger_is_committed_verified_asked_exported_and_erased(project: Path) -> None:
+    """The whole way, each step with one JSON document and its exit code."""
+    assert json.loads(run(project, "ledger", "verify", "--json"))["waiting"] == 10
+    assert json.loads(run(project, "ledger", "commit", "--json"))["exchanges"] == 10
+    found = json.loads(run(project, "ledger", "verify", "--json"))
+    assert (found["in_order"], found["committed"], found["waiting"]) == (True, 10, 0)
+    served = json.loads(run(project, "who-served", "-u", "u1", "--at", said(1_700_000_005.0)[:19] + "Z", "--json"))
+    assert (served["exchange"], served["served_variant"]) == ("x-000005", "old")
+    assert served["why"] == "no upgrade gave the candidate traffic"
+    assert json.loads(run(project, "ledger", "export", "u1.jsonl", "--unit", "u1", "--json"))["exchanges"] == 5
+    assert json.loads(run(project, "ledger", "erase", "--unit", "u1", "--json"))["exchanges"] == 5
+    run(project, "who-served", "-u", "u1", code=3)
+    assert "every one of 10 numbers is accounted for" in run(project, "ledger", "verify")
+
+
+def test_a_damaged_segment_is_a_finding(project: Path) -> None:
+    """Exit code 1, and the figure that is wrong."""
+    (segment,) = (project / ".understudy" / "segments").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[300] ^= 255
+    segment.write_bytes(data)
+    assert json.loads(run(project, "ledger", "verify", "--json", code=1))["in_order"] is False
+    run(project, "ledger", "commit")
+    assert "uncounted" in run(project, "ledger", "verify", code=1)
+
+
+def test_wrong_arguments_are_usage_errors(project: Path) -> None:
+    """Another workload, a time that is none, a file we cannot write: exit code 2."""
+    run(project, "who-served", "-u", "u", "-w", "replay", code=2)
+    run(project, "who-served", "-u", "u", "--at", "yesterday", code=2)
+    run(project, "ledger", "export", "out.xml", code=2)
+    run(project, "ledger", "erase", "--unit", "", code=2)
+    run(project, "ledger", "commit", "--watch", "0", code=2)
+
+
+def test_moments_are_utc_unless_they_say_otherwise() -> None:
+    """A day begins at midnight UTC; an offset counts."""
+    assert moment("1970-01-02") == 86_400.0
+    assert moment("1970-01-01T01:00+01:00") == 0.0
+    assert said(0.0) == "1970-01-01 00:00:00 UTC"
+    with pytest.raises(UsageError):
+        moment("1700000000")
