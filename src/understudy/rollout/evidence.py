@@ -127,18 +127,22 @@ class LedgerEvidence:
         if state.stage is Stage.SOAK:
             return _soak(chosen, sums, held_s)
         step = rung(profile, state.share)
-        waived = {w.subject for w in state.waivers if w.stage is state.stage and now < w.expires_at}
+        live = gating.slices_in(sums)
+        critical = gating.live_names(section.gates.critical, live)
+        waived = gating.live_names(
+            (w.subject for w in state.waivers if w.stage is state.stage and now < w.expires_at), live
+        )
         panel = judge(
             [metric.gate for metric in chosen],
             sums,
-            slices=gating.slices_in(sums),
-            critical_slices=section.gates.critical,
+            slices=live,
+            critical_slices=critical,
             widen=step.widen,
             elapsed_s=held_s,
             step=state.step,
             feedback_matured=now - state.entered_at >= profile.feedback_window_s,
         )
-        return gating.judgement(panel, state.tracked, section.gates.critical, waived)
+        return gating.judgement(panel, gating.live_names(state.tracked, live), critical, waived)
 
     def _live_graders(self, project: Project, workload: str) -> LiveGraders:
         known = self._graders.get(workload)

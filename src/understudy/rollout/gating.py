@@ -110,6 +110,21 @@ def slices_in(sums: Iterable[Sums]) -> list[str]:
     return sorted({row.slice for row in sums if row.slice != ALL_SLICES})
 
 
+def live_names(names: Iterable[str], live: Collection[str]) -> list[str]:
+    """The live slices that suites or people mean by these names: `refund` of a suite is `ticket=refund` in traffic.
+
+    A name written out as "key=value" stays even where no traffic has it: it was asked for, so its data is missing. A
+    bare name that no traffic has exists in the suite alone and was the eval's to judge.
+    """
+    found: list[str] = []
+    for name in names:
+        if name in live or "=" in name:
+            found.append(name)
+        else:
+            found += [slice_ for slice_ in live if slice_.partition("=")[2] == name]
+    return list(dict.fromkeys(found))
+
+
 def remembered(gates: Iterable[Gate], sums: Sequence[Sums]) -> list[Gate]:
     """The gates of a soak: what the incumbent's mean was during the canary, plus the margin, as an absolute limit.
 
