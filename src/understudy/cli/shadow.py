@@ -31,7 +31,7 @@ def report(
     workload: Annotated[str | None, typer.Argument(help="Name of the workload, if there are several.")] = None,
     upgrade: Annotated[str, typer.Option("--upgrade", help="Id of an earlier upgrade; the latest if left out.")] = "",
     slice_: Annotated[
-        str, typer.Option("--slice", help="Show this slice alone, with every feature: ticket=refund.")
+        str, typer.Option("--slice", help="Show this slice alone, and what is found on it: ticket=refund.")
     ] = "",
     examples: Annotated[int, typer.Option("--examples", min=0, max=3, help="Pairs to show with each finding.")] = 1,
     config: Config = None,
@@ -136,6 +136,8 @@ def _enough(drift: DriftReport, state: UpgradeState, slice_: str) -> None:
 
 
 def _drift(drift: DriftReport, state: UpgradeState, slice_: str, examples: int) -> dict[str, Any]:
+    from understudy.drift.differ import JOIN
+
     now = time.time()
     return {
         "pairs": drift.pairs,
@@ -150,7 +152,7 @@ def _drift(drift: DriftReport, state: UpgradeState, slice_: str, examples: int) 
                 "examples": [example._asdict() for example in seen.examples[:examples]],
             }
             for seen in drift.seen
-            if slice_ in ("", seen.finding.slice)
+            if not slice_ or seen.finding.slice in ("", slice_, *slice_.split(JOIN))
         ],
         "rows": [row.as_dict() for row in drift.rows if slice_ in ("", row.slice)],
         "thin": dict(drift.thin),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SHOWN = 600
 """Characters of an answer in an example; --json has more."""
+BEFORE = ("draft", "regress", "retune", "shadow")
 
 
 def show(console: Console, found: Mapping[str, Any]) -> None:
@@ -30,15 +31,26 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
     console.print(facts)
     console.print()
     _findings(console, found["findings"])
-    rows = [row for row in found["rows"] if row["slice"] == "" or row["flagged"] or _one_slice(found)]
-    columns: list[str | tuple[str, str]] = ["slice", "feature", ("pairs", "right"), ("incumbent", "right")]
-    columns += [("candidate", "right"), ("change", "right"), ("95 % interval", "right")]
-    console.print(table("", columns, [_row(row) for row in rows]))
-    console.print("Rows in bold red are drift: no chance, and more than users would fail to notice.", style="dim")
+    _tables(console, found)
 
 
-def _one_slice(found: Mapping[str, Any]) -> bool:
-    return len({row["slice"] for row in found["rows"]}) == 1
+def _tables(console: Console, found: Mapping[str, Any]) -> None:
+    """All traffic, then each slice with a finding; the others are named. One slice alone where it was asked for."""
+    slices = list(dict.fromkeys(row["slice"] for row in found["rows"]))
+    drifted = {finding["slice"] for finding in found["findings"]}
+    shown = [name for name in slices if name in {"", *drifted}] or slices
+    columns: list[str | tuple[str, str]] = ["feature", ("incumbent", "right"), ("candidate", "right")]
+    columns += [("change", "right"), ("95 % interval", "right"), ("pairs", "right")]
+    for name in shown:
+        made = table(plain(name or "all traffic"), columns, [_row(r) for r in found["rows"] if r["slice"] == name])
+        made.title_style = "bold"
+        for column in made.columns[1:]:
+            column.no_wrap = True
+        console.print(made)
+    console.print("✗ drift: no chance, and more than people, parsers or budgets fail to notice", style="dim")
+    rest = [name for name in slices if name not in shown]
+    if rest:
+        console.print(plain(f"Compared too, see one with --slice: {', '.join(rest)}"), markup=False)
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -49,10 +61,10 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if clock["running"]:
         held = span(clock["held_s"]) if clock["held_s"] is not None else "an unknown time"
         time = f"{held} at full coverage; at least {least}, at most {most}"
-    elif found["stage"] == "shadow":
+    elif found["stage"] in BEFORE:
         time = "not started: it runs from full coverage on"
     else:
-        time = "over: the stage is behind, copies go on being compared"
+        time = "the stage is behind; copies are still compared"
     thin = ", ".join(f"{name} ({count})" for name, count in found["thin"].items())
     facts = [
         ("clock", time),
@@ -80,7 +92,6 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
         console.print(f"{number}. {plain(sentence[:1].upper() + sentence[1:])}.{waived}", markup=False)
         for example in finding["examples"]:
             console.print(_side_by_side(example))
-    console.print()
 
 
 def _side_by_side(example: Mapping[str, Any]) -> RenderableType:
@@ -116,7 +127,8 @@ def _row(row: Mapping[str, Any]) -> list[object]:
     factor, ending = unit[feature.kind]
     change = f"{_signed(row['effect'] * factor)}{ending}"
     between = f"{_signed(row['low'] * factor)} to {_signed(row['high'] * factor)}"
-    cells = [row["slice"] or "all", feature.words, f"{row['n']:,}", old, new, change, between]
+    mark = "✗ " if row["flagged"] else "  "
+    cells = [mark + feature.words, old, new, change, between, f"{row['n']:,}"]
     return [Text(plain(cell), style="bold red" if row["flagged"] else "") for cell in cells]
 
 

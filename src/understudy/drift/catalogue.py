@@ -44,7 +44,7 @@ class Feature(NamedTuple):
     finding: str
     harm: Harm
     words: str
-    """What it is, for a table."""
+    """What it is called in a table of 80 columns."""
     explained_by: tuple[str, ...] = ()
     resolution: float = RATIO_FLOOR
     offset: float = 0.0
@@ -63,44 +63,44 @@ FORMS = ("json", "single_quotes", "code_fence", "table", "list", "heading")
 FEATURES: dict[str, Feature] = {
     feature.name: feature
     for feature in (
-        _flag("failure", Harm.MORE, "no answer: an error"),
+        _flag("failure", Harm.MORE, "errors"),
         _flag("refusal", Harm.MORE, "refusals"),
-        _flag("empty", Harm.MORE, "empty answers"),
-        _flag("cut_off", Harm.MORE, "cut off at the token limit"),
-        Feature("characters", Kind.RATIO, "length", Harm.EITHER, "length in characters", offset=1.0),
-        Feature("words", Kind.RATIO, "length", Harm.EITHER, "length in words", ("characters",), offset=1.0),
+        _flag("empty", Harm.MORE, "empty"),
+        _flag("cut_off", Harm.MORE, "cut off"),
+        Feature("characters", Kind.RATIO, "length", Harm.EITHER, "characters", offset=1.0),
+        Feature("words", Kind.RATIO, "length", Harm.EITHER, "words", ("characters",), offset=1.0),
         Feature(
             "tokens",
             Kind.RATIO,
             "length",
             Harm.EITHER,
-            "answer tokens",
+            "tokens",
             ("characters", "cost", "greeting", "closing", "code_fence"),
             offset=1.0,
         ),
         _flag("json", Harm.LESS, "valid JSON", "single_quotes"),
-        _flag("single_quotes", Harm.MORE, "JSON in single quotes"),
+        _flag("single_quotes", Harm.MORE, "single-quoted JSON"),
         _flag("code_fence", Harm.EITHER, "code fence"),
         _flag("table", Harm.EITHER, "Markdown table"),
         _flag("list", Harm.EITHER, "list"),
         _flag("heading", Harm.EITHER, "heading"),
-        _flag("opening", Harm.LESS, "begins the usual way", *FORMS, "greeting"),
+        _flag("opening", Harm.LESS, "usual opening", *FORMS, "greeting"),
         _flag("greeting", Harm.EITHER, "greeting"),
         _flag("closing", Harm.EITHER, "closing line"),
         _flag("tool_call", Harm.EITHER, "calls a tool"),
-        _flag("usual_tools", Harm.LESS, "only tools the incumbent uses"),
-        _flag("usual_arguments", Harm.LESS, "tool arguments of the usual shape", "usual_tools"),
-        _tone("politeness", "polite words per 100"),
-        _tone("hedging", "hedging words per 100"),
-        _tone("apology", "apologies per 100 words"),
-        _tone("exclamation", "exclamation marks per 100 words"),
-        _tone("first_person", "first person per 100 words"),
+        _flag("usual_tools", Harm.LESS, "usual tools"),
+        _flag("usual_arguments", Harm.LESS, "usual arguments", "usual_tools"),
+        _tone("politeness", "polite words /100"),
+        _tone("hedging", "hedging /100"),
+        _tone("apology", "apologies /100"),
+        _tone("exclamation", "exclamations /100"),
+        _tone("first_person", "first person /100"),
         _tone("reading_grade", "reading grade"),
-        Feature("latency", Kind.RATIO, "latency", Harm.MORE, "seconds to the last byte"),
-        Feature("first_byte", Kind.RATIO, "first_byte", Harm.MORE, "seconds to the first byte", ("latency",)),
-        _flag("slow_tail", Harm.MORE, "far slower than the incumbent's p99"),
-        Feature("cost", Kind.RATIO, "cost", Harm.MORE, "US dollars an answer"),
-        _flag("dear_tail", Harm.MORE, "far dearer than the incumbent's p99", "cost"),
+        Feature("latency", Kind.RATIO, "latency", Harm.MORE, "latency"),
+        Feature("first_byte", Kind.RATIO, "first_byte", Harm.MORE, "first byte", ("latency",)),
+        _flag("slow_tail", Harm.MORE, "latency past p99"),
+        Feature("cost", Kind.RATIO, "cost", Harm.MORE, "cost"),
+        _flag("dear_tail", Harm.MORE, "cost past p99", "cost"),
         Feature("distance", Kind.DISTANCE, "distance", Harm.MORE, "words not shared", resolution=0.02),
     )
 }
