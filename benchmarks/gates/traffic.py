@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from benchmarks.gates.twin import Running
 from numpy.typing import NDArray
 
-from benchmarks.gates.twin import Running
 from understudy.core.evidence import BUCKETS
 
 Array = NDArray[np.float64]

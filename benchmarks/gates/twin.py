@@ -33,6 +33,17 @@ def log_e(excess: Array, variance: Array, scale: float) -> Array:
     return np.where(np.isfinite(variance), value, 0.0)
 
 
+def distinct(buckets: Array) -> Array:
+    """`understudy.gates.effect.distinct`, element by element."""
+    with np.errstate(divide="ignore"):
+        return np.where(buckets >= BUCKETS, 1420.0, np.round(-BUCKETS * np.log1p(-buckets / BUCKETS)))
+
+
+def _ripe(look: dict[str, Array], min_units: int) -> Array:
+    n = np.minimum(look["n"], look["units"])
+    return (n >= min_units) & (look["clusters"] >= MIN_CLUSTERS)
+
+
 class Running:
     """One metric of R upgrades at once: what `tally` and `effect` hold, with closed strata folded together."""
 
@@ -52,6 +63,8 @@ class Running:
         self.pooled = np.zeros((2, runs))
         self.grid = np.zeros((runs, len(RATIOS)))
         self.strata = np.zeros(runs)
+        self.events: list[tuple[Array, Array, Array]] = []
+        """Candidate events, incumbent events and share of each closed stratum; 0, 0 and a half where it has one arm."""
         self.open_stratum()
 
     def open_stratum(self) -> None:
@@ -77,7 +90,7 @@ class Running:
         within = np.maximum(0.0, self.squares - total * mean) * both
         all_n, all_total = n.sum(0), total.sum(0)
         pooled = np.maximum(0.0, self.squares.sum(0) - all_total**2 / np.maximum(all_n, 1.0)) * both
-        share = n[1] / np.maximum(all_n, 1.0)
+        share = np.where(both, n[1] / np.maximum(all_n, 1.0), 0.5)
         odds = np.where(both, share / np.maximum(1.0 - share, 1e-12), 1.0)
         grid = np.zeros((self.runs, len(RATIOS)))
         base = np.log1p(odds)
@@ -95,6 +108,7 @@ class Running:
             "pooled": np.stack([pooled, all_n * both]),
             "grid": grid,
             "strata": both * 1.0,
+            "events": np.stack([total[1] * both, total[0] * both, share]),
             "seen": (self.counts > 0) & both[None, :, None],
         }
 
@@ -104,6 +118,7 @@ class Running:
         self.seen |= opened["seen"].astype(bool)
         for name in ("within", "n", "freedom", "difference", "base", "weight", "pooled", "grid", "strata"):
             setattr(self, name, getattr(self, name) + opened[name])
+        self.events.append(tuple(opened["events"]))
         self.open_stratum()
 
     def look(self, span: float = 1.0) -> dict[str, Array]:
@@ -138,21 +153,33 @@ class Running:
             "design": np.where(np.isfinite(design), np.maximum(1.0, design), 1.0),
             "grid": self.grid + o["grid"],
             "weight": np.where(np.isfinite(weight), weight, np.inf),
+            "units": distinct(clusters[1]),
+            "events": np.stack([np.stack(e) for e in (*self.events, tuple(o["events"]))]),
         }
 
 
-def mean_fails(look: dict[str, Array], margin: float, alpha: float, *, lower: bool = False, min_units: int = 100) -> Array:
+def mean_fails(
+    look: dict[str, Array], margin: float, alpha: float, *, lower: bool = False, min_units: int = 100
+) -> Array:
     """Where a gate on a mean fails."""
     worse = look["difference"] if lower else -look["difference"]
-    ripe = (look["n"] >= min_units) & (look["clusters"] >= MIN_CLUSTERS)
-    return ripe & (log_e(worse, look["variance"], SCALE * margin) >= math.log(1 / alpha)) & (worse >= margin - 1e-12)
+    evident = log_e(worse, look["variance"], SCALE * margin) >= math.log(1 / alpha)
+    return _ripe(look, min_units) & evident & (worse >= margin - 1e-12)
 
 
 def mean_passes(look: dict[str, Array], margin: float, *, lower: bool = False, min_units: int = 100) -> Array:
-    """Where a gate on a mean passes, the fail aside."""
+    """Where a gate on a mean of rights and wrongs passes, the fail aside."""
     worse = look["difference"] if lower else -look["difference"]
-    ripe = (look["n"] >= min_units) & (look["clusters"] >= MIN_CLUSTERS)
-    return ripe & (log_e(margin - worse, look["variance"], SCALE * margin) >= math.log(1 / PASS_ALPHA))
+    variance = np.maximum(look["variance"], _at_margin(look, margin if lower else -margin))
+    return _ripe(look, min_units) & (log_e(margin - worse, variance, SCALE * margin) >= math.log(1 / PASS_ALPHA))
+
+
+def _at_margin(look: dict[str, Array], shift: float | Array) -> Array:
+    """The variance with the candidate's rate at the margin, as `weighing.pass_variance` has it."""
+    rate = np.clip(look["base"] + shift, 0, 1)
+    base = np.minimum(1.0, (look["base"] * look["n_base"] + 1) / (look["n_base"] + 1))
+    spread = rate * (1 - rate) * look["weight"][1] + base * (1 - base) * look["weight"][0]
+    return np.nan_to_num(spread * look["design"], nan=np.inf)
 
 
 def grid_log_e(look: dict[str, Array]) -> Array:
@@ -165,13 +192,29 @@ def events_fail(look: dict[str, Array], alpha: float, relative: float = 0.25) ->
     return (look["clusters"] >= MIN_CLUSTERS) & (grid_log_e(look) >= math.log(1 / alpha)) & large
 
 
-def events_pass(look: dict[str, Array], margin: float, relative: float = 0.25, min_units: int = 100) -> Array:
+def events_pass(
+    look: dict[str, Array], margin: float, relative: float = 0.25, min_units: int = 100, widen: float = 1.0
+) -> Array:
     """Where a gate on events passes, the fail aside."""
-    widened = np.maximum(margin, relative * look["base"])
-    rate = np.clip(look["base"] + widened, 0, 1)
-    base = np.minimum(1.0, (look["base"] * look["n_base"] + 1) / (look["n_base"] + 1))
-    at = (rate * (1 - rate) * look["weight"][1] + base * (1 - base) * look["weight"][0]) * look["design"]
-    variance = np.maximum(look["variance"], at)
-    value = np.array([log_e(w - d, v, SCALE * w) for w, d, v in zip(widened, look["difference"], variance, strict=True)])
-    ripe = (look["n"] >= min_units) & (look["clusters"] >= MIN_CLUSTERS)
-    return ripe & (value >= math.log(1 / PASS_ALPHA))
+    widened = widen * np.maximum(margin, relative * np.nan_to_num(look["base"]))
+    variance = np.maximum(look["variance"], _at_margin(look, widened))
+    mixture = np.array(
+        [log_e(w - d, v, SCALE * w) for w, d, v in zip(widened, look["difference"], variance, strict=True)]
+    )
+    value = np.logaddexp(mixture, _pass_grid(look, widened)) - math.log(2.0)
+    return _ripe(look, min_units) & (value >= math.log(1 / PASS_ALPHA))
+
+
+def _pass_grid(look: dict[str, Array], margin: Array) -> Array:
+    """The grid of ratios upside down, as `weighing` makes it for a pass."""
+    candidate, incumbent, share = look["events"].transpose(1, 0, 2)
+    total = incumbent.sum(0)
+    high = look["base"] * (1 + np.sqrt(look["design"] / np.maximum(total, 1e-12)))
+    odds = (1 - share) / share * (high / (high + margin))
+    null = np.log1p(odds)
+    weights = []
+    for ratio in RATIOS:
+        shift = np.log1p(odds * ratio) - null
+        weights.append((incumbent * (math.log(ratio) - shift) - candidate * shift).sum(0))
+    value = special.logsumexp(np.stack(weights) / look["design"], axis=0) - math.log(len(RATIOS))
+    return np.where(total > 0, value, 0.0)

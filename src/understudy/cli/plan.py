@@ -307,30 +307,22 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
 
 
 def _print_gates(console: Console, planned: GatePlan) -> None:
-    columns: list[str | tuple[str, str]] = [
-        "metric",
-        "slice",
-        ("share", "right"),
-        ("values a day", "right"),
-        ("rolls back", "right"),
-        ("can resolve", "right"),
-        ("margin", "right"),
-        ("decided after", "right"),
-    ]
+    shares = sorted({row.share for row in planned.rows})
+    columns: list[str | tuple[str, str]] = ["metric", "slice"]
+    for share in shares:
+        columns += [(f"{100 * share:g} % sees", "right"), ("decided after", "right")]
+    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
+    for row in planned.rows:
+        after = "never" if row.decided_after_s is None else _time(row.decided_after_s)
+        cells.setdefault((row.metric, row.slice), {})[row.share] = [_loss(row.detectable), after]
     rows = [
-        [
-            row.metric,
-            row.slice or "all",
-            f"{100 * row.share:g} %",
-            f"{row.values_per_day:,.0f}",
-            _loss(row.detectable),
-            _loss(row.resolvable),
-            _loss(row.margin),
-            "never" if row.decided_after_s is None else _time(row.decided_after_s),
-        ]
-        for row in planned.rows
+        [metric, name or "all", *(text for share in shares for text in by_share.get(share, ["-", "-"]))]
+        for (metric, name), by_share in cells.items()
     ]
-    console.print(table("what each rung can tell by the end of its hold (loss, 80 % power)", columns, rows))
+    title = (
+        "the loss each rung sees by the end of its hold (80 % power), and when a candidate without loss may leave it"
+    )
+    console.print(table(title, columns, rows))
     for text in planned.advice:
         console.print(plain(f"- {text}"), markup=False)
 
@@ -366,12 +358,13 @@ def _print_simulation(console: Console, found: dict[str, Any]) -> None:
 def _time(seconds: float) -> str:
     for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "min")):
         if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+            value = seconds / size
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _loss(value: float) -> str:
-    return "-" if value == float("inf") else f"{value:.3g}"
+    return "-" if value == float("inf") else f"{value:.2g}"
 
 
 def _share(value: float | None) -> str:

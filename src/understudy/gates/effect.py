@@ -48,9 +48,11 @@ class Effect(NamedTuple):
     incumbent_weight: float
     events: tuple[Events, ...]
     """What the ratio of two rates is judged on, one entry a stratum."""
+    dispersion: float | None
+    """For values in [0, 1]: their variance over that of a right or wrong with the same mean. None for others."""
 
 
-NO_EFFECT = Effect(0.0, math.inf, math.nan, math.nan, 0, 0, 0, 0, 0, 1.0, math.inf, math.inf, ())
+NO_EFFECT = Effect(0.0, math.inf, math.nan, math.nan, 0, 0, 0, 0, 0, 1.0, math.inf, math.inf, (), None)
 """No stratum has both arms: nothing can be compared."""
 
 
@@ -117,13 +119,23 @@ def _arm_error(arms: list[ArmTally], weights: list[float], span: float) -> _ArmE
     return _ArmError(max(clustered, smoothed), clustered, independent, clusters, weight)
 
 
-def _span(both: list[tuple[ArmTally, ArmTally]], margin: float) -> float:
-    """How far off one more value could lie: the whole scale for values in [0, 1], else the spread or ten margins."""
+def _bounded(both: list[tuple[ArmTally, ArmTally]]) -> bool:
+    """True where the sums allow that all values lie in [0, 1]."""
     arms = [arm for pair in both for arm in pair]
-    if all(0.0 <= arm.total <= arm.n and arm.squares <= arm.total * (1 + 1e-9) + 1e-9 for arm in arms):
-        return 1.0
+    return all(0.0 <= arm.total <= arm.n and arm.squares <= arm.total * (1 + 1e-9) + 1e-9 for arm in arms)
+
+
+def _span(both: list[tuple[ArmTally, ArmTally]], margin: float) -> float:
+    """How far off one more value could lie where the scale has no ends: the spread, or ten margins."""
+    arms = [arm for pair in both for arm in pair]
     freedom = max(1, sum(arm.n - 1 for arm in arms))
     return max(10.0 * margin, math.sqrt(math.fsum(_within(arm) for arm in arms) / freedom))
+
+
+def _dispersion(arms: list[ArmTally]) -> float:
+    """Squares within the strata over those of rights and wrongs with the same means; 1 where all are alike."""
+    most = math.fsum(arm.total * (1.0 - arm.total / arm.n) for arm in arms)
+    return min(1.0, math.fsum(_within(arm) for arm in arms) / most) if most > 0.0 else 1.0
 
 
 def measure(tally: Tally, margin: float) -> Effect:
@@ -136,7 +148,8 @@ def measure(tally: Tally, margin: float) -> Effect:
     weights = [new.n / n_new for new in news]
     old_mean = math.fsum(w * old.total / old.n for w, old in zip(weights, olds, strict=True))
     new_mean = math.fsum(new.total for new in news) / n_new
-    span = _span(both, margin)
+    bounded = _bounded(both)
+    span = 1.0 if bounded else _span(both, margin)
     old_error, new_error = _arm_error(olds, weights, span), _arm_error(news, weights, span)
     total = old_error.variance + new_error.variance
     floor = POOLED_FLOOR * _pooled_variance(both) * (old_error.weight + new_error.weight)
@@ -157,6 +170,7 @@ def measure(tally: Tally, margin: float) -> Effect:
         candidate_weight=new_error.weight,
         incumbent_weight=old_error.weight,
         events=tuple(Events(new.total, old.total, new.n / (new.n + old.n)) for old, new in both),
+        dispersion=_dispersion(olds) if bounded else None,
     )
 
 

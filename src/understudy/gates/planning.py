@@ -245,6 +245,8 @@ def _expected(known: Figures, n_candidate: float, n_incumbent: float, design: fl
     if n_candidate <= 0 or known.variance <= 0:
         return NO_EFFECT
     weights = (1.0 / n_candidate, 1.0 / n_incumbent)
+    # A variance that right or wrong could have speaks for values in [0, 1].
+    most = known.mean * (1.0 - known.mean)
     return Effect(
         difference=0.0,
         variance=design * known.variance * (weights[0] + weights[1]),
@@ -259,6 +261,7 @@ def _expected(known: Figures, n_candidate: float, n_incumbent: float, design: fl
         candidate_weight=weights[0],
         incumbent_weight=weights[1],
         events=(_rates(known.mean, known.mean, n_candidate, n_incumbent),),
+        dispersion=min(1.0, known.variance / most) if 0.0 < known.variance <= 1.1 * most else None,
     )
 
 

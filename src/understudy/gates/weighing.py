@@ -47,14 +47,19 @@ def pass_evidence(gate: Gate, effect: Effect, margin: float) -> float:
 
 
 def pass_variance(gate: Gate, effect: Effect, margin: float) -> float:
-    """For events at least what it would be with the candidate's rate at the margin: no event is not no risk."""
-    if not gate.events:
+    """At least the variance there would be with the candidate at the margin: no error seen is not no risk.
+
+    Known for shares and scores in [0, 1] only; it is what keeps a run of luck near 0 or 1 from passing.
+    """
+    if effect.dispersion is None:
         return effect.variance
     shift = margin if gate.direction == "lower" else -margin
     rate = min(1.0, max(0.0, effect.incumbent + shift))
-    base = min(1.0, (effect.incumbent * effect.n_incumbent + 1.0) / (effect.n_incumbent + 1.0))
+    n = effect.n_incumbent
+    # One value that was not seen keeps an incumbent without any event from having no variance at all.
+    base = min(1.0, (effect.incumbent * n + 1.0) / (n + 1.0))
     at_margin = rate * (1.0 - rate) * effect.candidate_weight + base * (1.0 - base) * effect.incumbent_weight
-    return max(effect.variance, at_margin * effect.design_effect)
+    return max(effect.variance, at_margin * effect.dispersion * effect.design_effect)
 
 
 def growth_needed(gate: Gate, effect: Effect, margin: float, threshold: float) -> float:
