@@ -47,7 +47,8 @@ class Anthropic(Operations):
 
     def error_body(self, status: int, kind: str, message: str) -> bytes:
         default = "api_error" if status >= 500 else "invalid_request_error"
-        error = {"type": _ERROR_TYPES.get(status, default), "message": message, "code": kind}
+        own = kind if kind in _ERROR_TYPES.values() else _ERROR_TYPES.get(status, default)
+        error = {"type": own, "message": message, "code": kind}
         return msgspec.json.encode({"type": "error", "error": error})
 
     def error_event(self, kind: str, message: str, endpoint: Endpoint | None = None) -> bytes:

@@ -57,7 +57,8 @@ class Gemini(Operations):
     def error_body(self, status: int, kind: str, message: str) -> bytes:
         default = "INTERNAL" if status >= 500 else "INVALID_ARGUMENT"
         reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": kind, "domain": "understudy"}
-        error = {"code": status, "message": message, "status": _STATUSES.get(status, default), "details": [reason]}
+        own = kind if kind in _STATUSES.values() else _STATUSES.get(status, default)
+        error = {"code": status, "message": message, "status": own, "details": [reason]}
         return msgspec.json.encode({"error": error})
 
     def error_event(self, kind: str, message: str, endpoint: Endpoint | None = None) -> bytes:

@@ -63,6 +63,8 @@ class Back(NamedTuple):
     target: str
     streamed: bool
     include_usage: bool
+    created: int = 0
+    """Seconds since the epoch, for dialects whose answers say when they were made."""
 
 
 class Carried(NamedTuple):
@@ -80,8 +82,10 @@ class CarriedAnswer(NamedTuple):
     losses: tuple[Loss, ...]
 
 
-def request(endpoint: Endpoint, path: str, body: bytes, target: str, model: str = "") -> Carried:
-    """The request in the dialect of the wire `target`; `model` is the one it is meant for, where that is known.
+def request(endpoint: Endpoint, path: str, body: bytes, target: str, *, model: str = "", now: float = 0) -> Carried:
+    """The request in the dialect of the wire `target`.
+
+    `model` is the one it is meant for, where that is known; `now`, seconds since the epoch, dates the answer.
 
     Raises WireError: 400 where the body cannot be read, 501 where the operation has no counterpart there.
     """
@@ -101,7 +105,7 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str, model: str 
         written = gemini.signed(written)
     options = members.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    back = Back(endpoint, target, ask.stream, include_usage)
+    back = Back(endpoint, target, ask.stream, include_usage, int(now))
     to_path = _path(target, ask)
     to_endpoint = wire(target).endpoint("POST", to_path)
     if to_endpoint is None:
@@ -125,7 +129,10 @@ def answer(back: Back, status: int, body: bytes) -> CarriedAnswer:
         reply = _DIALECTS[back.target].read_reply(_object(body, "the answer"), losses)
     except (WireError, RecursionError) as error:
         raise WireError(f"the provider's answer cannot be carried over: {error}", 502) from error
-    return CarriedAnswer(encode(_DIALECTS[back.source.wire].write_reply(reply, losses)), losses.all())
+    written = _DIALECTS[back.source.wire].write_reply(reply, losses)
+    if "created" in written:
+        written["created"] = back.created
+    return CarriedAnswer(encode(written), losses.all())
 
 
 class Stream:
@@ -162,6 +169,7 @@ class Stream:
                 out += self._fail("unreadable", str(error))
             if self.ended:
                 break
+        self._losses.settle()
         return bytes(out)
 
     def finish(self) -> bytes:
@@ -199,7 +207,7 @@ def stream(back: Back) -> Stream:
 def _writer(back: Back, losses: Losses) -> PieceWriter:
     match back.source.wire:
         case "openai":
-            return openai_stream.Writer(losses, include_usage=back.include_usage)
+            return openai_stream.Writer(losses, include_usage=back.include_usage, created=back.created)
         case "anthropic":
             return anthropic_stream.Writer(losses)
         case _:

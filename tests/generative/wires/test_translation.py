@@ -148,9 +148,9 @@ def test_a_request_there_and_back(source: str, target: str, ask: Ask) -> None:
     body = json.dumps({"model": "w", **DIALECTS[source].write_ask(ask, Losses())}).encode()
     endpoint = wire(source).endpoint("POST", PATHS[source])
     assert endpoint
-    there = request(endpoint, PATHS[source], body, target, "gemini-2.5-flash")
+    there = request(endpoint, PATHS[source], body, target, model="gemini-2.5-flash")
     assert there.endpoint.wire == target
-    back = request(there.endpoint, there.path, there.body, source, "gemini-2.5-flash")
+    back = request(there.endpoint, there.path, there.body, source, model="gemini-2.5-flash")
     assert (there.losses, back.losses) == ((), ())
     assert same(read(source, json.loads(back.body))[0]) == same(ask)
 

@@ -145,7 +145,7 @@ def test_older_models_get_no_signatures() -> None:
     """A call of another model is signed for the models that demand it, and only for them."""
     body = json.dumps(OPENAI).encode()
     for model, signed in [("gemini-2.5-flash", False), ("models/gemini-2.0-pro", False), ("gemini-3-pro", True)]:
-        assert (b"thoughtSignature" in request(CHAT, "", body, "gemini", model).body) is signed
+        assert (b"thoughtSignature" in request(CHAT, "", body, "gemini", model=model).body) is signed
 
 
 def test_the_variant_is_applied_after_the_carrying() -> None:
@@ -331,6 +331,14 @@ def test_anthropic_answer_for_openai() -> None:
     }
 
 
+def test_answers_are_dated() -> None:
+    """An OpenAI answer says when it was made, whole or streamed."""
+    back = request(CHAT, "", b'{"messages":[]}', "gemini", now=1763700000.5).back
+    body = b'{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}'
+    assert json.loads(answer(back, 200, body).body)["created"] == 1763700000
+    assert b'"created":1763700000' in stream(back).feed(b"data: " + body + b"\n\n")
+
+
 def test_gemini_block_for_anthropic() -> None:
     """A blocked prompt is told as a refusal, and as a loss of its reason; unknown counts are named."""
     body = b'{"promptFeedback":{"blockReason":"SAFETY"},"modelVersion":"g"}'
@@ -394,6 +402,12 @@ def test_an_error_in_the_stream_is_told_once() -> None:
     )
     assert told.count(b"data:") == 1
     assert (b"overloaded_error" in told, carrying.done, carrying.finish()) == (True, False, b"")
+
+
+def test_a_kind_of_the_apps_own_dialect_stays_its_type() -> None:
+    """A kind the app's dialect knows is told as its type, so that its SDK raises the right exception."""
+    assert b'"type":"overloaded_error"' in wire("anthropic").error_event("overloaded_error", "m")
+    assert b'"status":"UNAVAILABLE"' in wire("gemini").error_event("UNAVAILABLE", "m")
 
 
 def test_unreadable_events_end_the_stream() -> None:

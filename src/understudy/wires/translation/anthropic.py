@@ -25,6 +25,8 @@ from understudy.wires.translation.neutral import (
     arguments_are_object,
     merged,
     names_of_calls,
+    rest,
+    watched,
 )
 from understudy.wires.translation.shapes import (
     a_list,
@@ -57,13 +59,13 @@ _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"
 
 
 def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
-    body = dict(members)
+    body = losses.watch("", members)
     ask = Ask(stream=body.pop("stream", None) is True)
     body.pop("model", None)
     system = body.pop("system", None)
     ask.system = [part.text for part in _read_parts(system, "system", losses) if isinstance(part, Text)]
     for position, item in enumerate(a_list(body.pop("messages", None), "messages")):
-        _read_message(ask, an_object(item, f"messages[{position}]"), f"messages[{position}]", losses)
+        _read_message(ask, watched(item, f"messages[{position}]", losses), f"messages[{position}]", losses)
     names = names_of_calls(ask.turns)
     for turn in ask.turns:
         for part in turn.parts:
@@ -73,7 +75,7 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
     ask.choice, ask.parallel = _read_choice(body.pop("tool_choice", None), losses)
     output = body.pop("output_config", None)
     if output is not None:
-        _read_output(ask, an_object(output, "output_config"), losses)
+        _read_output(ask, watched(output, "output_config", losses), losses)
     _read_thinking(ask, body.pop("thinking", None), losses)
     ask.sampling = Sampling(
         max_tokens=an_integer(body.pop("max_tokens", None), "max_tokens"),
@@ -84,8 +86,7 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
     )
     metadata = body.pop("metadata", None)
     if metadata is not None:
-        ask.user = a_string(an_object(metadata, "metadata").get("user_id"), "metadata.user_id")
-    losses.rest("", (key for key, value in body.items() if value is not None))
+        ask.user = a_string(watched(metadata, "metadata", losses).pop("user_id", None), "metadata.user_id")
     return ask
 
 
@@ -99,7 +100,6 @@ def _read_message(ask: Ask, message: dict[str, Any], where: str, losses: Losses)
         ask.turns.append(Turn(role, _read_parts(content, where, losses)))
     else:
         raise WireError(f"{where}.role is {role!r}, which this dialect does not know")
-    losses.rest(where, message)
 
 
 def _read_parts(content: object, where: str, losses: Losses) -> list[Part]:
@@ -108,7 +108,7 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Part]:
     parts: list[Part] = []
     for position, item in enumerate(a_list(content, where)):
         at = f"{where}[{position}]"
-        block = an_object(item, at)
+        block = watched(item, at, losses)
         kind = block.pop("type", None)
         match kind:
             case "text":
@@ -133,31 +133,34 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Part]:
                 )
             case _:
                 losses.add(at, f"content of type {kind!r} has no counterpart")
-                continue
-        losses.rest(at, (key for key, value in block.items() if value is not None))
+                block.clear()
     return parts
 
 
 def _read_media(block: dict[str, Any], where: str, losses: Losses, otherwise: str) -> Media | None:
     """`otherwise` is the type where the source, an address, names none."""
-    source = an_object(block.pop("source", None), f"{where}.source")
+    source = watched(block.pop("source", None), f"{where}.source", losses)
     name = a_string(block.pop("title", None), f"{where}.title")
-    match source.get("type"):
+    match source.pop("type", None):
         case "base64":
-            return Media(a_string(source.get("media_type"), where), data=a_string(source.get("data"), where), name=name)
+            media_type = a_string(source.pop("media_type", None), f"{where}.source.media_type")
+            return Media(media_type, data=a_string(source.pop("data", None), f"{where}.source.data"), name=name)
         case "url":
-            return Media(otherwise, url=a_string(source.get("url"), where), name=name)
-    losses.add(where, f"a source of type {source.get('type')!r} has no counterpart")
-    return None
+            return Media(otherwise, url=a_string(source.pop("url", None), f"{where}.source.url"), name=name)
+        case kind:
+            losses.add(where, f"a source of type {kind!r} has no counterpart")
+            source.clear()
+            return None
 
 
 def _read_tools(value: object, losses: Losses) -> list[Tool]:
     tools = []
     for position, item in enumerate(a_list(value, "tools")):
         where = f"tools[{position}]"
-        tool = an_object(item, where)
+        tool = watched(item, where, losses)
         if tool.pop("type", None) not in (None, "custom"):
             losses.add(where, "a tool of the provider's own has no counterpart")
+            tool.clear()
             continue
         strict = tool.pop("strict", None)
         tools.append(
@@ -168,17 +171,16 @@ def _read_tools(value: object, losses: Losses) -> list[Tool]:
                 strict if isinstance(strict, bool) else None,
             )
         )
-        losses.rest(where, (key for key, value in tool.items() if value is not None))
     return tools
 
 
 def _read_choice(value: object, losses: Losses) -> tuple[ToolChoice | None, bool | None]:
     if value is None:
         return None, None
-    given = an_object(value, "tool_choice")
-    single = given.get("disable_parallel_tool_use")
+    given = watched(value, "tool_choice", losses)
+    single = given.pop("disable_parallel_tool_use", None)
     parallel = (not single) if isinstance(single, bool) else None
-    match given.get("type"):
+    match given.pop("type", None):
         case "auto":
             return ToolChoice("auto"), parallel
         case "any":
@@ -186,7 +188,7 @@ def _read_choice(value: object, losses: Losses) -> tuple[ToolChoice | None, bool
         case "none":
             return ToolChoice("none"), parallel
         case "tool":
-            return ToolChoice("tool", a_string(given.get("name"), "tool_choice.name")), parallel
+            return ToolChoice("tool", a_string(given.pop("name", None), "tool_choice.name")), parallel
     losses.add("tool_choice")
     return None, parallel
 
@@ -196,17 +198,17 @@ def _read_output(ask: Ask, output: dict[str, Any], losses: Losses) -> None:
     match output.pop("format", None):
         case None:
             pass
-        case {"type": "json_schema", "schema": dict(schema)}:
+        case {"type": "json_schema", "schema": dict(schema)} as given:
+            rest("output_config.format", given, {"type", "schema"}, losses)
             ask.format = Format(schema)
         case _:
             losses.add("output_config.format")
-    losses.rest("output_config", output)
 
 
 def _read_thinking(ask: Ask, value: object, losses: Losses) -> None:
     if value is None:
         return
-    thinking = an_object(value, "thinking")
+    thinking = watched(value, "thinking", losses)
     match thinking.pop("type", None):
         case "enabled":
             ask.budget = an_integer(thinking.pop("budget_tokens", None), "thinking.budget_tokens")
@@ -214,7 +216,6 @@ def _read_thinking(ask: Ask, value: object, losses: Losses) -> None:
             ask.budget = 0
         case kind:
             losses.add("thinking", f"thinking of type {kind!r} has no counterpart")
-    losses.rest("thinking", (key for key, value in thinking.items() if value is not None))
 
 
 def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:

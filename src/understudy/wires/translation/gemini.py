@@ -60,43 +60,51 @@ EFFORTS = {"max": "xhigh"}
 """Efforts this dialect does not know, and the nearest it does."""
 
 
-def _camel(value: object, where: str) -> dict[str, Any]:
-    return {camel(key): inner for key, inner in an_object(value, where).items()}
+def in_camel(value: object, where: str, losses: Losses) -> dict[str, Any]:
+    """An object with its members in camel case, watched."""
+    return losses.watch(where, {camel(key): inner for key, inner in an_object(value, where).items()})
 
 
 def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
-    body = _camel(members, "the body")
+    body = in_camel(members, "", losses)
     ask = Ask()
     body.pop("model", None)
-    instruction = body.pop("systemInstruction", None)
-    if isinstance(instruction, str):
-        ask.system = [instruction]
-    elif instruction is not None:
-        parts = a_list(_camel(instruction, "systemInstruction").get("parts"), "systemInstruction.parts")
-        ask.system = [a_string(an_object(p, "systemInstruction").get("text"), "systemInstruction") for p in parts]
+    ask.system = _read_system(body.pop("systemInstruction", None), losses)
     pending: list[tuple[str, str]] = []
     for position, content in enumerate(a_list(body.pop("contents", None), "contents")):
-        ask.turns.append(_read_content(_camel(content, f"contents[{position}]"), position, pending, losses))
+        ask.turns.append(_read_content(in_camel(content, f"contents[{position}]", losses), position, pending, losses))
     ask.tools = _read_tools(body.pop("tools", None), losses)
     ask.choice = _read_choice(body.pop("toolConfig", None), losses)
-    _read_config(ask, _camel(body.pop("generationConfig", None) or {}, "generationConfig"), losses)
-    losses.rest("", (key for key, value in body.items() if value is not None))
+    _read_config(ask, in_camel(body.pop("generationConfig", None) or {}, "generationConfig", losses), losses)
     return ask
+
+
+def _read_system(value: object, losses: Losses) -> list[str]:
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    instruction = in_camel(value, "systemInstruction", losses)
+    instruction.pop("role", None)
+    parts = a_list(instruction.pop("parts", None), "systemInstruction.parts")
+    texts = []
+    for position, part in enumerate(parts):
+        at = f"systemInstruction.parts[{position}]"
+        texts.append(a_string(in_camel(part, at, losses).pop("text", None), f"{at}.text"))
+    return texts
 
 
 def _read_content(content: dict[str, Any], position: int, pending: list[tuple[str, str]], losses: Losses) -> Turn:
     """`pending` are the calls (name, id) without a result yet: a result without an id answers the first of its name."""
     where = f"contents[{position}]"
-    role = content.get("role", "user")
+    role = content.pop("role", "user")
     if role not in ("user", "model", "function"):
         raise WireError(f"{where}.role is {role!r}, which this dialect does not know")
     parts: list[Part] = []
-    for number, item in enumerate(a_list(content.get("parts"), f"{where}.parts")):
+    for number, item in enumerate(a_list(content.pop("parts", None), f"{where}.parts")):
         at = f"{where}.parts[{number}]"
-        part = _camel(item, at)
+        part = in_camel(item, at, losses)
         if "functionResponse" in part:
-            parts.append(_read_result(_camel(part.pop("functionResponse"), at), at, pending, losses))
-            losses.rest(at, part)
+            result = in_camel(part.pop("functionResponse"), f"{at}.functionResponse", losses)
+            parts.append(_read_result(result, at, pending))
             continue
         read = read_part(part, f"call_{position}_{number}", at, losses)
         if isinstance(read, ToolCall):
@@ -108,31 +116,32 @@ def _read_content(content: dict[str, Any], position: int, pending: list[tuple[st
 
 def read_part(part: dict[str, Any], call_id: str, where: str, losses: Losses) -> Text | Media | ToolCall | None:
     """One part in camel case; None where it has no counterpart. Thoughts and their signatures are not carried over."""
+    if part.pop("thoughtSignature", None):
+        losses.add("thought signatures")
     if part.pop("thought", None):
         losses.add("thoughts")
+        part.clear()
         return None
-    read: Text | Media | ToolCall
     if "functionCall" in part:
-        call = _camel(part.pop("functionCall"), where)
-        name = a_string(call.get("name"), f"{where}.functionCall.name")
-        read = ToolCall(a_string(call.get("id"), where) or call_id, name, json_text(call.get("args") or {}))
-    elif "text" in part:
-        read = Text(a_string(part.pop("text"), where))
-    elif "inlineData" in part:
-        blob = _camel(part.pop("inlineData"), where)
-        read = Media(a_string(blob.get("mimeType"), where), data=a_string(blob.get("data"), where))
-    elif "fileData" in part:
-        file = _camel(part.pop("fileData"), where)
-        read = Media(a_string(file.get("mimeType"), where) or "image/*", url=a_string(file.get("fileUri"), where))
-    else:
-        losses.add(where, f"a part of {', '.join(sorted(part)) or 'nothing'} has no counterpart")
-        return None
-    for name in part:
-        losses.add("thought signatures" if name == "thoughtSignature" else f"{where}.{name}")
-    return read
+        call = in_camel(part.pop("functionCall"), f"{where}.functionCall", losses)
+        name = a_string(call.pop("name", None), f"{where}.functionCall.name")
+        arguments = json_text(call.pop("args", None) or {})
+        return ToolCall(a_string(call.pop("id", None), f"{where}.functionCall.id") or call_id, name, arguments)
+    if "text" in part:
+        return Text(a_string(part.pop("text"), f"{where}.text"))
+    if "inlineData" in part:
+        blob = in_camel(part.pop("inlineData"), f"{where}.inlineData", losses)
+        return Media(a_string(blob.pop("mimeType", None), where), data=a_string(blob.pop("data", None), where))
+    if "fileData" in part:
+        file = in_camel(part.pop("fileData"), f"{where}.fileData", losses)
+        media_type = a_string(file.pop("mimeType", None), where) or "image/*"
+        return Media(media_type, url=a_string(file.pop("fileUri", None), where))
+    losses.add(where, f"a part of {', '.join(sorted(part)) or 'nothing'} has no counterpart")
+    part.clear()
+    return None
 
 
-def _read_result(result: dict[str, Any], where: str, pending: list[tuple[str, str]], losses: Losses) -> ToolResult:
+def _read_result(result: dict[str, Any], where: str, pending: list[tuple[str, str]]) -> ToolResult:
     name = a_string(result.pop("name", None), f"{where}.name")
     call_id = a_string(result.pop("id", None), f"{where}.id")
     if not call_id:
@@ -140,7 +149,6 @@ def _read_result(result: dict[str, Any], where: str, pending: list[tuple[str, st
     if (name, call_id) in pending:
         pending.remove((name, call_id))
     response = result.pop("response", None)
-    losses.rest(f"{where}.functionResponse", result)
     match response:
         case {"error": str(text)} if len(response) == 1:
             return ToolResult(call_id, name, [Text(text)], is_error=True)
@@ -152,19 +160,17 @@ def _read_result(result: dict[str, Any], where: str, pending: list[tuple[str, st
 def _read_tools(value: object, losses: Losses) -> list[Tool]:
     tools = []
     for position, item in enumerate(a_list(value, "tools")):
-        given = _camel(item, f"tools[{position}]")
-        declarations = given.pop("functionDeclarations", None)
-        losses.rest(f"tools[{position}]", given)
-        for declaration in a_list(declarations, f"tools[{position}].functionDeclarations"):
-            function = _camel(declaration, f"tools[{position}]")
+        at = f"tools[{position}]"
+        declarations = in_camel(item, at, losses).pop("functionDeclarations", None)
+        for declaration in a_list(declarations, f"{at}.functionDeclarations"):
+            function = in_camel(declaration, f"{at}.functionDeclarations", losses)
             schema = function.pop("parametersJsonSchema", None)
             older = function.pop("parameters", None)
-            name = a_string(function.pop("name", None), "tools.name")
-            description = a_string(function.pop("description", None), "tools.description")
+            name = a_string(function.pop("name", None), f"{at}.functionDeclarations.name")
+            description = a_string(function.pop("description", None), f"{at}.functionDeclarations.description")
             if schema is None and older is not None:
                 schema = json_schema(older)
             tools.append(Tool(name, description, None if schema is None else an_object(schema, f"schema of {name}")))
-            losses.rest(f"tools.{name}", function)
     return tools
 
 
@@ -198,9 +204,10 @@ def json_schema(schema: object) -> object:
 def _read_choice(value: object, losses: Losses) -> ToolChoice | None:
     if value is None:
         return None
-    config = _camel(_camel(value, "toolConfig").get("functionCallingConfig") or {}, "functionCallingConfig")
-    allowed = strings(config.get("allowedFunctionNames"), "allowedFunctionNames")
-    match config.get("mode"):
+    given = in_camel(value, "toolConfig", losses).pop("functionCallingConfig", None)
+    config = in_camel(given or {}, "functionCallingConfig", losses)
+    allowed = strings(config.pop("allowedFunctionNames", None), "allowedFunctionNames")
+    match config.pop("mode", None):
         case "ANY" if len(allowed) == 1:
             return ToolChoice("tool", allowed[0])
         case "ANY":
@@ -238,13 +245,13 @@ def _read_config(ask: Ask, config: dict[str, Any], losses: Losses) -> None:
         losses.add("responseMimeType")
     thinking = config.pop("thinkingConfig", None)
     if thinking is not None:
-        given = _camel(thinking, "thinkingConfig")
+        given = in_camel(thinking, "thinkingConfig", losses)
         ask.budget = an_integer(given.pop("thinkingBudget", None), "thinkingBudget")
         ask.effort = a_string(given.pop("thinkingLevel", None), "thinkingLevel").lower() or None
-        losses.rest("thinkingConfig", (key for key, value in given.items() if value))
+        if given.get("includeThoughts") is False:
+            given.pop("includeThoughts")
     if config.get("candidateCount") == 1:
         config.pop("candidateCount")
-    losses.rest("generationConfig", (key for key, value in config.items() if value is not None))
 
 
 def _whole(value: object) -> int | None:
@@ -371,7 +378,9 @@ def read_reply(members: dict[str, Any], losses: Losses) -> Reply:
     parts: list[Text | ToolCall] = []
     content = an_object(candidate.get("content") or {}, "content")
     for number, item in enumerate(a_list(content.get("parts"), "parts")):
-        part = read_part(_camel(item, "part"), f"call_{reply_id}_{number}", f"parts[{number}]", losses)
+        part = read_part(
+            in_camel(item, f"parts[{number}]", losses), f"call_{reply_id}_{number}", f"parts[{number}]", losses
+        )
         if isinstance(part, Text | ToolCall):
             parts.append(part)
         elif part is not None:

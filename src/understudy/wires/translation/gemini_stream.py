@@ -10,10 +10,10 @@ from typing import Any
 
 from understudy.wires.base import Usage
 from understudy.wires.body import encode
-from understudy.wires.gemini_generate import camel
 from understudy.wires.sse import Event
 from understudy.wires.translation.gemini import (
     finish_reason,
+    in_camel,
     read_finish,
     read_part,
     read_usage,
@@ -75,8 +75,9 @@ class Reader:
         pieces: list[Piece] = []
         content = an_object(candidate.get("content") or {}, "content")
         for item in a_list(content.get("parts"), "parts"):
-            part = {camel(key): value for key, value in an_object(item, "part").items()}
-            read = read_part(part, f"call_{self._id}_{self._calls}", "part", self._losses)
+            read = read_part(
+                in_camel(item, "part", self._losses), f"call_{self._id}_{self._calls}", "part", self._losses
+            )
             if isinstance(read, ToolCall):
                 pieces += [CallStart(self._calls, read.id, read.name), CallDelta(self._calls, read.arguments)]
                 self._calls += 1

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from understudy.wires.base import Usage
 from understudy.wires.sse import Event
-from understudy.wires.translation.shapes import NO_USAGE, parsed
+from understudy.wires.translation.shapes import NO_USAGE, an_object, parsed
 
 
 class Loss(NamedTuple):
@@ -23,20 +23,35 @@ class Loss(NamedTuple):
 
 
 class Losses:
-    """Collects losses; the same one counts once."""
+    """Collects losses; the same one counts once.
+
+    Readers take out of an object the members they understand. An object that is watched is looked at in the end, and
+    what was not taken out of it is lost: a member nobody knows cannot be forgotten.
+    """
 
     def __init__(self) -> None:
         self._found: dict[Loss, None] = {}
+        self._watched: list[tuple[str, dict[str, Any]]] = []
 
     def add(self, what: str, why: str = "has no counterpart") -> None:
         self._found[Loss(what, why)] = None
 
-    def rest(self, where: str, members: Iterable[str]) -> None:
-        """Everything that was not taken out of an object."""
-        for name in members:
-            self.add(f"{where}.{name}" if where else name)
+    def watch(self, where: str, members: dict[str, Any]) -> dict[str, Any]:
+        """A copy of an object to take members out of; `where` it stands, "" for the body itself."""
+        copy = dict(members)
+        self._watched.append((where, copy))
+        return copy
+
+    def settle(self) -> None:
+        """Name what was left in the objects that were watched."""
+        for where, members in self._watched:
+            for name, value in members.items():
+                if value is not None:
+                    self.add(f"{where}.{name}" if where else name)
+        self._watched.clear()
 
     def all(self) -> tuple[Loss, ...]:
+        self.settle()
         return tuple(self._found)
 
 
@@ -254,3 +269,14 @@ def arguments_are_object(call: ToolCall, losses: Losses) -> dict[str, Any]:
         losses.add(f"arguments of {call.name}", "are no JSON object and are carried as text")
         return {"_unparsed": call.arguments}
     return value
+
+
+def watched(value: object, where: str, losses: Losses) -> dict[str, Any]:
+    """An object whose members must all be taken out or be lost. Raises WireError where it is none."""
+    return losses.watch(where, an_object(value, where))
+
+
+def rest(where: str, value: object, known: Iterable[str], losses: Losses) -> None:
+    """Name what stands in an object beside the members that are known."""
+    for name in sorted(value.keys() - set(known)) if isinstance(value, dict) else ():
+        losses.add(f"{where}.{name}")

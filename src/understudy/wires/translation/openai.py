@@ -21,6 +21,8 @@ from understudy.wires.translation.neutral import (
     ToolChoice,
     ToolResult,
     Turn,
+    rest,
+    watched,
 )
 from understudy.wires.translation.shapes import (
     a_list,
@@ -50,12 +52,17 @@ _REASONS = {"stop_sequence": "stop", "refusal": "content_filter", "error": "stop
 
 
 def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
-    body = dict(members)
+    body = losses.watch("", members)
+    for name, value in _MEANINGLESS.items():
+        if body.get(name) == value:
+            body.pop(name)
     ask = Ask(stream=body.pop("stream", None) is True)
     body.pop("model", None)
-    body.pop("stream_options", None)
+    options = body.pop("stream_options", None)
+    if options is not None:
+        watched(options, "stream_options", losses).pop("include_usage", None)
     for position, message in enumerate(a_list(body.pop("messages", None), "messages")):
-        _read_message(ask, an_object(message, f"messages[{position}]"), f"messages[{position}]", losses)
+        _read_message(ask, watched(message, f"messages[{position}]", losses), f"messages[{position}]", losses)
     ask.tools = _read_tools(body.pop("tools", None), losses)
     ask.choice = _read_choice(body.pop("tool_choice", None), losses)
     parallel = body.pop("parallel_tool_calls", None)
@@ -73,7 +80,6 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
     )
     ask.effort = a_string(body.pop("reasoning_effort", None), "reasoning_effort") or None
     ask.user = a_string(body.pop("user", None), "user")
-    losses.rest("", (k for k, v in body.items() if v is not None and _MEANINGLESS.get(k) != v))
     return ask
 
 
@@ -108,7 +114,6 @@ def _read_message(ask: Ask, message: dict[str, Any], where: str, losses: Losses)
                 ask.turns.append(Turn("user", [result]))
         case _:
             raise WireError(f"{where}.role is {role!r}, which no other dialect knows")
-    losses.rest(where, (key for key, value in message.items() if value is not None))
 
 
 def _name_result(ask: Ask, result: ToolResult) -> None:
@@ -125,28 +130,30 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Text | Medi
     parts: list[Text | Media] = []
     for position, item in enumerate(a_list(content, f"{where}.content")):
         at = f"{where}.content[{position}]"
-        part = an_object(item, at)
+        part = watched(item, at, losses)
         kind = part.pop("type", None)
         inner = part.pop(kind, None) if isinstance(kind, str) else None
         match kind:
             case "text" | "refusal":
                 parts.append(Text(a_string(inner, at)))
             case "image_url":
-                image = an_object(inner, f"{at}.image_url")
+                image = watched(inner, f"{at}.image_url", losses)
                 parts.append(_media(a_string(image.pop("url", None), f"{at}.image_url.url"), "image/*"))
-                losses.rest(f"{at}.image_url", (key for key, value in image.items() if value != "auto"))
+                if image.get("detail") == "auto":
+                    image.pop("detail")
             case "input_audio":
-                audio = an_object(inner, f"{at}.input_audio")
-                subtype = a_string(audio.get("format"), f"{at}.input_audio.format")
+                audio = watched(inner, f"{at}.input_audio", losses)
+                subtype = a_string(audio.pop("format", None), f"{at}.input_audio.format")
                 media_type = "audio/mpeg" if subtype == "mp3" else f"audio/{subtype}"
-                parts.append(Media(media_type, data=a_string(audio.get("data"), f"{at}.input_audio.data")))
+                parts.append(Media(media_type, data=a_string(audio.pop("data", None), f"{at}.input_audio.data")))
             case "file" if isinstance(inner, dict) and "file_data" in inner:
-                media = _media(a_string(inner["file_data"], f"{at}.file.file_data"), "application/pdf")
-                media.name = a_string(inner.get("filename"), f"{at}.file.filename")
+                file = watched(inner, f"{at}.file", losses)
+                media = _media(a_string(file.pop("file_data"), f"{at}.file.file_data"), "application/pdf")
+                media.name = a_string(file.pop("filename", None), f"{at}.file.filename")
                 parts.append(media)
             case _:
                 losses.add(at, f"content of type {kind!r} has no counterpart")
-        losses.rest(at, part)
+                part.clear()
     return parts
 
 
@@ -160,16 +167,19 @@ def _media(url: str, otherwise: str) -> Media:
 def read_calls(value: object, where: str, losses: Losses) -> list[ToolCall]:
     calls = []
     for position, item in enumerate(a_list(value, where)):
-        call = an_object(item, f"{where}[{position}]")
-        if call.get("type", "function") != "function":
-            losses.add(f"{where}[{position}]", f"a call of type {call.get('type')!r} has no counterpart")
+        at = f"{where}[{position}]"
+        call = watched(item, at, losses)
+        kind = call.pop("type", "function")
+        if kind != "function":
+            losses.add(at, f"a call of type {kind!r} has no counterpart")
+            call.clear()
             continue
-        function = an_object(call.get("function"), f"{where}[{position}].function")
+        function = watched(call.pop("function", None), f"{at}.function", losses)
         calls.append(
             ToolCall(
-                a_string(call.get("id"), f"{where}[{position}].id"),
-                a_string(function.get("name"), f"{where}[{position}].function.name"),
-                a_string(function.get("arguments"), f"{where}[{position}].function.arguments"),
+                a_string(call.pop("id", None), f"{at}.id"),
+                a_string(function.pop("name", None), f"{at}.function.name"),
+                a_string(function.pop("arguments", None), f"{at}.function.arguments"),
             )
         )
     return calls
@@ -178,18 +188,21 @@ def read_calls(value: object, where: str, losses: Losses) -> list[ToolCall]:
 def _read_tools(value: object, losses: Losses) -> list[Tool]:
     tools = []
     for position, item in enumerate(a_list(value, "tools")):
-        tool = an_object(item, f"tools[{position}]")
-        if tool.get("type") != "function":
-            losses.add(f"tools[{position}]", f"a tool of type {tool.get('type')!r} has no counterpart")
+        at = f"tools[{position}]"
+        tool = watched(item, at, losses)
+        kind = tool.pop("type", None)
+        if kind != "function":
+            losses.add(at, f"a tool of type {kind!r} has no counterpart")
+            tool.clear()
             continue
-        function = an_object(tool.get("function"), f"tools[{position}].function")
-        schema = function.get("parameters")
-        strict = function.get("strict")
+        function = watched(tool.pop("function", None), f"{at}.function", losses)
+        schema = function.pop("parameters", None)
+        strict = function.pop("strict", None)
         tools.append(
             Tool(
-                a_string(function.get("name"), f"tools[{position}].function.name"),
-                a_string(function.get("description"), f"tools[{position}].function.description"),
-                an_object(schema, f"tools[{position}].function.parameters") if schema is not None else None,
+                a_string(function.pop("name", None), f"{at}.function.name"),
+                a_string(function.pop("description", None), f"{at}.function.description"),
+                an_object(schema, f"{at}.function.parameters") if schema is not None else None,
                 strict if isinstance(strict, bool) else None,
             )
         )
@@ -206,7 +219,9 @@ def _read_choice(value: object, losses: Losses) -> ToolChoice | None:
             return ToolChoice("none")
         case "required":
             return ToolChoice("any")
-        case {"type": "function", "function": {"name": str(name)}}:
+        case {"type": "function", "function": {"name": str(name)} as function}:
+            rest("tool_choice", value, {"type", "function"}, losses)
+            rest("tool_choice.function", function, {"name"}, losses)
             return ToolChoice("tool", name)
     losses.add("tool_choice")
     return None
@@ -219,14 +234,11 @@ def _read_format(value: object, losses: Losses) -> Format | None:
         case {"type": "json_object"}:
             return Format()
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)} as given}:
+            rest("response_format", value, {"type", "json_schema"}, losses)
+            rest("response_format.json_schema", given, {"name", "schema", "strict"}, losses)
             strict = given.get("strict")
-            if given.get("description"):
-                losses.add("response_format.json_schema.description")
-            return Format(
-                schema,
-                a_string(given.get("name"), "response_format.name"),
-                strict if isinstance(strict, bool) else None,
-            )
+            name = a_string(given.get("name"), "response_format.json_schema.name")
+            return Format(schema, name, strict if isinstance(strict, bool) else None)
     losses.add("response_format")
     return None
 

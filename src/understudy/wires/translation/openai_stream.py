@@ -85,8 +85,9 @@ class Reader:
 class Writer:
     """The usage comes in a chunk of its own, and only where the caller asked for it."""
 
-    def __init__(self, losses: Losses, *, include_usage: bool) -> None:
+    def __init__(self, losses: Losses, *, include_usage: bool, created: int = 0) -> None:
         self._losses = losses
+        self._created = created
         self._include_usage = include_usage
         self._head: dict[str, Any] = {}
         self._bare: set[int] = set()
@@ -95,7 +96,12 @@ class Writer:
     def write(self, piece: Start | TextDelta | CallStart | CallDelta | End) -> bytes:
         match piece:
             case Start():
-                self._head = {"id": piece.id, "object": "chat.completion.chunk", "created": 0, "model": piece.model}
+                self._head = {
+                    "id": piece.id,
+                    "object": "chat.completion.chunk",
+                    "created": self._created,
+                    "model": piece.model,
+                }
                 return self._chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta():
                 return self._chunk({"content": piece.text})
