@@ -6,10 +6,12 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from understudy.core.errors import UsageError
+from understudy.ledger import sealing
 from understudy.ledger.lake import Lake, Table
+from understudy.ledger.sealing import Seal
 from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
@@ -27,16 +29,19 @@ def export(
     unit: str | None = None,
     since: float | None = None,
     until: float | None = None,
+    seal: Seal | None = None,
 ) -> int:
     """Write exchanges in order of time, each with its feedback and scores; returns how many.
 
     The suffix of the file says how: JSON Lines (bytes as text), the same compressed, or Parquet. The file appears whole
-    or not at all, readable by its owner alone. Raises UsageError for another suffix and for a folder that is not there.
+    or not at all, readable by its owner alone; encrypted content is opened, except in Parquet. Raises UsageError for
+    another suffix, for a folder that is not there, and for encrypted content without its key.
     """
     if not to.name.endswith(SUFFIXES):
         raise UsageError(f"{to} has no suffix we write", remedy=f"end the name with one of {', '.join(SUFFIXES)}")
     if not to.parent.is_dir():
         raise UsageError(f"there is no folder {to.parent}", remedy="make it first, or write somewhere else")
+    cipher = sealing.configured() if seal is None else seal
     views = Views(lake if isinstance(lake, Lake) else Lake(lake))
     try:
         chosen = _chosen(views, workload, unit, since, until)
@@ -53,9 +58,9 @@ def export(
         with fresh.open("wb") as file:
             if to.suffix == ".gz":
                 with gzip.GzipFile(fileobj=file, mode="wb", filename="") as packed:
-                    packed.writelines(_lines(found))
+                    packed.writelines(_lines(found, cipher))
             else:
-                file.writelines(_lines(found))
+                file.writelines(_lines(found, cipher))
     fresh.replace(to)
     return int(found.num_rows)
 
@@ -74,13 +79,10 @@ def _chosen(views: Views, workload: str | None, unit: str | None, since: float |
     return expressions.with_opinions(exchanges, views.table(Table.FEEDBACK), views.table(Table.SCORES, workload))
 
 
-def _lines(found: pa.Table) -> Iterator[bytes]:
+def _lines(found: pa.Table, seal: Seal | None) -> Iterator[bytes]:
     for batch in found.to_batches(max_chunksize=1_000):
         for row in batch.to_pylist():
-            yield json.dumps(row, ensure_ascii=False, default=_text).encode() + b"\n"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise TypeError(f"no column of the ledger holds a {type(value).__name__}")
+            for field in ("request", "answer", "tool_calls"):
+                value = row[field] if field == "request" else row[field].encode()
+                row[field] = sealing.opened(seal, row["exchange"], field, value).decode("utf-8", "replace")
+            yield json.dumps(row, ensure_ascii=False).encode() + b"\n"

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.evidence import Stratum, Sums
+from understudy.ledger import sealing
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.sealing import Seal
 from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
@@ -141,12 +143,17 @@ class Count(NamedTuple):
 
 
 class Ledger:
-    """The lake of one project, for reading; and for adding scores, which come from whoever grades live answers."""
+    """The lake of one project, for reading; and for adding scores, which come from whoever grades live answers.
 
-    def __init__(self, lake: str | Path | Lake) -> None:
+    seal: opens encrypted content; None is the one that the environment configures, if it does. Calls that read content
+        raise UsageError where it is encrypted and there is none, DataCorrupt where the key is another.
+    """
+
+    def __init__(self, lake: str | Path | Lake, *, seal: Seal | None = None) -> None:
         self._lake = lake if isinstance(lake, Lake) else Lake(lake)
         self._views = Views(self._lake)
         self._lock = threading.RLock()
+        self._seal = sealing.configured() if seal is None else seal
 
     def close(self) -> None:
         """Let go of the query engine."""
@@ -226,7 +233,7 @@ class Ledger:
             names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
             rows = self._rows(found.select(names) if limit is None else found.select(names).limit(limit))
         for row in rows:
-            yield PairRow(_answer(row), _answer(row, "_shadow"))
+            yield PairRow(self._answer(row), self._answer(row, "_shadow"))
 
     def shadow_coverage(self, *, workload: str, upgrade: str, since: float = 0.0) -> Coverage:
         """How many exchanges that the incumbent served had an answered copy, and why the others had none."""
@@ -265,7 +272,7 @@ class Ledger:
             chosen = chosen.select(Answer._fields).order_by("started_at", "exchange")
             rows = self._rows(chosen if limit is None else chosen.limit(limit))
         for row in rows:
-            yield _answer(row)
+            yield self._answer(row)
 
     def add_scores(self, scores: Iterable[Score]) -> int:
         """Add what graders said, once for each (exchange, grader): what is there already is left out; returns how
@@ -318,6 +325,16 @@ class Ledger:
             found = expressions.counts(exchanges, workload=workload, upgrade=upgrade, since=since)
             return [Count(**row) for row in self._rows(found)]
 
+    def _answer(self, row: Mapping[str, Any], suffix: str = "") -> Answer:
+        values = {name: row[name + suffix] for name in Answer._fields}
+        values["slices"] = dict(each.split("=", 1) for each in values["slices"])
+        name = values["exchange"]
+        values["request"] = sealing.opened(self._seal, name, "request", values["request"])
+        for field in ("answer", "tool_calls"):
+            if values[field].startswith(sealing.MARK):
+                values[field] = sealing.opened(self._seal, name, field, values[field].encode()).decode()
+        return Answer(**values)
+
     def _unscored(self, given: Sequence[Score]) -> list[Score]:
         graders = {score.grader for score in given}
         workloads = {score.workload for score in given}
@@ -335,12 +352,6 @@ class Ledger:
     def _rows(self, expression: ir.Table) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._views.run(expression).to_pylist()
         return rows
-
-
-def _answer(row: Mapping[str, Any], suffix: str = "") -> Answer:
-    values = {name: row[name + suffix] for name in Answer._fields}
-    values["slices"] = dict(each.split("=", 1) for each in values["slices"])
-    return Answer(**values)
 
 
 def _sums(columns: Mapping[str, list[Any]], index: int, metric: MetricSpec) -> Iterator[Sums]:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from understudy.core.errors import UsageError
-from understudy.core.records import Loss, Record
-from understudy.ledger import frames
+from understudy.core.records import Exchange, Loss, Record
+from understudy.ledger import frames, sealing
 from understudy.ledger.frames import Boot
+from understudy.ledger.sealing import Seal
 from understudy.ledger.tally import SUFFIX, Count, Tally
 
 Mode = Literal["group", "sync"]
@@ -51,8 +52,9 @@ class SegmentWriter:
     group_s: longest time a record waits for the disk in mode `group`.
     segment_bytes, segment_s: a segment is closed when it is this large or this old.
     max_buffered: bytes kept in memory for a disk that is slow or full.
+    seal: encrypts content before it is buffered; None is the one that the environment configures, if it does.
 
-    Raises UsageError where the folder cannot be made or the worker's name cannot be one.
+    Raises UsageError where the folder cannot be made, the worker's name cannot be one, or the key is none.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class SegmentWriter:
         segment_s: float = 60.0,
         max_buffered: int = 32 * 1024 * 1024,
         retry_s: float = 0.5,
+        seal: Seal | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not frames.WORKER.fullmatch(worker):
@@ -85,6 +88,7 @@ class SegmentWriter:
         self._group_s, self._retry_s = group_s, retry_s
         self._segment_bytes, self._segment_s = segment_bytes, segment_s
         self._max_buffered = max_buffered
+        self._cipher = sealing.configured() if seal is None else seal
         self._clock = clock
 
         self._lock = threading.Lock()
@@ -115,6 +119,8 @@ class SegmentWriter:
 
         A record that cannot be kept is dropped and counted. Raises RuntimeError after `close`.
         """
+        if self._cipher is not None and isinstance(record, Exchange):
+            record = self._sealed(self._cipher, record)
         with self._lock:
             if self._closed:
                 raise RuntimeError("append to a ledger that was closed")
@@ -139,6 +145,14 @@ class SegmentWriter:
         if self._mode == "sync":
             self.flush()
         return seq
+
+    @staticmethod
+    def _sealed(seal: Seal, record: Exchange) -> Exchange:
+        """The record with its content encrypted; one that cannot be is left for the encoder to refuse and count."""
+        try:
+            return seal.seal(record)
+        except UnicodeEncodeError:
+            return record
 
     def flush(self) -> bool:
         """Bring everything appended so far to the disk; False where the disk refused, and it will be tried again."""
