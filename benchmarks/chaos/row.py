@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.chaos.client import Saw
 from benchmarks.chaos.oracle import violations
-from benchmarks.chaos.world import Evidence
+from benchmarks.chaos.sabotage import BY_ROW
+from benchmarks.chaos.world import BUG, Evidence
 
 Judge = Callable[[Evidence], list[str]]
 Plant = Callable[[Evidence], None]
@@ -27,8 +28,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`fault` is what happens, `promise` what must then be true. `plant` spoils evidence the way a gateway with the
-    row's typical defect would have: the row must then be red."""
+    """`fault` is what happens, `promise` what must then be true.
+
+    Each row's typical defect is planted twice, where that can be done: in a running gateway (`defect`), and in the
+    evidence of a sound one (`plant`). The row must turn red both times.
+    """
 
     number: int
     fault: str
@@ -41,8 +45,22 @@ class Row:
         """Every violation found; empty where the row holds."""
         return violations(evidence) + self.judge(evidence)
 
+    @property
+    def defect(self) -> str:
+        """The defect that is planted in the gateway itself, "" where it is planted in the evidence alone."""
+        return BY_ROW.get(self.number, "")
+
+    async def run_with_defect(self, scale: Scale) -> list[str]:
+        """Run again against a gateway that has the row's defect; returns what was found, which must not be nothing."""
+        former = BUG.set(self.defect)
+        try:
+            evidence = await self.run(scale)
+        finally:
+            BUG.reset(former)
+        return self.verdict(evidence)
+
     def catches_plant(self, evidence: Evidence) -> bool:
-        """Whether the planted defect adds violations to what was found without it."""
+        """Whether the defect planted in the evidence adds violations to what was found without it."""
         spoiled = replace(
             evidence,
             saw=copy.deepcopy(evidence.saw),

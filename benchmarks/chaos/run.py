@@ -29,11 +29,15 @@ class Result(NamedTuple):
 
 
 async def result_of(row: Row, scale: Scale) -> Result:
-    """Run one row, judge it, and judge it again with its defect planted."""
+    """Run one row, judge it, and judge it again with its defect planted: in the evidence, and in a gateway."""
     begun = time.monotonic()
     evidence = await row.run(scale)
     found = row.verdict(evidence)
     caught = row.catches_plant(evidence)
+    if row.defect and caught:
+        # One round of the small kind is enough to see a defect.
+        spoiled = await row.run_with_defect(Scale(short=True))
+        caught = len(spoiled) > 0 and set(spoiled) != set(found)
     return Result(row, found, caught, outcomes(evidence), evidence.facts, time.monotonic() - begun)
 
 

@@ -1,6 +1,7 @@
 """One gateway worker with short deadlines: minutes of waiting become fractions of a second. Nothing else differs.
 
-Takes the worker's own arguments, and `CHAOS_LIMITS` from the environment: JSON with `deadlines` and `limits`.
+Takes the worker's own arguments, and from the environment `CHAOS_LIMITS`, JSON with `deadlines` and `limits`, and
+`CHAOS_BUG`, the name of a defect to plant, "" for none.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+
+from benchmarks.chaos.sabotage import DEFECTS
 
 from understudy.gateway import worker
 from understudy.gateway.core import Gateway
@@ -19,6 +22,8 @@ class ShortWorker(worker.Worker):
     def __init__(self, settings: worker.Settings) -> None:
         super().__init__(settings)
         given = json.loads(os.environ["CHAOS_LIMITS"])
+        if os.environ["CHAOS_BUG"]:
+            DEFECTS[os.environ["CHAOS_BUG"]](given)
         former = self.gateway
         self.gateway = Gateway(
             former.append,

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from understudy.testing.faulty import FaultProvider, Line, Received
 REPO = Path(__file__).parents[2]
 DEADLINES = {"connect_s": 0.6, "headers_s": 0.5, "first_token_s": 0.7, "idle_s": 0.5, "total_s": 6.0}
 LIMITS = {"receipt_s": 0.8, "idle_s": 2.0, "write_s": 1.0, "drain_s": 2.0, "linger_s": 0.2, "connections": 600}
+BUG: ContextVar[str] = ContextVar("BUG", default="")
+"""The defect that gateways started from here on have; see `sabotage`."""
 WIRES = {"openai": "openai", "responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}
 
 
@@ -202,6 +205,7 @@ class World:
         else:
             both = {"limits": {**LIMITS, **(limits or {})}, "deadlines": {**DEADLINES, **(deadlines or {})}}
             env["CHAOS_LIMITS"] = json.dumps(both)
+            env["CHAOS_BUG"] = BUG.get()
             await self._start_short(env, log, port)
         log.close()
 

@@ -1,0 +1,349 @@
+"""Defects that can be planted in a real gateway worker, each the typical one of a row of the matrix.
+
+Only `short_worker` calls this, and only where `CHAOS_BUG` names a defect: the product has no such switch. A defect
+whose place in the gateway is gone fails loudly, so that a row cannot be thought tested by a defect that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+
+from understudy.assign import choose
+from understudy.core import routing
+from understudy.gateway import copying, http, relay, router, session, table
+
+Config = dict[str, dict[str, Any]]
+"""The worker's `deadlines` and `limits`."""
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put `make(former)` in the place of an attribute. Raises AttributeError where there is none to replace."""
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def _keeps_asking(_: Config) -> None:
+    """A client that left is noted, and the provider goes on working for nobody."""
+    from understudy.upstream.pool import Pool
+
+    replace(Pool, "cancel", lambda former: lambda self, receiver: None)
+
+
+def _patient(config: Config) -> None:
+    """Deadlines far too long."""
+    config["deadlines"].update(headers_s=3.0, first_token_s=3.0, idle_s=3.0, connect_s=4.0)
+
+
+def _hasty(config: Config) -> None:
+    """A first-token deadline that does not wait for models that think."""
+    config["deadlines"].update(first_token_s=0.4)
+
+
+def _no_fallback(_: Config) -> None:
+    """The candidate's failure is the user's."""
+
+    def give_up(former: Any) -> Any:
+        def fall_back(self: Any, error: str) -> None:
+            self._hold = False
+            self._target.pool.cancel(self)
+            self._finish_with_error(502, "candidate_failed", "the candidate failed", error)
+
+        return fall_back
+
+    replace(relay.Relay, "_fall_back", give_up)
+
+
+def _invents_endings(_: Config) -> None:
+    """A stream that broke off is completed for the provider, as a rival does."""
+
+    def pretend(former: Any) -> Any:
+        def break_off(self: Any, chunk: bytes, code: str, message: str) -> None:
+            self._pass_on(chunk + b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+            self._session.write(http.LAST_CHUNK if self._chunked else b"")
+
+        return break_off
+
+    replace(relay.Relay, "_break_off", pretend)
+
+
+def _decodes_chunks(_: Config) -> None:
+    """Every chunk is decoded by itself: a letter cut in two is two question marks."""
+
+    def mangle(former: Any) -> Any:
+        def pass_on(self: Any, chunk: bytes) -> None:
+            former(self, bytes(chunk.decode("utf-8", "replace").encode().replace(b"\xef\xbf\xbd", b"?")))
+
+        return pass_on
+
+    for name in ("_pass_on", "_pass_last"):
+        replace(relay.Relay, name, mangle)
+
+
+def _drops_unknown_events(_: Config) -> None:
+    """What the gateway does not know it does not pass on."""
+
+    def drop(former: Any) -> Any:
+        return lambda self, chunk: former(self, chunk.replace(b"event: brand.new\n", b""))
+
+    replace(relay.Relay, "_pass_on", drop)
+
+
+def _status_is_all(_: Config) -> None:
+    """A 200 is a success, whatever it says."""
+    replace(relay, "of_answer", lambda former: lambda status, answer, *, complete: "" if status < 300 else "status")
+
+
+def _tries_again(_: Config) -> None:
+    """A POST is sent once more, at once, and nobody counts it."""
+
+    def again(former: Any) -> Any:
+        def call(self: Any, target: Any) -> None:
+            former(self, target)
+            if self._attempts == 1:
+                self._target.pool.cancel(self)
+                former(self, target)
+                self._attempts = 1
+
+        return call
+
+    replace(relay.Relay, "_call", again)
+
+
+def _passes_pages(_: Config) -> None:
+    """A proxy's HTML page is passed on to an SDK."""
+
+    def keep(former: Any) -> Any:
+        def head(self: Any, status: int, headers: Any) -> None:
+            former(self, status, headers)
+            self._replace = False
+
+        return head
+
+    replace(relay.Relay, "head", keep)
+
+
+def _takes_all(config: Config) -> None:
+    """No limit to a body."""
+    config["limits"].update(body=1 << 62)
+
+
+def _keeps_copies(_: Config) -> None:
+    """The copy of an answer grows with the answer."""
+    hoard: list[bytes] = []
+
+    def keep(former: Any) -> Any:
+        def add(self: Any, chunk: bytes) -> None:
+            hoard.append(bytes(chunk))
+            former(self, chunk)
+
+        return add
+
+    replace(copying.Copy, "add", keep)
+
+
+def _waits_for_requests(config: Config) -> None:
+    """No deadline for the receipt of a request."""
+    config["limits"].update(receipt_s=60.0, idle_s=60.0)
+
+
+def _never_cuts_off(config: Config) -> None:
+    """A client that does not read keeps its provider busy for as long as it likes."""
+    config["limits"].update(write_s=60.0)
+
+
+def _sends_again(_: Config) -> None:
+    """A POST whose connection broke is sent once more, and nobody counts it."""
+
+    def again(former: Any) -> Any:
+        def failed(self: Any, failure: Any) -> None:
+            if self._attempts > 1 or self._sent:
+                self._attempts = 1
+                former(self, failure)
+                return
+            self._call(self._target)
+
+        return failed
+
+    replace(relay.Relay, "failed", again)
+
+
+def _leaks(_: Config) -> None:
+    """One file descriptor is lost with each connection."""
+
+    def lose(former: Any) -> Any:
+        def connection_made(self: Any, transport: Any) -> None:
+            os.open(os.devnull, os.O_RDONLY)
+            former(self, transport)
+
+        return connection_made
+
+    replace(session.Session, "connection_made", lose)
+
+
+class _Lenient:
+    """httptools as others run it: whatever two parsers could read differently is taken."""
+
+    def __new__(cls, protocol: Any) -> Any:
+        parser = httptools.HttpRequestParser(protocol)
+        parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_chunked_length=True,
+            lenient_keep_alive=True,
+            lenient_transfer_encoding=True,
+            lenient_version=True,
+            lenient_data_after_close=True,
+            lenient_optional_lf_after_cr=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_optional_crlf_after_chunk=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+        return parser
+
+
+class _LenientHttptools:
+    """The module as `session` sees it, with the parser exchanged."""
+
+    HttpRequestParser = _Lenient
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(httptools, name)
+
+
+def _lenient(_: Config) -> None:
+    """Two lengths, a length beside chunks, bare line feeds: all taken."""
+    replace(session, "httptools", lambda former: _LenientHttptools())
+    replace(session, "_ONCE", lambda former: ())
+
+
+def _trusts_json(_: Config) -> None:
+    """The standard library reads every body first; what it raises is nobody's business."""
+
+    def careless(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            json.loads(body)
+            return former(gateway, spot, headers, body)
+
+        return route
+
+    replace(session, "route", careless)
+
+
+def _forwards_all(_: Config) -> None:
+    """Every header of the caller goes on to the provider."""
+
+    def all_of_them(former: Any) -> Any:
+        framing = (b"host", b"content-length", b"transfer-encoding", b"connection")
+        return lambda headers: b"".join(b"%b: %b\r\n" % (n, v) for n, v in headers.items() if n not in framing)
+
+    replace(router, "forwarded", all_of_them)
+
+
+def _blocks(_: Config) -> None:
+    """Something counts the tokens of a big body on the loop."""
+
+    def count(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            time.sleep(len(body) / 8_000_000 * 0.5)
+            return former(gateway, spot, headers, body)
+
+        return route
+
+    replace(session, "route", count)
+
+
+def _drops_fields(_: Config) -> None:
+    """Bodies are read into a model of known fields and written anew."""
+
+    def known_only(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            fields = json.loads(body)
+            fields.pop("brand_new_field", None)
+            return former(gateway, spot, headers, json.dumps(fields).encode())
+
+        return route
+
+    replace(session, "route", known_only)
+
+
+def _takes_old_tables(_: Config) -> None:
+    """Whatever table lies there is applied."""
+    replace(table, "judge", lambda former: lambda current, new: "")
+
+
+def _trusts_tables(_: Config) -> None:
+    """A checksum is not looked at, nor what a table means."""
+
+    def unchecked(former: Any) -> Any:
+        def decode(data: Any) -> Any:
+            body = {key: value for key, value in data.items() if key != "checksum"}
+            return former({**body, "checksum": routing.digest(body)})
+
+        return decode
+
+    replace(table, "decode", unchecked)
+
+
+def _no_lease(_: Config) -> None:
+    """A canary goes on without its guard."""
+    replace(choose, "_lapsed", lambda former: lambda route, now: False)
+
+
+def _old_route(_: Config) -> None:
+    """A deprecated path was forgotten when the key check was added, as at a rival."""
+
+    def forgotten(former: Any) -> Any:
+        def local(self: Any, method: bytes, url: bytes, body: bytes) -> Any:
+            if url.startswith(b"/v1/proxy/"):
+                return router.Refusal(200, b"{}")
+            return former(self, method, url, body)
+
+        return local
+
+    replace(session.Session, "_local", forgotten)
+
+
+def _all_workloads(_: Config) -> None:
+    """Whoever has a key has all of them."""
+    replace(router, "_allowed", lambda former: lambda key, workload: True)
+
+
+def _logs_headers(_: Config) -> None:
+    """A request is logged with its headers when it could not be answered."""
+
+    def tell(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            sys.stderr.write(f"request {headers}\n")
+            return former(gateway, spot, headers, body)
+
+        return route
+
+    replace(session, "route", tell)
+
+
+DEFECTS: dict[str, Callable[[Config], None]] = {
+    defect.__name__.strip("_"): defect
+    for defect in (
+        _all_workloads, _blocks, _decodes_chunks, _drops_fields, _drops_unknown_events, _forwards_all, _hasty,
+        _invents_endings, _keeps_asking, _keeps_copies, _leaks, _lenient, _logs_headers, _never_cuts_off,
+        _no_fallback, _no_lease, _old_route, _passes_pages, _patient,
+        _sends_again, _status_is_all, _takes_all, _takes_old_tables,
+        _tries_again, _trusts_json, _trusts_tables, _waits_for_requests,
+    )
+}  # fmt: skip
+
+BY_ROW = {
+    1: "keeps_asking", 2: "keeps_asking", 3: "patient", 4: "no_fallback", 5: "invents_endings", 6: "decodes_chunks",
+    7: "drops_unknown_events", 8: "status_is_all", 9: "tries_again", 10: "passes_pages", 11: "takes_all",
+    12: "keeps_copies", 13: "waits_for_requests", 14: "never_cuts_off", 15: "leaks", 16: "decodes_chunks",
+    17: "lenient", 19: "sends_again", 20: "patient", 24: "trusts_json", 25: "forwards_all", 26: "blocks", 27: "hasty",
+    28: "drops_fields", 43: "takes_old_tables", 44: "trusts_tables", 57: "no_fallback", 58: "no_lease",
+    81: "old_route", 84: "all_workloads", 89: "logs_headers", 90: "forwards_all",
+}  # fmt: skip
+"""The defect of each row whose gateway is a short worker. The rows of the whole command (several workers, restarts,
+cold starts) have theirs planted in the evidence alone."""
