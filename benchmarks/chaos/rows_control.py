@@ -18,7 +18,7 @@ from benchmarks.chaos.row import (
     plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.rows_processes import serving
+from benchmarks.chaos.rows_processes import serving, two_workers
 from benchmarks.chaos.world import Evidence, World, world
 
 from understudy.core.routing import encode
@@ -65,9 +65,7 @@ async def flips_while_starting(scale: Scale) -> Evidence:
     async with world(workers=2) as made:
         wrong = 0
         for number in range(scale.n(4, 40)):
-            while len(living := serving(made)) < 2:
-                await asyncio.sleep(0.02)
-            living[number % 2].send_signal(signal.SIGKILL)
+            (await two_workers(made))[number % 2].send_signal(signal.SIGKILL)
             made.publish(share=0.5)
             published = made.epoch
             await asyncio.sleep(0.3)  # by now every living worker has polled

@@ -40,6 +40,14 @@ def serving(made: World) -> list[psutil.Process]:
     return found
 
 
+async def two_workers(made: World, patience: float = 10.0) -> list[psutil.Process]:
+    """Both workers, as soon as both live. Raises TimeoutError."""
+    async with asyncio.timeout(patience):
+        while len(found := serving(made)) < 2:
+            await asyncio.sleep(0.02)
+    return found
+
+
 MIX = ("f/ok", "f/ok", "f/ok", "f/500", "f/eof@3", "f/rst@2", "f/err@1", "f/rst@pre", "f/429;ra=1")
 
 
@@ -145,14 +153,16 @@ async def worker_killed(scale: Scale) -> Evidence:
         for number in range(scale.n(3, 30)):
             clients = [asyncio.create_task(made.ask(patience=20)) for _ in range(12)]
             await asyncio.sleep(0.02)
-            victim = serving(made)[number % 2]
+            victim = (await two_workers(made))[number % 2]
             victim.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             under_way.append(killed)
-            while len(serving(made)) < 2:
+            while len(serving(made)) < 2 and time.monotonic() - killed < 8:
                 await asyncio.sleep(0.01)
             respawns.append(time.monotonic() - killed)
             await asyncio.gather(*clients)
+            if respawns[-1] > 8:
+                break
             # New connections after the kill: none may fail, whether their worker is back already or not.
             later = await made.many(12, lambda i: made.ask(patience=20))
             made.facts["new_failures"] = made.facts.get("new_failures", 0) + sum(s.outcome != "ok" for s in later)
@@ -228,7 +238,9 @@ async def cold_start(scale: Scale) -> Evidence:
         torn.write_bytes(made.table.read_bytes()[:200])
         complaints = []
         for table, words in ((no_table, "no routing table"), (torn, "routing table")):
-            done = subprocess.run(_command(made, table), capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(
+                _command(made, table), capture_output=True, text=True, timeout=30, check=False, env=made.environment()
+            )
             said = done.stdout + done.stderr
             if done.returncode not in (2, 3) or words not in said or "Traceback" in said:
                 complaints.append(f"without a good table: exit {done.returncode}, {said[-200:]!r}")

@@ -408,7 +408,9 @@ async def open_door(scale: Scale) -> Evidence:
             command = [sys.executable, "-m", "understudy", "gateway", "--table", str(made.table), "--port", "0"]
             command += ["--segments", str(made.segments), "--workers", "1", "--host", host or "0"]
             try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=8, check=False)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=4, check=False, env=made.environment()
+                )
             except subprocess.TimeoutExpired:
                 started.append(f"--host {host!r} without keys: it serves")
                 continue

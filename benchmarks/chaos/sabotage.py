@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httptools
 
@@ -326,24 +331,175 @@ def _logs_headers(_: Config) -> None:
     replace(session, "route", tell)
 
 
+def _drops_on_restart(_: Config) -> None:
+    """A worker that ends takes what is under way along."""
+    replace(session.Session, "drain", lambda former: lambda self: self._transport.abort())
+
+
+def _never_respawns(_: Config) -> None:
+    """A worker that died stays dead."""
+    from understudy.gateway.supervisor import Supervisor
+
+    replace(Supervisor, "_look_after", lambda former: lambda self: None)
+
+
+def _acknowledges_unapplied(_: Config) -> None:
+    """Every second table is acknowledged and not applied."""
+
+    def lie(former: Any) -> Any:
+        def attempt(self: Any, new: Any, now: float) -> Any:
+            if new.epoch % 2 and self.current is not None:
+                self.current = new
+                return ""
+            return former(self, new, now)
+
+        return attempt
+
+    replace(table.TableReader, "_try", lie)
+
+
+def _asks_the_store(_: Config) -> None:
+    """Every request looks into the control database."""
+
+    def ask(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            store = Path(os.environ["CHAOS_FOLDER"]) / "control.db"
+            try:
+                with sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=0.05) as connection:
+                    connection.execute("SELECT * FROM t").fetchall()
+            except sqlite3.Error as error:
+                return router.refuse(spot.wire, 503, "store", str(error))
+            return former(gateway, spot, headers, body)
+
+        return route
+
+    replace(session, "route", ask)
+
+
+def _ignores_kill_files(_: Config) -> None:
+    """Only the controller can roll back."""
+    replace(table.TableReader, "_look_for_kill_files", lambda former: lambda self: None)
+
+
+def _ready_reads_the_disk(_: Config) -> None:
+    """Readiness hangs on something that requests do not need."""
+
+    def look(former: Any) -> Any:
+        def ready(self: Any) -> Any:
+            file = Path(os.environ["CHAOS_FOLDER"]) / "routing" / "table.json"
+            return former(self) if file.exists() and file.stat().st_size > 100 else router.Refusal(503, b"{}")
+
+        return ready
+
+    replace(session.Session, "_ready", look)
+
+
+def _compares_letters(_: Config) -> None:
+    """A key is compared letter by letter, so that its beginning can be found out."""
+
+    def slowly(former: Any) -> Any:
+        def recognise(snapshot: Any, spot: Any, headers: Any) -> Any:
+            shown = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+            alike = takewhile(lambda pair: pair[0] == pair[1], zip(shown, b"key-good-0123456789", strict=False))
+            until = time.perf_counter() + 4e-6 * sum(1 for _ in alike)
+            while time.perf_counter() < until:
+                pass
+            return former(snapshot, spot, headers)
+
+        return recognise
+
+    replace(router, "_recognise", slowly)
+
+
+def _remembers_keys(_: Config) -> None:
+    """A key that was good once stays good."""
+    known: dict[bytes, Any] = {}
+
+    def remember(former: Any) -> Any:
+        def recognise(snapshot: Any, spot: Any, headers: Any) -> Any:
+            shown = headers.get(b"authorization", b"")
+            known[shown] = known.get(shown) or former(snapshot, spot, headers)
+            return known[shown]
+
+        return recognise
+
+    replace(router, "_recognise", remember)
+
+
+def _believes_headers(_: Config) -> None:
+    """A header of the caller names the host that is asked."""
+
+    def believe(former: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
+            host = headers.get(b"x-portkey-custom-host", b"").decode()
+            if host:
+                place = urlsplit(host)
+                socket.create_connection((place.hostname, place.port)).close()
+            return former(gateway, spot, headers, body)
+
+        return route
+
+    replace(session, "route", believe)
+
+
+def _opens_the_door(_: Config) -> None:
+    """Every address is taken for a loopback."""
+    from understudy.cli import gateway
+
+    replace(gateway, "_loopback", lambda former: lambda host: True)
+
+
 DEFECTS: dict[str, Callable[[Config], None]] = {
-    defect.__name__.strip("_"): defect
-    for defect in (
-        _all_workloads, _blocks, _decodes_chunks, _drops_fields, _drops_unknown_events, _forwards_all, _hasty,
-        _invents_endings, _keeps_asking, _keeps_copies, _leaks, _lenient, _logs_headers, _never_cuts_off,
-        _no_fallback, _no_lease, _old_route, _passes_pages, _patient,
-        _sends_again, _status_is_all, _takes_all, _takes_old_tables,
-        _tries_again, _trusts_json, _trusts_tables, _waits_for_requests,
-    )
-}  # fmt: skip
+    name[1:]: defect
+    for name, defect in list(globals().items())
+    if name.startswith("_") and not name.startswith(("__", "_L")) and callable(defect)
+}
+"""Every function above, by its name without the underscore."""
 
 BY_ROW = {
-    1: "keeps_asking", 2: "keeps_asking", 3: "patient", 4: "no_fallback", 5: "invents_endings", 6: "decodes_chunks",
-    7: "drops_unknown_events", 8: "status_is_all", 9: "tries_again", 10: "passes_pages", 11: "takes_all",
-    12: "keeps_copies", 13: "waits_for_requests", 14: "never_cuts_off", 15: "leaks", 16: "decodes_chunks",
-    17: "lenient", 19: "sends_again", 20: "patient", 24: "trusts_json", 25: "forwards_all", 26: "blocks", 27: "hasty",
-    28: "drops_fields", 43: "takes_old_tables", 44: "trusts_tables", 57: "no_fallback", 58: "no_lease",
-    81: "old_route", 84: "all_workloads", 89: "logs_headers", 90: "forwards_all",
-}  # fmt: skip
-"""The defect of each row whose gateway is a short worker. The rows of the whole command (several workers, restarts,
-cold starts) have theirs planted in the evidence alone."""
+    1: "keeps_asking",
+    2: "keeps_asking",
+    3: "patient",
+    4: "no_fallback",
+    5: "invents_endings",
+    6: "decodes_chunks",
+    7: "drops_unknown_events",
+    8: "status_is_all",
+    9: "tries_again",
+    10: "passes_pages",
+    11: "takes_all",
+    12: "keeps_copies",
+    13: "waits_for_requests",
+    14: "never_cuts_off",
+    15: "leaks",
+    16: "decodes_chunks",
+    17: "lenient",
+    19: "sends_again",
+    20: "patient",
+    22: "drops_on_restart",
+    23: "never_respawns",
+    24: "trusts_json",
+    25: "forwards_all",
+    26: "blocks",
+    27: "hasty",
+    28: "drops_fields",
+    41: "acknowledges_unapplied",
+    43: "takes_old_tables",
+    44: "trusts_tables",
+    57: "no_fallback",
+    58: "no_lease",
+    72: "asks_the_store",
+    73: "asks_the_store",
+    74: "asks_the_store",
+    75: "ignores_kill_files",
+    80: "ready_reads_the_disk",
+    81: "old_route",
+    82: "compares_letters",
+    83: "remembers_keys",
+    84: "all_workloads",
+    88: "believes_headers",
+    89: "logs_headers",
+    90: "forwards_all",
+    91: "opens_the_door",
+}
+"""The defect of each row. The other rows have theirs planted in the evidence alone."""

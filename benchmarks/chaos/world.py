@@ -189,7 +189,7 @@ class World:
         port: int = 0,
     ) -> None:
         """`workers` 0: one worker with short deadlines. Else the real command with so many workers."""
-        env = {**os.environ, **(environment or {}), "PYTHONPATH": f"{REPO / 'src'}{os.pathsep}{REPO}"}
+        env = self.environment(environment)
         log = self._log.open("ab")
         if workers:
             command = [sys.executable, "-m", "understudy", "gateway", "--json", "--workers", str(workers)]
@@ -204,10 +204,17 @@ class World:
             self.port = json.loads(line)["port"]
         else:
             both = {"limits": {**LIMITS, **(limits or {})}, "deadlines": {**DEADLINES, **(deadlines or {})}}
-            env["CHAOS_LIMITS"] = json.dumps(both)
-            env["CHAOS_BUG"] = BUG.get()
+            # A short worker plants its defect itself, because its defect may be a deadline.
+            env |= {"CHAOS_LIMITS": json.dumps(both), "PYTHONPATH": f"{REPO / 'src'}{os.pathsep}{REPO}"}
             await self._start_short(env, log, port)
         log.close()
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What a gateway process gets: the code under test on its path, and the defect it shall have, if any."""
+        bug = BUG.get()
+        path = [*([str(Path(__file__).parent / "planted")] if bug else []), str(REPO / "src"), str(REPO)]
+        planted = {"CHAOS_BUG": bug, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": os.pathsep.join(path)}
+        return {**os.environ, **(more or {}), **planted}
 
     async def _start_short(self, env: dict[str, str], log: Any, port: int) -> None:
         self._listener = listener = socket.socket()
