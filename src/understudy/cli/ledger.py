@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from understudy.core.errors import EXIT_FINDING
 
 if TYPE_CHECKING:
     from understudy.ledger.committer import Committer
+    from understudy.ledger.lake import Table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The log of exchanges, pairs and feedback.")
 
@@ -142,6 +144,43 @@ def erase(
                 out().print(plain(f"edit by hand, it mentions the unit: {path}"), markup=False)
         if done.mentioned:
             raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def expire(
+    keep: Annotated[
+        list[str], typer.Option("--keep", help="How long to keep a table, like exchanges=90d; may be given again.")
+    ],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is older than a table is kept: exchanges (with their content), feedback, scores. For a daily job."""
+    from understudy.config.project import open_project
+    from understudy.ledger.retention import expire as remove
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        asked = dict(_kept(text) for text in keep)
+        paths = project.paths
+        removed = remove(asked, segments=paths.segments, lake=paths.lake, now=time.time())
+        if as_json:
+            print_json({str(table_): count for table_, count in removed.items()})
+        else:
+            for table_, count in removed.items():
+                out().print(f"{count} rows of {table_} removed")
+
+
+def _kept(text: str) -> tuple[Table, float]:
+    """ "exchanges=90d" as table and seconds. Raises UsageError."""
+    from understudy.config.schema import seconds
+    from understudy.core.errors import UsageError
+    from understudy.ledger.lake import Table
+
+    name, _, length = text.partition("=")
+    try:
+        return Table(name), seconds(length)
+    except ValueError as error:
+        raise UsageError(f"--keep {text}: {error}", remedy="write a table and a time, like exchanges=90d") from None
 
 
 @app.command()

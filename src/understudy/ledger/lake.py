@@ -209,11 +209,15 @@ class Lake:
 
     def delete(self, table: Table, column: str, values: Sequence[str]) -> int:
         """Remove the rows with one of these values; returns how many. Their old files stay until `vacuum`."""
-        opened = self.table(table)
-        if opened is None or not values:
-            return 0
         quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-        return int(opened.delete(f"{column} IN ({quoted})")["num_deleted_rows"])
+        return self.delete_where(table, f"{column} IN ({quoted})") if values else 0
+
+    def delete_where(self, table: Table, condition: str) -> int:
+        """Remove the rows for which an SQL condition holds. It is written into the log of the table for good: it must
+        name nobody.
+        """
+        opened = self.table(table)
+        return 0 if opened is None else int(opened.delete(condition)["num_deleted_rows"])
 
     def vacuum(self, table: Table, *, keep_hours: int = VACUUM_KEEP_HOURS) -> int:
         """Remove files that no version of the last hours needs; returns how many."""

@@ -25,6 +25,8 @@ KILLED = "killed"
 QUARANTINED = "quarantined"
 ERASED = "erased"
 """Stands in the place of a record that was removed on request."""
+EXPIRED = "expired"
+"""Removed because it was older than it may be kept."""
 NO_TALLY = "no_tally"
 """A boot that ended and left no tally: whether its last records are there cannot be told."""
 UNCOUNTED = (GAP, NO_TALLY)

@@ -56,6 +56,7 @@ def test_a_ledger_is_committed_verified_asked_exported_and_erased(project: Path)
     assert json.loads(run(project, "ledger", "export", "u1.jsonl", "--unit", "u1", "--json"))["exchanges"] == 5
     assert json.loads(run(project, "ledger", "erase", "--unit", "u1", "--json"))["exchanges"] == 5
     run(project, "who-served", "-u", "u1", code=3)
+    assert json.loads(run(project, "ledger", "expire", "--keep", "feedback=30d", "--json")) == {"feedback": 0}
     assert "every one of 10 numbers is accounted for" in run(project, "ledger", "verify")
 
 
@@ -77,6 +78,8 @@ def test_wrong_arguments_are_usage_errors(project: Path) -> None:
     run(project, "ledger", "export", "out.xml", code=2)
     run(project, "ledger", "erase", "--unit", "", code=2)
     run(project, "ledger", "commit", "--watch", "0", code=2)
+    run(project, "ledger", "expire", "--keep", "exchanges=soon", code=2)
+    run(project, "ledger", "expire", "--keep", "everything=90d", code=2)
 
 
 def test_moments_are_utc_unless_they_say_otherwise() -> None:

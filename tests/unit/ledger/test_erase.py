@@ -16,8 +16,9 @@ from understudy.ledger import frames
 from understudy.ledger.committer import Committer
 from understudy.ledger.erase import erase, tombstone
 from understudy.ledger.export import export
-from understudy.ledger.lake import Score
+from understudy.ledger.lake import Score, Table
 from understudy.ledger.queries import Ledger
+from understudy.ledger.retention import expire
 from understudy.ledger.segments import SegmentWriter
 from understudy.ledger.verify import verify
 
@@ -117,6 +118,30 @@ def test_erasing_nobody_is_refused_and_an_empty_lake_is_none(tmp_path: Path) -> 
     with pytest.raises(UsageError):
         erase("", segments=tmp_path / "s", lake=tmp_path / "l")
     assert erase("u", segments=tmp_path / "s", lake=tmp_path / "l").exchanges == 0
+
+
+def test_what_is_too_old_goes_table_by_table(tmp_path: Path, fill: Any, make: Any) -> None:
+    """Whole days go, for good, and are accounted for; other tables and younger days stay."""
+    day, now = 86_400.0, 1_700_000_000.0
+    lake = fill(
+        [
+            make(0, started_at=now - 9 * day, answer=SECRET),
+            make(1, started_at=now - 2 * day),
+            Feedback(exchange="x-000000", name="thumb", value=1.0, at=now - 9 * day),
+        ]
+    )
+    Ledger(lake).add_scores([Score("x-000000", "reply", "q", 1.0, now - 9 * day)])
+    segments = tmp_path / "segments"
+    removed = expire({Table.EXCHANGES: 7 * day, Table.SCORES: 7 * day}, segments=segments, lake=lake, now=now)
+    assert removed == {Table.EXCHANGES: 1, Table.SCORES: 1}
+    assert traces(lake, SECRET) == []
+    assert [a.exchange for a in Ledger(lake).exchanges(workload="reply")] == ["x-000001"]
+    found = verify(segments, lake)
+    assert (found.in_order, found.lost()) == (True, {"expired": 1})
+    assert expire({Table.FEEDBACK: 10 * day}, segments=segments, lake=lake, now=now) == {Table.FEEDBACK: 0}
+    for table, seconds in ((Table.LOSSES, 9 * day), (Table.EXCHANGES, 3_600.0)):
+        with pytest.raises(UsageError):
+            expire({table: seconds}, segments=segments, lake=lake, now=now)
 
 
 def test_a_tombstone_has_any_length() -> None:
