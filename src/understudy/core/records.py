@@ -78,6 +78,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, tag="exchange", omit_d
     """The text of the answer, after redaction."""
     tool_calls: str = ""
     """The answer's tool calls as canonical JSON; "" where it made none."""
+    not_carried: str = ""
+    """What of the request the provider's dialect has no place for, separated by commas; "" where bytes passed as they
+    were."""
     truncated_content: bool = False
     """True where body or answer were longer than the copy that is kept."""
 

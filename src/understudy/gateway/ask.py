@@ -31,6 +31,8 @@ class Ask:
     unit: str
     bucket: int
     conversation: str
+    bound: bool
+    """The request refers to something that only the chosen arm's provider holds: no other may answer."""
     slices: dict[str, str]
     started_at: float
     """Seconds since the epoch."""
@@ -55,6 +57,7 @@ class Outcome:
     streamed: bool
     ttft_s: float | None
     latency_s: float | None
+    not_carried: str = ""
 
 
 def exchange_of(
@@ -101,5 +104,11 @@ def exchange_of(
         request=content.request,
         answer=content.answer,
         tool_calls=content.tool_calls,
+        not_carried=outcome.not_carried,
         truncated_content=content.truncated,
     )
+
+
+def handle(name: str) -> str:
+    """The pin of an answer that a later request may refer to by its id."""
+    return f"answer {name}"

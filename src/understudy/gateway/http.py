@@ -29,7 +29,6 @@ _FORWARDED_PREFIXES = (b"anthropic-", b"openai-", b"x-goog-", b"x-stainless-")
 _CREDENTIALS = {b"x-goog-api-key", b"anthropic-api-key", b"openai-api-key"}
 _NOT_RETURNED = {
     b"alt-svc",  # would invite the client to go past us
-    b"connection",
     b"keep-alive",
     b"proxy-authenticate",
     b"proxy-connection",
@@ -43,6 +42,7 @@ _NOT_RETURNED = {
 _OURS = b"x-understudy-"
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+JSON_KIND = b"content-type: application/json\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -54,6 +54,8 @@ _CACHE_LIMIT = 4096
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines of a request's headers that are sent on to the provider: an allow-list, credentials never."""
     lines = b""
+    if b"connection" in headers:
+        headers = _without_hops(headers)
     for name, value in headers.items():
         goes_on = _goes_on.get(name)
         if goes_on is None:
@@ -61,6 +63,12 @@ def forwarded(headers: dict[bytes, bytes]) -> bytes:
         if goes_on:
             lines += b"%b: %b\r\n" % (name, value)
     return lines
+
+
+def _without_hops(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """What the caller's Connection header names is meant for us alone."""
+    hops = {name.strip() for name in headers[b"connection"].lower().split(b",")}
+    return {name: value for name, value in headers.items() if name not in hops}
 
 
 def _judged(name: bytes) -> bool:
@@ -87,6 +95,7 @@ def returned(status: int, headers: Headers) -> Head:
     """The head of a provider's answer as it goes to the client: names and values as they came."""
     lines = [status_line(status)]
     length, kind, encoding = -1, b"", b""
+    hops = b""
     for name, value in headers:
         meaning = _meanings.get(name)
         if meaning is None:
@@ -101,23 +110,38 @@ def returned(status: int, headers: Headers) -> Head:
         elif meaning == _ENCODING:
             encoding = value
             lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _CONNECTION:
+            hops = value.lower()
+    if hops and hops not in (b"keep-alive", b"close"):
+        names = tuple(name.strip() + b":" for name in hops.split(b","))
+        lines[1:] = [line for line in lines[1:] if not line.lower().startswith(names)]
     return Head(lines, length, kind, encoding)
 
 
-_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING = range(5)
+_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION = range(6)
+_SPECIAL = {
+    b"connection": _CONNECTION,
+    b"content-encoding": _ENCODING,
+    b"content-length": _LENGTH,
+    b"content-type": _KIND,
+}
 _meanings: dict[bytes, int] = {}
 
 
 def _meaning(name: bytes) -> int:
     """What an answer's header is to us; remembered by the name as it is spelled."""
     lower = name.lower()
-    special = {b"content-length": _LENGTH, b"content-type": _KIND, b"content-encoding": _ENCODING}
-    meaning = special.get(lower, _PASSES)
+    meaning = _SPECIAL.get(lower, _PASSES)
     if meaning == _PASSES and (lower in _NOT_RETURNED or lower.startswith(_OURS)):
         meaning = _DROPPED
     if len(_meanings) < _CACHE_LIMIT:  # names come from providers: the cache must not grow with them
         _meanings[name] = meaning
     return meaning
+
+
+def without(lines: list[bytes], *names: bytes) -> list[bytes]:
+    """The lines of a head but those that begin with one of the names, colon included."""
+    return [line for line in lines if not line.lower().startswith(names)]
 
 
 def local_answer(

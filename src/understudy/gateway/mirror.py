@@ -14,11 +14,12 @@ from understudy.assign.bucket import bucket
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.records import Record
 from understudy.gateway.ask import Ask, Outcome, exchange_of
+from understudy.gateway.calling import call_of, streamed
 from understudy.gateway.copying import Copy
 from understudy.gateway.failing import of_answer
 from understudy.gateway.http import returned
 from understudy.gateway.record import Redact, content
-from understudy.gateway.snapshot import Target, speaks
+from understudy.gateway.snapshot import Target, answers
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure
 from understudy.wires.base import Answer, WireError
@@ -73,7 +74,7 @@ class Mirror:
         """Why the copy cannot be made now, "" where it can."""
         lane = ask.lane
         shadow = lane.route.shadow if lane.route else None
-        if shadow is None or lane.candidate is None or not speaks(lane.candidate, ask.endpoint):
+        if shadow is None or lane.candidate is None or not answers(lane.candidate, ask.endpoint):
             return "shadow_wire"
         if len(ask.body) > BODY_LIMIT:
             return "shadow_too_large"
@@ -108,33 +109,48 @@ class Mirror:
 class Shadow(Receiver):
     """One copy under way."""
 
-    __slots__ = ("_ask", "_called_at", "_copy", "_first_at", "_mirror", "_status", "_streamed", "_target")
+    __slots__ = (
+        "_ask",
+        "_called_at",
+        "_copy",
+        "_endpoint",
+        "_first_at",
+        "_mirror",
+        "_not_carried",
+        "_status",
+        "_streamed",
+        "_target",
+    )
 
     def __init__(self, mirror: Mirror, ask: Ask, target: Target) -> None:
         self.connection = None
         self._mirror = mirror
         self._ask = ask
         self._target = target
-        self._copy = Copy(ask.wire, ask.endpoint)
         self._first_at = 0.0
         self._status = 0
         self._streamed = False
+        self._not_carried = ""
 
     def start(self) -> None:
         ask, target = self._ask, self._target
         self._called_at = self._mirror.clock()
+        self._copy = Copy(target.wire, ask.endpoint)
         try:
-            request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
+            call = call_of(ask, target)
         except WireError:
             self._finish("refused", Answer(complete=False))
             return
-        head = target.head(request, ask.method, b"", {})
-        target.shadow_pool.send(self, head, request.body, streamed=ask.peek.stream)
+        self._endpoint = call.endpoint
+        self._not_carried = ", ".join(call.losses)
+        self._copy = Copy(target.wire, call.endpoint)
+        head = target.head(call.request, ask.method, b"", {})
+        target.shadow_pool.send(self, head, call.request.body, streamed=ask.peek.stream)
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
         head = returned(status, headers)
-        self._streamed = status < 300 and head.kind.startswith(b"text/event-stream")
+        self._streamed = streamed(self._endpoint, self._ask.peek.stream, status, head.kind)
         self._copy.tell(status, streamed=self._streamed, encoding=head.encoding)
 
     def data(self, chunk: bytes) -> None:
@@ -149,7 +165,7 @@ class Shadow(Receiver):
 
     def end(self) -> None:
         answer = self._copy.answer()
-        self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
+        self._finish(of_answer(self._status, answer, complete=self._copy.complete, streamed=self._streamed), answer)
 
     def failed(self, failure: Failure) -> None:
         self._finish(failure.kind.value, self._copy.answer() if self._status else Answer(complete=False))
@@ -164,5 +180,6 @@ class Shadow(Receiver):
             streamed=self._streamed,
             ttft_s=self._first_at - self._called_at if self._first_at else None,
             latency_s=self._mirror.clock() - self._called_at,
+            not_carried=self._not_carried,
         )
         self._mirror.ended(self._ask, self._target, outcome, answer)

@@ -5,15 +5,20 @@ Copies of bodies are cut at a limit, and left out or redacted as the workload's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from understudy.wires.base import Answer
 
 CONTENT_LIMIT = 256 * 1024
 """Bytes kept of a request body, and characters kept of an answer."""
 
-Redact = Callable[[str], str]
+
+class Redact(Protocol):
+    """Takes identifiers out before anything reaches a disk."""
+
+    def text(self, text: str) -> str: ...
+
+    def body(self, body: bytes) -> bytes: ...
 
 
 class Content(NamedTuple):
@@ -35,8 +40,8 @@ def content(setting: str, request: bytes, answer: Answer, redact: Redact) -> Con
     if setting == "full":
         return kept
     return Content(
-        redact(kept.request.decode("utf-8", "replace")).encode(),
-        redact(kept.answer),
-        redact(kept.tool_calls) if kept.tool_calls else "",
+        redact.body(kept.request) if kept.request else b"",
+        redact.text(kept.answer) if kept.answer else "",
+        redact.text(kept.tool_calls) if kept.tool_calls else "",
         truncated,
     )

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from understudy.gateway.ask import Ask, Outcome, exchange_of
+from understudy.core.playbook import Arm
+from understudy.gateway.ask import Ask, Outcome, exchange_of, handle
+from understudy.gateway.calling import Call, call_of, streamed
 from understudy.gateway.copying import Copy
 from understudy.gateway.core import Gateway
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
-from understudy.gateway.http import CHUNKED, LAST_CHUNK, local_answer, returned, status_line
+from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer, returned, status_line, without
 from understudy.gateway.record import content
 from understudy.gateway.snapshot import Target
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure, Kind
-from understudy.wires.base import Answer, WireError
+from understudy.wires.base import Answer, Endpoint, WireError, WireRequest
+from understudy.wires.translate import Back, Stream
+from understudy.wires.translate import answer as answer_over
 
+_NO_REQUEST = WireRequest("", (), b"")
 HOLD_LIMIT = 64 * 1024
 """Bytes of a candidate's answer held back while it shows no content."""
 
@@ -46,6 +51,7 @@ class Relay(Receiver):
         "_ask",
         "_attempts",
         "_called_at",
+        "_carrier",
         "_chunked",
         "_copy",
         "_first_at",
@@ -54,6 +60,7 @@ class Relay(Receiver):
         "_held",
         "_hold",
         "_length",
+        "_made",
         "_masked",
         "_out",
         "_replace",
@@ -76,18 +83,15 @@ class Relay(Receiver):
         self._arm_status = 0
         self._sent = False
         self._first_at = 0.0
+        self._carrier: Stream | None = None
 
     # -- asking
 
     def start(self) -> None:
         """Ask the chosen variant; where its request cannot be written, say so to the caller."""
         ask = self._ask
-        self._hold = ask.choice.arm == "candidate"
-        try:
-            self._call(ask.target)
-        except WireError as error:
-            self._status = error.status
-            self._finish_with_error(error.status, "invalid_request", str(error), "status_4xx")
+        self._hold = ask.choice.arm == "candidate" and not ask.bound
+        self._call(ask.target)
 
     def _call(self, target: Target) -> None:
         ask = self._ask
@@ -98,11 +102,26 @@ class Relay(Receiver):
         self._replace = False
         self._held: list[bytes] = []
         self._out: list[bytes] = []
-        self._copy = Copy(ask.wire, ask.endpoint)
-        request = target.wire.apply(ask.endpoint, ask.path, ask.body, target.variant, ask.peek)
-        head = target.head(request, ask.method, ask.forwarded, ask.headers)
         self._called_at = self._gateway.clock()
-        target.pool.send(self, head, request.body, streamed=ask.peek.stream)
+        try:
+            self._made = made = call_of(ask, target)
+        except WireError as error:
+            self._made = Call(ask.endpoint, _NO_REQUEST)
+            self._copy = Copy(target.wire, ask.endpoint)
+            self._unwritten(error)
+            return
+        self._copy = Copy(target.wire, made.endpoint)
+        self._carrier = Stream(made.back) if made.back is not None and made.back.streamed else None
+        head = target.head(made.request, ask.method, ask.forwarded, ask.headers)
+        target.pool.send(self, head, made.request.body, streamed=ask.peek.stream)
+
+    def _unwritten(self, error: WireError) -> None:
+        """There is no request to this provider: the candidate is passed over, else the caller is told."""
+        if self._hold:
+            self._status = error.status
+            self._fall_back("refused")
+        else:
+            self._finish_with_error(error.status, "invalid_request", str(error), "status_4xx")
 
     def _fall_back(self, error: str) -> None:
         """The candidate failed before its first byte: the incumbent answers, the failure stays the candidate's."""
@@ -119,10 +138,19 @@ class Relay(Receiver):
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
         self._head, self._length, kind, encoding = returned(status, headers)
-        self._streamed = streamed = status < 300 and kind.startswith(b"text/event-stream")
-        self._copy.tell(status, streamed=streamed, encoding=encoding)
+        back = self._made.back
+        self._streamed = streamed(self._made.endpoint, self._ask.peek.stream, status, kind) and (
+            back is None or back.streamed
+        )
+        self._copy.tell(status, streamed=self._streamed, encoding=encoding)
         self._replace = status >= 300 and (status < 400 or b"json" not in kind)
         self._chunked = False
+        if back is not None:
+            self._length = -1
+            self._head = without(self._head, b"content-type:", b"content-encoding:")
+            self._head.append(_kind_for(self._ask.endpoint, self._streamed))
+            if self._made.losses:
+                self._head.append(b"x-understudy-not-carried: %b\r\n" % ", ".join(self._made.losses).encode())
 
     def data(self, chunk: bytes) -> None:
         if not self._first_at:
@@ -143,6 +171,11 @@ class Relay(Receiver):
                 connection.content_seen()
         else:
             chunk = b""
+        if self._made.back is not None and not self._streamed:
+            self._held.append(chunk)  # carried over whole
+            return
+        if self._carrier is not None and chunk:
+            chunk = self._carrier.feed(chunk)
         if self._hold or self._status >= 300:
             self._held.append(chunk)
             if not self._may_release():
@@ -159,16 +192,22 @@ class Relay(Receiver):
         if chunk:
             self._copy.add(chunk)
         answer = self._copy.answer()
-        error = of_answer(self._status, answer, complete=self._copy.complete)
-        if self._hold and (error or (answer.unreadable and not self._streamed)):
-            self._fall_back(error or "unreadable")
+        error = of_answer(self._status, answer, complete=self._copy.complete, streamed=self._streamed)
+        if self._hold and error:
+            self._fall_back(error)
             return
+        if self._carrier is not None and self._streamed:
+            chunk = self._carrier.feed(chunk) + self._carrier.finish()
         if self._held:
             chunk = b"".join(self._held) + chunk
+        if self._made.back is not None and not self._streamed:
+            self._pass_carried(self._made.back, chunk, error, answer)
+            return
         if error == "truncated":
             self._break_off(chunk, "provider_truncated", "the provider ended its stream without completing it")
         else:
-            self._pass_last(self._replaced() if self._replace and not self._sent else chunk)
+            replace = not self._sent and (self._replace or (self._status >= 400 and answer.unreadable))
+            self._pass_last(self._replaced() if replace else chunk)
         self._finish(error, answer)
 
     def failed(self, failure: Failure) -> None:
@@ -180,10 +219,15 @@ class Relay(Receiver):
             pending = b"".join(self._out)
             if pending:
                 self._copy.add(pending)
+                pending = self._carrier.feed(pending) if self._carrier is not None else pending
             self._break_off(pending, code, failure.message)
             self._finish(failure.kind.value, self._copy.answer())
         else:
             self._finish_with_error(status, code, failure.message, failure.kind.value)
+
+    def resent(self) -> None:
+        """The provider had closed an old connection without answering; the request went out once more."""
+        self._attempts += 1
 
     # -- the session says
 
@@ -247,9 +291,19 @@ class Relay(Receiver):
         else:
             self._session.write(LAST_CHUNK)
 
+    def _pass_carried(self, back: Back, body: bytes, error: str, answer: Answer) -> None:
+        """A whole answer, in the caller's dialect."""
+        try:
+            carried = answer_over(back, self._status, body)
+        except WireError as unreadable:
+            self._finish_with_error(502, "provider_unreadable", str(unreadable), error or "unreadable")
+            return
+        self._pass_last(carried.body)
+        self._finish(error, answer)
+
     def _break_off(self, chunk: bytes, code: str, message: str) -> None:
         """End an answer that is not whole so that no client can take it for one: an error event, no last chunk."""
-        if self._streamed:
+        if self._streamed and not (self._carrier is not None and self._carrier.failed):
             chunk += self._ask.wire.error_event(code, message, self._ask.endpoint)
         self._pass_on(chunk)
         self._session.keep = False
@@ -263,9 +317,8 @@ class Relay(Receiver):
             message = "the provider answers with a redirect, which is never followed"
         else:
             message = f"the provider answered with HTTP status {status} and no message that can be read"
-        wrong = (b"content-type:", b"location:", b"content-encoding:")
-        self._head = [line for line in self._head if not line.lower().startswith(wrong)]
-        self._head.append(b"content-type: application/json\r\n")
+        self._head = without(self._head, b"content-type:", b"location:", b"content-encoding:")
+        self._head.append(JSON_KIND)
         return self._ask.wire.error_body(status, "provider_error", message)
 
     def _finish_with_error(self, status: int, code: str, message: str, error: str) -> None:
@@ -294,6 +347,7 @@ class Relay(Receiver):
             streamed=self._streamed,
             ttft_s=self._first_at - self._called_at if self._first_at and not masked else None,
             latency_s=latency,
+            not_carried=", ".join(self._made.losses),
         )
         if ask.choice.arm == "candidate":
             status = self._arm_status if masked else self._status
@@ -301,10 +355,23 @@ class Relay(Receiver):
             gateway.candidate_ended(ask, arm_error if counts_against(arm_error, status, both) else "")
         elif self._status in RATE_LIMITED:
             gateway.primary_limited(ask.lane)
+        if answer.id and ask.lane.route is not None and ask.endpoint.name == "responses":
+            gateway.pins.put(ask.lane.route.upgrade, handle(answer.id), _arm_of(ask, self._target), gateway.now())
         kept = content(ask.lane.workload.content, ask.body, answer, gateway.redact)
         gateway.append(exchange_of(ask, ask.target, outcome, answer, kept))
         if answered:
             self._session.answered()
+
+
+def _arm_of(ask: Ask, target: Target) -> Arm:
+    return Arm.INCUMBENT if target is ask.lane.incumbent else Arm.CANDIDATE
+
+
+def _kind_for(endpoint: Endpoint, streamed: bool) -> bytes:
+    """Content-Type of an answer that was carried over into the caller's dialect."""
+    if streamed and not endpoint.name.endswith(".array"):
+        return b"content-type: text/event-stream; charset=utf-8\r\n"
+    return JSON_KIND
 
 
 def counts_against(error: str, status: int, incumbent_failed_too: bool) -> bool:

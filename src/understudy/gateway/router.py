@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from understudy.assign.choose import Choice, choose
+from understudy.assign.choose import Choice, Reason, choose
 from understudy.assign.source import Source, first
-from understudy.core.playbook import PARTS_PER_MILLION
-from understudy.core.routing import GatewayKey
-from understudy.gateway.ask import Ask
+from understudy.core.playbook import PARTS_PER_MILLION, Arm
+from understudy.core.routing import GatewayKey, Route
+from understudy.gateway.ask import Ask, handle
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import HeaderView, forwarded, text
-from understudy.gateway.snapshot import Lane, Snapshot, speaks
+from understudy.gateway.snapshot import Lane, Snapshot, answers
 from understudy.wires.base import Endpoint, Peek, Wire, WireError
-from understudy.wires.registry import NAMES, wire
+from understudy.wires.registry import NAMES, recognise, wire
 
 WIRES = tuple(wire(name) for name in NAMES)
 DEFAULT_WIRE = WIRES[0]
+_BEFORE = Choice(Arm.INCUMBENT, Reason.CONVERSATION)
 _CACHED = 1024
 _RECOGNISED = 4096
 
@@ -50,18 +51,17 @@ def refuse(spoken: Wire, status: int, code: str, message: str) -> Refusal:
     return Refusal(status, spoken.error_body(status, code, message))
 
 
-def spot_of(method: bytes, url: bytes) -> Spot | None:
+def spot_of(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Spot | None:
     """The operation behind a request line, None where no dialect knows it."""
     spot = _spots.get((method, url))
     if spot is None:
         verb, path = method.decode("latin-1"), url.decode("latin-1")
-        for spoken in WIRES:
-            endpoint = spoken.endpoint(verb, path)
-            if endpoint is not None:
-                spot = Spot(spoken, endpoint, verb, path)
-                if len(_spots) < _CACHED:  # paths come from callers: the cache must not grow with them
-                    _spots[method, url] = spot
-                break
+        found = recognise(verb, path, HeaderView(headers))
+        if found is not None:
+            spot = Spot(found.wire, found.endpoint, verb, path)
+            # Paths come from callers: the cache must not grow with them. Only for GET do headers decide.
+            if verb != "GET" and len(_spots) < _CACHED:
+                _spots[method, url] = spot
     return spot
 
 
@@ -78,11 +78,7 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         return refuse(spoken, 503, "not_ready", "the gateway has no valid routing table yet")
     key = None
     if snapshot.keys:
-        key = (
-            snapshot.recognised.get(headers.get(b"authorization", b"")) if b"x-understudy-key" not in headers else None
-        )
-        if key is None:
-            key = _recognise(snapshot, spot, headers)
+        key = presented(snapshot, spoken, spot.path, headers)
         if key is None:
             return refuse(spoken, 401, "invalid_api_key", "the gateway does not know the API key of this request")
     if spot.method == "GET":
@@ -92,7 +88,7 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         named = headers.get(b"x-understudy-workload")
         name = peek.model if named is None else text(named)
         lane = snapshot.lanes.get(name)
-        if lane is None or (key is not None and not _allowed(key, name)) or not speaks(lane.incumbent, spot.endpoint):
+        if lane is None or (key is not None and not _allowed(key, name)) or not answers(lane.incumbent, spot.endpoint):
             return _no_lane(spot, lane, name, key)
         return _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
@@ -119,6 +115,12 @@ def _ask(
         bucket = place(unit)
     else:
         bucket = gateway.random.randrange(PARTS_PER_MILLION) if lane.workload.no_unit == "random" else -1
+    bound = False
+    if spot.endpoint.name == "responses" and lane.route is not None and "previous_response_id" in fields:
+        choice = _bound(gateway, lane, lane.route, bucket, conversation, spot.endpoint, now, fields)
+        bound = not _same_account(lane)
+    else:
+        choice = _choose(gateway, lane, bucket, conversation, spot.endpoint, now)
     return Ask(
         gateway.next_id(),
         snapshot,
@@ -131,10 +133,11 @@ def _ask(
         peek,
         headers,
         forwarded(headers),
-        _choose(gateway, lane, bucket, conversation, spot.endpoint, now),
+        choice,
         unit,
         bucket,
         conversation,
+        bound,
         {label: _value((source,), headers, fields) for label, source in lane.slices} if lane.slices else {},
         now,
     )
@@ -149,7 +152,7 @@ def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoi
         return choose(None, now=now, bucket=bucket, killed=killed)
     pinned = gateway.pins.get(route.upgrade, conversation, now) if conversation else None
     choice = choose(
-        route if candidate.wire.name == endpoint.wire else None,
+        route if answers(candidate, endpoint) else None,
         now=now,
         bucket=bucket,
         killed=killed,
@@ -162,6 +165,38 @@ def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoi
     return choice
 
 
+def _bound(
+    gateway: Gateway,
+    lane: Lane,
+    route: Route,
+    bucket: int,
+    conversation: str,
+    endpoint: Endpoint,
+    now: float,
+    fields: Mapping[str, Any],
+) -> Choice:
+    """A request that refers to an earlier answer goes to the arm that gave it: nobody else has it.
+
+    Raises WireError 409 where that arm is no longer served and the other one has another account.
+    """
+    former = fields["previous_response_id"]
+    owner = gateway.pins.get(route.upgrade, handle(former), now) if isinstance(former, str) and former else None
+    if owner is None:
+        # Unknown answers were given before this upgrade, by the incumbent, or by another gateway.
+        return _choose(gateway, lane, bucket, conversation, endpoint, now) if _same_account(lane) else _BEFORE
+    choice = choose(route, now=now, bucket=bucket, killed=lane.name in gateway.killed, pinned=owner, finish_pinned=True)
+    if choice.arm is not owner and not _same_account(lane):
+        raise WireError(
+            f"the response {former!r} was given by a variant that is no longer served; begin without it", 409
+        )
+    return choice
+
+
+def _same_account(lane: Lane) -> bool:
+    """Whether both arms are served by one provider, which then knows the answers of both."""
+    return lane.candidate is None or lane.candidate.variant.provider == lane.incumbent.variant.provider
+
+
 def _value(sources: tuple[Source, ...], headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
     """`assign.source.first` over raw headers: the first source is nearly always a header that is there."""
     if sources and sources[0].header:
@@ -171,14 +206,18 @@ def _value(sources: tuple[Source, ...], headers: dict[bytes, bytes], fields: Map
     return first(sources, HeaderView(headers), fields)
 
 
-def _recognise(snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | None:
-    """The key a caller presents, in the way of its dialect or in a header of ours beside a key of its own."""
+def presented(snapshot: Snapshot, spoken: Wire, path: str, headers: dict[bytes, bytes]) -> GatewayKey | None:
+    """The key a caller presents: the way of its dialect, or in a header of ours beside a key of its own."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None and b"x-understudy-key" not in headers:
+        known = snapshot.recognised.get(authorization)
+        if known is not None:
+            return known
     view = HeaderView(headers)
     own = view.get("x-understudy-key")
-    presented = own or spot.wire.key_in(view, spot.path.partition("?")[2])
-    key = snapshot.keys.get(sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
-    authorization = headers.get(b"authorization")
-    shown = authorization is not None and not own and text(authorization).endswith(presented)
+    given = own or spoken.key_in(view, path.partition("?")[2])
+    key = snapshot.keys.get(sha256(given.encode("utf-8", "surrogateescape")).hexdigest())
+    shown = authorization is not None and not own and text(authorization).endswith(given)
     if key is not None and authorization is not None and shown and len(snapshot.recognised) < _RECOGNISED:
         snapshot.recognised[authorization] = key
     return key

@@ -16,7 +16,7 @@ from understudy.core.records import Feedback
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.relay import Relay
-from understudy.gateway.router import DEFAULT_WIRE, Refusal, refuse, route, spot_of, unknown
+from understudy.gateway.router import DEFAULT_WIRE, Refusal, presented, refuse, route, spot_of, unknown
 from understudy.upstream.wheel import NEVER, Timed
 
 _ONCE = frozenset(
@@ -71,6 +71,7 @@ class Session(asyncio.Protocol, Timed):
         "_parser",
         "_pending",
         "_queue",
+        "_raw",
         "_receiving",
         "_relay",
         "_timed",
@@ -93,6 +94,7 @@ class Session(asyncio.Protocol, Timed):
         self._head_size = 0
         self._timed = False
         self._old = False
+        self._raw = b""
         self._url = b""
         self.keep = True
         self.http_1_0 = False
@@ -189,11 +191,15 @@ class Session(asyncio.Protocol, Timed):
             raise _Bad(414, f"a URL longer than {limits.url} bytes")
         if self._url[:1] != b"/" or self._url[1:2] == b"/":
             raise _Bad(400, "the request target must be a path")
+        # The parser forgives white space between the parts of a request line; others may cut it elsewhere.
+        method = self._parser.get_method()
+        if b"#" in self._url or b"%b %b HTTP/1." % (method, self._url) not in self._raw:
+            raise _Bad(400, "the request line is not method, path and version with one space between them")
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.body:
             raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
         parser = self._parser
-        if length is None and b"transfer-encoding" not in headers and parser.get_method() in _WITH_BODY:
+        if length is None and b"transfer-encoding" not in headers and method in _WITH_BODY:
             raise _Bad(411, "a request with a body must state its content-length or come in chunks")
         if parser.should_upgrade():
             raise _Bad(400, "no other protocol is spoken here")
@@ -209,7 +215,6 @@ class Session(asyncio.Protocol, Timed):
 
     def on_message_complete(self) -> None:
         self._receiving = False
-        self._head_size = 0
         body, parser = self._body, self._parser
         keep = parser.should_keep_alive()
         whole = body[0] if len(body) == 1 else b"".join(body)
@@ -255,8 +260,12 @@ class Session(asyncio.Protocol, Timed):
     # -- inside
 
     def _feed(self, data: bytes) -> None:
-        if not self._head_done:
+        if self._receiving and not self._head_done:
             self._head_size += len(data)
+            self._raw += data
+        else:
+            self._head_size = len(data)
+            self._raw = data
         limits = self._gateway.limits
         try:
             self._parser.feed_data(data)
@@ -307,8 +316,8 @@ class Session(asyncio.Protocol, Timed):
         self.keep, self.http_1_0 = keep, old
         self._timed = False
         self.due = NEVER
-        spot = spot_of(method, url)
-        answer = self._local(method, url, body) if spot is None else route(gateway, spot, headers, body)
+        spot = spot_of(method, url, headers)
+        answer = self._local(method, url, headers, body) if spot is None else route(gateway, spot, headers, body)
         if isinstance(answer, Refusal):
             self.write(local_answer(answer.status, answer.body, keep=self.keeps))
             self.answered()
@@ -318,7 +327,7 @@ class Session(asyncio.Protocol, Timed):
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
-    def _local(self, method: bytes, url: bytes, body: bytes) -> Refusal:
+    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes) -> Refusal:
         """What the gateway answers itself; nothing else is there."""
         match method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
@@ -326,7 +335,7 @@ class Session(asyncio.Protocol, Timed):
             case b"GET", b"/readyz":
                 return self._ready()
             case b"POST", b"/v1/feedback":
-                return self._take_feedback(body)
+                return self._take_feedback(headers, body)
             case _:
                 return unknown(method, url)
 
@@ -337,7 +346,12 @@ class Session(asyncio.Protocol, Timed):
         ready = {"status": "ready", "generation": snapshot.generation, "epoch": snapshot.epoch}
         return Refusal(200, msgspec.json.encode(ready))
 
-    def _take_feedback(self, body: bytes) -> Refusal:
+    def _take_feedback(self, headers: dict[bytes, bytes], body: bytes) -> Refusal:
+        snapshot = self._gateway.snapshot
+        if snapshot is None:
+            return refuse(DEFAULT_WIRE, 503, "not_ready", "the gateway has no valid routing table yet")
+        if snapshot.keys and presented(snapshot, DEFAULT_WIRE, "", headers) is None:
+            return refuse(DEFAULT_WIRE, 401, "invalid_api_key", "the gateway does not know the API key of this request")
         try:
             given = _feedback.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -362,7 +376,7 @@ class Session(asyncio.Protocol, Timed):
 
     def _refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
         """An error that ends the connection, in the dialect of what was asked as far as it is known."""
-        spot = spot_of(b"POST", self._url)
+        spot = spot_of(b"POST", self._url, {})
         spoken = spot.wire if spot else DEFAULT_WIRE
         body = spoken.error_body(status, "bad_request" if status < 500 else "unavailable", message)
         self.write(local_answer(status, body, extra=extra, keep=False))
@@ -377,7 +391,7 @@ class Session(asyncio.Protocol, Timed):
 
 def _is_1_0(version: str) -> bool:
     if version not in ("1.0", "1.1"):
-        raise _Bad(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise _Bad(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return version == "1.0"
 
 

@@ -23,6 +23,7 @@ from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
 from understudy.wires.base import Endpoint, Wire, WireRequest
 from understudy.wires.registry import wire
+from understudy.wires.translate import carries
 
 _CALLERS_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _Lines = tuple[tuple[str, str], ...]
@@ -55,6 +56,8 @@ class Target:
         for name, line in defaults:
             if name not in given:
                 forwarded += line
+        if request.forced:
+            forwarded = _forced(request.forced, forwarded)
         if self.pass_through_key:
             forwarded += b"".join(n + b": " + given[n] + b"\r\n" for n in _CALLERS_KEYS if n in given)
         return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, forwarded, len(request.body))
@@ -199,6 +202,13 @@ class Compiler:
         return key
 
 
-def speaks(target: Target, endpoint: Endpoint) -> bool:
-    """Whether the target's provider understands the caller's own dialect, so that bytes can pass through."""
-    return target.wire.name == endpoint.wire
+def answers(target: Target, endpoint: Endpoint) -> bool:
+    """Whether the target's provider can answer: in the caller's own dialect, or carried over from its own."""
+    return target.wire.name == endpoint.wire or carries(endpoint)
+
+
+def _forced(headers: _Lines, forwarded: bytes) -> bytes:
+    """The forwarded lines with these headers in place of the caller's of the same name."""
+    names = tuple(name.encode() + b":" for name, _ in headers)
+    kept = [line + b"\r\n" for line in forwarded.split(b"\r\n") if line and not line.startswith(names)]
+    return b"".join(kept) + "".join(header_line(name, value) for name, value in headers).encode("latin-1")

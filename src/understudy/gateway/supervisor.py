@@ -80,8 +80,9 @@ class Supervisor:
         """Start all workers, call `ready` with the URL, and look after them until SIGTERM or SIGINT."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         try:
-            for seat in self._seats:
-                if not self._start(seat):
+            starting = [(seat, self._start(seat)) for seat in self._seats]
+            for seat, read in starting:
+                if not _ready(read):
                     raise WorkersFailed(f"worker {seat.name} did not start", remedy="see the message above")
             ready(self.url)
             while True:
@@ -97,8 +98,8 @@ class Supervisor:
             self._end()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _start(self, seat: _Seat, *, wait: bool = True) -> bool:
-        """Start a worker on the seat's socket; True once it serves, or at once where nobody waits for it."""
+    def _start(self, seat: _Seat) -> int:
+        """Start a worker on the seat's socket; returns the end of a pipe on which it says that it serves."""
         read, write = os.pipe()
         settings = Settings(
             name=seat.name,
@@ -119,10 +120,9 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
             )
-            os.close(write)
-            return not wait or _ready(read)
         finally:
-            os.close(read)
+            os.close(write)
+        return read
 
     def _look_after(self) -> None:
         """Start again what has died; one that dies at once over and over is given growing pauses."""
@@ -138,13 +138,13 @@ class Supervisor:
                 seat.start_after = now + pause
                 sys.stderr.write(f"worker {seat.name} ended ({_manner(process.returncode)}); starting it again\n")
             if seat.process is None and now >= seat.start_after:
-                self._start(seat, wait=False)
+                os.close(self._start(seat))
 
     def _restart_in_turn(self) -> None:
         """A new worker takes each socket before the old one lets go of it: no request is lost."""
         for seat in self._seats:
             former, seat.process = seat.process, None
-            if not self._start(seat):
+            if not _ready(self._start(seat)):
                 sys.stderr.write(f"worker {seat.name} could not be started anew; the former one stays\n")
                 _kill(seat)
                 seat.process = former
@@ -200,8 +200,11 @@ def _kill(seat: _Seat) -> None:
 
 def _ready(read: int) -> bool:
     """Wait for the worker's byte; False where its end of the pipe closed first or the time is over."""
-    readable, _, _ = select.select([read], [], [], READY_S)
-    return bool(readable) and os.read(read, 1) == b"1"
+    try:
+        readable, _, _ = select.select([read], [], [], READY_S)
+        return bool(readable) and os.read(read, 1) == b"1"
+    finally:
+        os.close(read)
 
 
 def _manner(code: int) -> str:

@@ -10,13 +10,13 @@ import argparse
 import asyncio
 import gc
 import os
-import re
 import signal
 import socket
 import ssl
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from understudy.gateway.core import Gateway
 from understudy.gateway.pins import Pins
 from understudy.gateway.session import Session
 from understudy.gateway.table import TableReader
+from understudy.ledger.redact import Redactor
 from understudy.ledger.segments import SegmentWriter
 
 POLL_S = 0.1
@@ -60,7 +61,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.ledger = SegmentWriter(settings.segments, settings.name)
-        self.gateway = Gateway(self.ledger.append, redact=_redact, pins=Pins(settings.table.parent / PINS_FILE))
+        self.gateway = Gateway(self.ledger.append, redact=Redactor(), pins=Pins(settings.table.parent / PINS_FILE))
         self.reader = TableReader(settings.table, settings.name, self._apply)
         self._stop = asyncio.Event()
         self._complained = ""
@@ -79,7 +80,8 @@ class Worker:
         )
         _tame_collector()
         polling = loop.create_task(self._poll())
-        os.write(self.settings.ready_fd, b"1")
+        with suppress(BrokenPipeError):  # of a worker that is started again nobody waits for the word
+            os.write(self.settings.ready_fd, b"1")
         await self._stop.wait()
         loop.remove_reader(self.settings.parent_fd)
         server.close()
@@ -143,14 +145,6 @@ class Worker:
         if message != self._complained:
             self._complained = message
             sys.stderr.write(f"{self.settings.name}: {message}\n")
-
-
-_PERSONAL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+|\+?\d[\d -]{7,}\d|\bsk-[\w-]{8,}")
-
-
-def _redact(text: str) -> str:
-    """Takes out e-mail addresses, long numbers and keys."""
-    return _PERSONAL.sub("[redacted]", text)
 
 
 def _tame_collector() -> None:

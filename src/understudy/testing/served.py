@@ -146,6 +146,16 @@ async def _chunks(reader: asyncio.StreamReader, body: bytearray) -> None:
             return
 
 
+class Crossed:
+    """A redaction that is easy to see: every character becomes an x."""
+
+    def text(self, text: str) -> str:
+        return "x" * len(text)
+
+    def body(self, body: bytes) -> bytes:
+        return b"x" * len(body)
+
+
 class Served:
     """A gateway on the running loop."""
 
@@ -196,9 +206,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve this table on a free port."""
     records: list[Record] = []
-    gateway = Gateway(
-        records.append, redact=lambda text: "x" * len(text), deadlines=deadlines, limits=limits, pins=pins
-    )
+    gateway = Gateway(records.append, redact=Crossed(), deadlines=deadlines, limits=limits, pins=pins)
     gateway.apply(first)
     server = await asyncio.get_running_loop().create_server(lambda: Session(gateway), "127.0.0.1", 0)
     try:

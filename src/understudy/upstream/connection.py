@@ -39,6 +39,9 @@ class Receiver:
     def failed(self, failure: Failure) -> None:
         raise AssertionError("a receiver without failed()")
 
+    def resent(self) -> None:
+        """The request goes out a second time, on another connection."""
+
     def drain(self) -> None:
         """All of one read was handed over: the moment to pass it on in one piece."""
 
@@ -48,13 +51,16 @@ class Owner(Protocol):
 
     wheel: Wheel
     deadlines: Deadlines
+    buffer: memoryview
+
+    def resend(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None: ...
 
     def release(self, connection: Connection) -> None: ...
 
     def lost(self, connection: Connection) -> None: ...
 
 
-class Connection(asyncio.Protocol, Timed):
+class Connection(asyncio.BufferedProtocol, Timed):
     __slots__ = (
         "_answered",
         "_awaiting_content",
@@ -65,6 +71,7 @@ class Connection(asyncio.Protocol, Timed):
         "_keep",
         "_parser",
         "_paused",
+        "_request",
         "_token_due",
         "_total_due",
         "closed",
@@ -83,6 +90,8 @@ class Connection(asyncio.Protocol, Timed):
         self.reused = False
         self.idle_since = 0.0
         self._headers: Headers = []
+        self._request: tuple[bytes, bytes, bool] | None = None
+        self._head_bytes = 0
         self._paused = False
 
     # -- sending
@@ -91,6 +100,7 @@ class Connection(asyncio.Protocol, Timed):
         """Send head and body; the answer goes to `receiver`."""
         self.receiver = receiver
         receiver.connection = self
+        self._request = (request, body, streamed) if self.reused else None
         self._answered = self._complete = self._interim = False
         self._awaiting_content = True
         self._token_due = False
@@ -126,13 +136,20 @@ class Connection(asyncio.Protocol, Timed):
             if self.receiver is not None:
                 self.pool.wheel.arm(self, self.pool.deadlines.idle_s)
 
-    # -- asyncio.Protocol
+    # -- asyncio.BufferedProtocol
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """All connections of a pool read into one buffer: what was read is parsed at once."""
+        return self.pool.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self.pool.buffer[:nbytes])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         receiver = self.receiver
         if receiver is None:  # bytes nobody asked for: the next answer could not be trusted
             self._close_now()
@@ -159,7 +176,14 @@ class Connection(asyncio.Protocol, Timed):
             receiver.drain()
 
     def eof_received(self) -> None:
-        return None  # close: half-open connections are of no use to us
+        """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which
+        crossed our request: that goes out once more, and `resent` counts it. A reset proves nothing and is a failure.
+        """
+        request, receiver = self._request, self.receiver
+        if request is not None and receiver is not None and not self._head_bytes:
+            self.receiver = receiver.connection = None
+            receiver.resent()
+            self.pool.resend(receiver, request[0], request[1], streamed=request[2])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -232,7 +256,7 @@ class Connection(asyncio.Protocol, Timed):
             wheel.arm(self, min(deadlines.first_token_s, self._total_due - wheel.now))
 
     def _finish(self, receiver: Receiver) -> None:
-        self.receiver = receiver.connection = None
+        self.receiver = receiver.connection = self._request = None
         self._headers = []
         if not self.closed:
             if self._complete and self._keep and not self._paused:

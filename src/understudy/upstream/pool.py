@@ -16,6 +16,8 @@ from understudy.upstream.origin import Origin, tls_context
 from understudy.upstream.wheel import Wheel
 
 MAX_CONNECTIONS = 4096
+READ_BYTES = 32 * 1024
+"""The most that is read of an answer before it is passed on; bounds what waits for a slow client."""
 
 
 class Pool:
@@ -29,6 +31,7 @@ class Pool:
         self.deadlines = deadlines or Deadlines()
         self._limit = limit
         self._tls = tls_context(origin.ca_file) if origin.tls else None
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._opening: dict[Receiver, asyncio.Task[None]] = {}
@@ -45,6 +48,10 @@ class Pool:
             if not connection.closed:
                 connection.begin(receiver, request, body, streamed=streamed)
                 return
+        self.resend(receiver, request, body, streamed=streamed)
+
+    def resend(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None:
+        """`send` on a new connection."""
         receiver.connection = None
         if self.open_connections >= self._limit:
             message = f"all {self._limit} connections to provider {self.origin.name} are in use"
