@@ -102,7 +102,15 @@ def command_help() -> str:
     return "\n".join(parts).strip()
 
 
+def configuration() -> str:
+    """Every key of understudy.yaml, from the models that read it."""
+    from understudy.config.reference import configuration_reference
+
+    return configuration_reference()
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
+    "configuration": configuration,
     "module-map": module_map,
     "state-diagram": state_diagram,
     "profiles": profiles,

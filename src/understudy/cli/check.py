@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from understudy.config.project import Project
     from understudy.core.errors import Problem
+    from understudy.evals.suite import Suite
 
 app = typer.Typer(add_completion=False)
 
@@ -42,14 +44,52 @@ def check(
             print_json(json_schema())
             return
         project = open_project(config)
-        warnings = project.warnings()
-        if as_json:
-            print_json(describe(project, warnings))
-        else:
-            _print(out(), describe(project, warnings))
+        suites = read_suites(project)
+        warnings = sorted([*project.warnings(), *suite_warnings(project, suites)], key=lambda warning: warning.where)
+        document = describe(project, suites, warnings)
+        print_json(document) if as_json else _print(out(), document)
 
 
-def describe(project: Project, warnings: list[Problem]) -> dict[str, Any]:
+def read_suites(project: Project) -> dict[str, list[Suite]]:
+    """The suites of every workload. Raises ConfigError with what is wrong in any of them."""
+    from understudy.config.project import shown_path
+    from understudy.core.errors import ConfigError
+    from understudy.evals.suite import load_suite
+
+    found: dict[str, list[Suite]] = {}
+    problems: dict[Problem, None] = {}
+    for workload in project.config.workloads:
+        found[workload] = []
+        for path in project.suites(workload):
+            try:
+                found[workload].append(load_suite(path, shown_as=shown_path(path)))
+            except ConfigError as error:
+                problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(list(problems))
+    return found
+
+
+def suite_warnings(project: Project, suites: Mapping[str, Sequence[Suite]]) -> Iterator[Problem]:
+    """What the suites of a workload leave open that its gates rely on."""
+    from understudy.config.explain import suggest
+    from understudy.evals.live import QUALITY, live_graders
+
+    for workload, section in project.config.workloads.items():
+        path = ("workloads", workload, "gates")
+        quality = section.gates.metrics.get(QUALITY)
+        if quality is not None and not quality.source and not live_graders(suites[workload]).counting:
+            message = f"the quality gate of {workload} has no source of live scores, and would hold for want of data"
+            remedy = "give a suite a grader that needs no reference, or add source: feedback:NAME"
+            yield project.document.problem((*path, QUALITY), message, remedy)
+        known = {name for suite in suites[workload] for name in suite.slices}
+        for index, name in enumerate(section.gates.critical):
+            if suites[workload] and "=" not in name and name not in known:
+                message = f"the critical slice {name!r} is in no suite of {workload}, so no eval protects it"
+                yield project.document.problem((*path, "critical", index), message, suggest(name, known))
+
+
+def describe(project: Project, suites: Mapping[str, Sequence[Suite]], warnings: Sequence[Problem]) -> dict[str, Any]:
     """Everything the table shows, as data."""
     return {
         "file": project.document.file,
@@ -66,12 +106,12 @@ def describe(project: Project, warnings: list[Problem]) -> dict[str, Any]:
             }
             for name, provider in project.providers().items()
         },
-        "workloads": {name: _workload(project, name) for name in project.config.workloads},
+        "workloads": {name: _workload(project, name, suites[name]) for name in project.config.workloads},
         "warnings": [{**p.where._asdict(), "message": p.message, "remedy": p.remedy} for p in warnings],
     }
 
 
-def _workload(project: Project, name: str) -> dict[str, Any]:
+def _workload(project: Project, name: str, suites: Sequence[Suite]) -> dict[str, Any]:
     section, profile = project.workload(name), project.profile(name)
     return {
         "owner": section.owner,
@@ -92,7 +132,10 @@ def _workload(project: Project, name: str) -> dict[str, Any]:
             }
             for variant in project.variants(name).values()
         ],
-        "suites": list(section.suites),
+        "suites": [
+            {"name": suite.name, "file": suite.file, "cases": len(suite.cases), "slices": suite.slices}
+            for suite in suites
+        ],
         "slice_by": dict(section.slice_by),
         "critical": list(section.gates.critical),
         "gates": {metric: gate.model_dump(exclude_none=True) for metric, gate in section.gates.metrics.items()},
@@ -140,10 +183,15 @@ def _lines(workload: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("incumbent", workload["incumbent"]),
         ("policy", f"{workload['policy']}: {stages}, incumbent kept {_span(workload['retain_s'])}"),
-        ("suites", ", ".join(workload["suites"]) or "none"),
+        ("suites", "; ".join(_suite(suite) for suite in workload["suites"]) or "none"),
         ("slices", f"{', '.join(slices) or 'none'}; critical: {', '.join(workload['critical']) or 'none'}"),
         ("gates", ", ".join(gates) or "the built-in ones"),
     ]
+
+
+def _suite(suite: dict[str, Any]) -> str:
+    slices = ", ".join(f"{name} {count:,}" for name, count in suite["slices"].items())
+    return f"{suite['name']} of {suite['cases']:,} cases" + (f" ({slices})" if slices else "")
 
 
 def _dial(reasoning: dict[str, Any] | None) -> str:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from understudy.config.explain import dotted, suggest
 from understudy.config.load import Document, KeyPath
-from understudy.config.schema import Config, WorkloadSection
+from understudy.config.schema import Config, VariantSection, WorkloadSection
 from understudy.core.errors import Problem
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, PROFILES, Profile, Step, widening
+from understudy.core.variant import Reasoning, Variant
 
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _SLICE = re.compile(r"[^\s=](?:[^=]*[^\s=])?(=\S(?:.*\S)?)?")
@@ -38,12 +39,26 @@ def overridden(profile: Profile, section: WorkloadSection) -> Profile:
     )
 
 
+def variant_of(name: str, section: VariantSection, prompt: str = "") -> Variant:
+    """The variant that a section describes."""
+    dial = section.reasoning
+    return Variant(
+        name=name,
+        provider=section.provider,
+        model=section.model,
+        system_prompt=prompt,
+        params=section.params,
+        reasoning=Reasoning(dial.effort, dial.budget_tokens) if dial and (dial.effort or dial.budget_tokens) else None,
+    )
+
+
 def problems(config: Config, document: Document) -> list[Problem]:
     """Everything in which two sections of the file contradict each other."""
     found: list[tuple[KeyPath, str, str]] = []
     for name, section in config.workloads.items():
         path: KeyPath = ("workloads", name)
         found += _names(config, section, path)
+        found += _expressible(config, section, path)
         found += _durations(section, path)
         found += _gates(section, path)
     found += _keys(config)
@@ -63,6 +78,21 @@ def _names(config: Config, section: WorkloadSection, path: KeyPath) -> Found:
             yield (*path, "variants", name, "provider"), message, suggest(variant.provider, config.providers)
     if section.policy not in PROFILES:
         yield (*path, "policy"), f"there is no policy {section.policy!r}", suggest(section.policy, PROFILES)
+
+
+def _expressible(config: Config, section: WorkloadSection, path: KeyPath) -> Found:
+    """Params and efforts that the wire of a variant's provider has no words for."""
+    from understudy.wires.compat import variant_problems
+
+    for name, written in section.variants.items():
+        provider = config.providers.get(written.provider)
+        if provider is None:
+            continue
+        for problem in variant_problems(provider.wire, variant_of(name, written)):
+            message, _, remedy = problem.rpartition(": ")
+            param = re.match(r"param '(.*?)' ", message)
+            inner: KeyPath = ("params", param.group(1)) if param else ("reasoning",)
+            yield (*path, "variants", name, *inner), message, remedy
 
 
 def _durations(section: WorkloadSection, path: KeyPath) -> Found:
@@ -178,10 +208,6 @@ def _workload_warnings(section: WorkloadSection, path: KeyPath) -> Found:
     if not section.unit and section.no_unit == "incumbent":
         message = f"{name} has no unit, so nobody would ever be assigned to a candidate"
         yield (*path, "unit"), message, "name a header or body field with a user id"
-    quality = section.gates.metrics.get("quality")
-    if quality is not None and not quality.source:
-        message = f"the quality gate of {name} has no source of live scores, and would hold for want of data"
-        yield (*path, "gates", "quality"), message, "add source: grader:NAME or feedback:NAME"
     if section.shadow.sample < PARTS_PER_MILLION:
         message = f"{name} copies {section.shadow.sample / 10_000:g}% to shadow: its clock runs at full coverage only"
         yield (*path, "shadow", "sample"), message, "write 100%, and bound the cost with shadow.budget"

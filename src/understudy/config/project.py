@@ -19,11 +19,11 @@ from understudy.config import crosscheck
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
-from understudy.config.schema import Config, VariantSection, WorkloadSection
+from understudy.config.schema import Config, WorkloadSection
 from understudy.core.errors import ConfigError, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
 from understudy.core.routing import TABLE_FILE, GatewayKey, Provider
-from understudy.core.variant import Reasoning, Variant
+from understudy.core.variant import Variant
 
 FILE = "understudy.yaml"
 VARIABLE = "UNDERSTUDY_CONFIG"
@@ -84,7 +84,10 @@ class Project:
     def variants(self, workload: str) -> dict[str, Variant]:
         """All variants of a workload, with the text of their prompts. Raises UsageError for an unknown workload."""
         sections = self.workload(workload).variants
-        return {name: _variant(name, section, self.prompts[workload, name]) for name, section in sections.items()}
+        return {
+            name: crosscheck.variant_of(name, section, self.prompts[workload, name])
+            for name, section in sections.items()
+        }
 
     def variant(self, workload: str, name: str) -> Variant:
         """One variant. Raises UsageError with the nearest name where there is no such variant."""
@@ -249,18 +252,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _variant(name: str, section: VariantSection, prompt: str) -> Variant:
-    dial = section.reasoning
-    return Variant(
-        name=name,
-        provider=section.provider,
-        model=section.model,
-        system_prompt=prompt,
-        params=section.params,
-        reasoning=Reasoning(dial.effort, dial.budget_tokens) if dial and (dial.effort or dial.budget_tokens) else None,
-    )
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

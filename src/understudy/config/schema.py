@@ -207,9 +207,11 @@ class VariantSection(Model):
     system_prompt: str = ""
     """A path relative to this file, or the text itself after `text:`."""
     params: dict[str, Any] = {}
-    """Parameters set on every request, in the provider's words; null removes what the app sends."""
+    """Parameters set on every request over what the app sends, in the provider's words."""
     reasoning: ReasoningSection | None = None
+    """The reasoning dial."""
     pin: PinSection | None = None
+    """Why exactly this model."""
     why: str = ""
     """What changed against the variant it was made from, for the side-by-side view and the evidence."""
 
@@ -227,6 +229,7 @@ class ShadowSection(Model):
     sample: Share = PARTS_PER_MILLION
     """Share of the requests that are copied; the clock of the stage runs at 100%."""
     budget: BudgetSection = BudgetSection()
+    """What the copies may cost."""
     max_in_flight: int = Field(default=64, gt=0)
     """Copies under way at once in one worker; more are counted as lost, never queued."""
     min: Seconds | None = None
@@ -336,14 +339,19 @@ class WorkloadSection(Model):
     incumbent: str
     """The variant that serves now."""
     variants: dict[VariantName, VariantSection] = Field(min_length=1)
+    """Everything that can be evaluated and served here, the incumbent among it."""
     suites: list[str] = []
     """Suite files for `understudy eval`, relative to this file."""
     policy: str = "interactive"
     """A named profile of durations; every field can be overridden under shadow, canary and soak."""
     shadow: ShadowSection = ShadowSection()
+    """Stage 3: would users notice the swap?"""
     canary: CanarySection = CanarySection()
+    """Stage 4: do live metrics agree?"""
     soak: SoakSection = SoakSection()
+    """Stage 5: does it hold, and can we still go back?"""
     gates: GatesSection = GatesSection()
+    """What decides on the way."""
 
 
 class KeySection(Model):
@@ -363,28 +371,35 @@ class GatewaySection(Model):
     """Where gateways listen. Without keys they listen on this machine only."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; without keys, of this machine only."""
     port: int = Field(default=8080, ge=0, le=65535)
+    """0 takes a free one."""
     workers: int | None = Field(default=None, ge=1, le=256)
     """Processes; by default one a core."""
     keys: list[KeySection] = []
+    """What apps have to present."""
 
 
 class PriceSection(Model):
     """US dollars per million tokens, for a model whose price is not publicly listed."""
 
     input: float = Field(gt=0, le=10_000)
+    """What the model reads."""
     output: float = Field(gt=0, le=10_000)
-    """Reasoning tokens are billed as output."""
+    """What it writes; reasoning tokens are billed as output."""
     cached_input: float | None = Field(default=None, gt=0, le=10_000)
     """Input read from the provider's cache; none means the price of input."""
 
 
 class Config(Model):
-    """The whole file."""
+    """understudy.yaml: where models are called, what uses them, and how each may be replaced."""
 
     providers: dict[ProviderName, ProviderSection] = Field(min_length=1)
+    """Where models are called."""
     workloads: dict[WorkloadName, WorkloadSection] = Field(min_length=1)
+    """The features that use a model, each with its own timeline."""
     gateway: GatewaySection = GatewaySection()
+    """Where apps call in."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
     state: str = ".understudy"

@@ -127,3 +127,48 @@ def test_the_schema_is_the_one_init_writes(example: Path) -> None:
     done = run("check", "--schema", folder=Path("/"))
     assert done.returncode == 0
     assert json.loads(done.stdout) == json.loads((example / "understudy.schema.json").read_text())
+
+
+def test_suites_are_read_too(tmp_path: Path) -> None:
+    """What is wrong in a suite is found before the first eval, and what a suite leaves open is a warning."""
+    assert run("init", folder=tmp_path).returncode == 0
+    suite, config = tmp_path / "suites" / "reply.yaml", tmp_path / "understudy.yaml"
+    good = suite.read_text()
+    suite.write_text(good.replace("type: max_length", "type: max_lenght"))
+    done = run("check", folder=tmp_path)
+    assert done.returncode == 2
+    assert "suites/reply.yaml:9:" in done.stderr
+    assert "did you mean max_length?" in done.stderr
+
+    suite.write_text(good.replace('garden desk"}', 'garden desk", weight: 0}'))
+    config.write_text(config.read_text().replace("critical: [refund]", "critical: [refnd]"))
+    done = run("check", folder=tmp_path)
+    assert done.returncode == 0
+    said = " ".join(done.stdout.split())
+    assert "the quality gate of reply-drafting has no source of live scores" in said
+    assert "the critical slice 'refnd' is in no suite of reply-drafting" in said
+    assert "did you mean refund?" in said
+    assert "in order, 2 warnings" in said
+
+
+def test_the_example_evaluates_as_its_hint_says(example: Path) -> None:
+    """The three commands that `init` prints run, and the eval finds what the recordings plant."""
+    with subprocess.Popen(
+        [UNDERSTUDY, "replay", "serve", "--recordings", "recordings/replies.jsonl", "--json"],
+        cwd=example,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as provider:
+        assert provider.stdout is not None
+        try:
+            port = json.loads(provider.stdout.readline())["port"]
+            config = example / "on-this-port.yaml"
+            config.write_text((example / "understudy.yaml").read_text().replace(":9100/", f":{port}/"))
+            arguments = ("eval", "reply-drafting", "--candidate", "small-2", "--json", "--config", config.name)
+            done = run(*arguments, folder=example)
+        finally:
+            provider.terminate()
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert found["outcome"] == "retune"
+    assert {s["slice"]: s["verdict"] for s in found["slices"]} == {"refund": "fail", "delivery": "inconclusive"}

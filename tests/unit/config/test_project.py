@@ -174,6 +174,20 @@ def place(text: str, token: str) -> str:
             ("0s", "canary.lease is no time at all", "write a duration"),
         ),
         ("gates: {", "gates: {'2 x': {}, ", ("{}, ", "'2 x' is no name for a metric", "begin with a letter")),
+        (
+            "temperature: 0.6",
+            "stop: x",
+            ("x}}", "param 'stop' is not known on the anthropic wire", "write stop_sequences"),
+        ),
+        (
+            "reasoning: {effort: low}",
+            "reasoning: {budget_tokens: 9000}",
+            (
+                "{budget_tokens",
+                "a reasoning budget (9000 tokens) cannot be told on the openai wire",
+                "choose an effort",
+            ),
+        ),
         ("key: ${APP_KEY}", "workloads: ['*']", ("{name: app", "the key of app needs either key or sha256", "${NAME}")),
         ("name: job", "name: app", ("app, sha256", "there are two keys named 'app'", "another name")),
         (
@@ -263,7 +277,6 @@ def test_warnings_name_what_will_surprise_somebody(tmp_path: Path) -> None:
         ("    suites: [suites/reply.yaml]\n", "", "reply-drafting has no suite"),
         ("http://127.0.0.1:9", "http://example.test", "here is called without encryption"),
         ("gateway:\n", "gateway:\n  host: 0.0.0.0\n", ""),
-        ("gates: {", "gates: {quality: {margin: 2pt}, ", "the quality gate of reply-drafting has no source"),
         ("    incumbent", "    unit: []\n    incumbent", "reply-drafting has no unit"),
         ("    incumbent", "    shadow: {sample: 10%}\n    incumbent", "reply-drafting copies 10% to shadow"),
         (

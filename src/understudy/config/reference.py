@@ -1,0 +1,115 @@
+"""Writes the reference page of understudy.yaml from the models themselves: every key, its values and its meaning."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from understudy.config import schema
+
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", schema.Config),
+    ("`providers.NAME`", schema.ProviderSection),
+    ("`workloads.NAME`", schema.WorkloadSection),
+    ("`workloads.NAME.variants.NAME`", schema.VariantSection),
+    ("`reasoning` of a variant", schema.ReasoningSection),
+    ("`pin` of a variant", schema.PinSection),
+    ("`shadow` of a workload", schema.ShadowSection),
+    ("`shadow.budget`", schema.BudgetSection),
+    ("`canary` of a workload", schema.CanarySection),
+    ("`canary.ladder[]`", schema.StepSection),
+    ("`soak` of a workload", schema.SoakSection),
+    ("`gates` of a workload", schema.GatesSection),
+    ("`gates.METRIC`", schema.GateSection),
+    ("`gateway`", schema.GatewaySection),
+    ("`gateway.keys[]`", schema.KeySection),
+    ("`prices.MODEL`", schema.PriceSection),
+)
+_ALIASES: tuple[tuple[Any, str], ...] = (
+    (schema.Seconds, "duration"),
+    (schema.Share, "percentage"),
+    (schema.Margin, "margin"),
+    (schema.Source, "source"),
+    (schema.BaseUrl, "address"),
+)
+
+
+def configuration_reference() -> str:
+    """One table a section, in Markdown, in the order of the file."""
+    return "\n\n".join(_section(title, model) for title, model in SECTIONS)
+
+
+def _section(title: str, model: type[BaseModel]) -> str:
+    said = " ".join((model.__doc__ or "").split())
+    rows = [f"### {title}", "", said, "", "| key | values | default | meaning |", "|---|---|---|---|"]
+    hints = get_type_hints(model, include_extras=True)
+    for name, field in model.model_fields.items():
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{name}` | {_values(hints[name], field)} | {_default(field)} | {_cell(meaning)} |")
+    if model.model_config.get("extra") == "allow":
+        rows.append("| any other name | section | - | A metric: see below. |")
+    return "\n".join(rows)
+
+
+def _values(annotation: Any, field: FieldInfo) -> str:
+    limits = [
+        f"{word} {getattr(each, key):g}"
+        for each in field.metadata
+        for key, word in (("gt", "above"), ("ge", "from"), ("le", "to"))
+        if getattr(each, key, None) is not None
+    ]
+    return " ".join([_kind(annotation), *limits])
+
+
+def _kind(annotation: Any) -> str:
+    for alias, word in _ALIASES:
+        if annotation == alias:
+            return word
+    if hasattr(annotation, "__metadata__"):
+        return _kind(get_args(annotation)[0])
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_kind(each) for each in inner if each is not type(None))
+    if origin is Literal:
+        return ", ".join(f"`{each}`" for each in inner)
+    if origin is list:
+        return f"list of {_plural(_kind(inner[0]))}"
+    if origin is dict:
+        return "any keys" if inner[1] is Any else f"{_plural(_kind(inner[1]))} by name"
+    words: tuple[tuple[type, str], ...] = (
+        (bool, "`true`, `false`"),
+        (int, "whole number"),
+        (float, "number"),
+        (str, "text"),
+        (BaseModel, "section"),
+    )
+    return next(word for kind, word in words if isinstance(annotation, type) and issubclass(annotation, kind))
+
+
+def _plural(word: str) -> str:
+    return "texts" if word == "text" else f"{word}s" if word.isalpha() else word
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    match field.default:
+        case None | "" | {} | []:
+            return "-"
+        case BaseModel():
+            return "see there"
+        case bool():
+            return f"`{str(field.default).lower()}`"
+        case list():
+            return f"`[{', '.join(map(str, field.default))}]`"
+        case 1_000_000:
+            return "`100%`"
+        case value:
+            return f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
