@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -108,11 +109,18 @@ _tools = msgspec.json.Decoder(list[dict[str, Raw]])
 
 def place(path: str) -> Place | None:
     """Read a path, with or without its query; None where it is not of this dialect."""
+    return _parsed(path) if "key=" in path else _remembered(path)  # a caller's key is not kept
+
+
+def _parsed(path: str) -> Place | None:
     route, _, query = path.partition("?")
     match = _PATH.fullmatch(route)
     if match is None:
         return None
     return Place(match[1], unquote(match[2]), match[3], tuple(parse_qsl(query, keep_blank_values=True)))
+
+
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def _place(path: str) -> Place:
@@ -248,15 +256,21 @@ def compose(variant: Variant, messages: Sequence[Message], *, stream: bool) -> W
 
 def target(where: Place, model: str) -> str:
     """The provider's path for a model, with the caller's query but without a key that stood in it."""
-    query = urlencode([(name, value) for name, value in where.query if name != "key"])
-    route = f"/{where.version}/models/{quote(bare(model), safe='')}:{where.method}"
-    return f"{route}?{query}" if query else route
+    query = tuple((name, value) for name, value in where.query if name != "key")
+    return _written(where.version, bare(model), where.method, query)
+
+
+@lru_cache(maxsize=1024)
+def _written(version: str, model: str, method: str, query: tuple[tuple[str, str], ...]) -> str:
+    route = f"/{version}/models/{quote(model, safe='')}:{method}"
+    return f"{route}?{urlencode(query)}" if query else route
 
 
 def bare(model: str) -> str:
     return model.removeprefix("models/")
 
 
+@lru_cache(maxsize=1024)
 def camel(name: str) -> str:
     """`max_output_tokens` as `maxOutputTokens`; a name in camel case stays as it is."""
     head, *rest = name.split("_")
@@ -363,9 +377,14 @@ def _thinking(variant: Variant) -> dict[str, Any]:
     return {} if reasoning.effort is None else {"thinkingLevel": reasoning.effort}
 
 
+@lru_cache(maxsize=1024)
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda match: "_" + match.group().lower(), name)
+
+
 def _take(members: bodies.Members, key: str) -> Any:
     """Remove a member in either spelling and return it; None where it is absent."""
-    snake = re.sub(r"[A-Z]", lambda match: "_" + match.group().lower(), key)
+    snake = _snake(key)
     other = members.pop(snake, None) if snake != key else None
     return members.pop(key, other)
 
