@@ -78,9 +78,11 @@ class ScriptedEvals:
 
     script: Script
     started: dict[str, UpgradeState] = field(default_factory=dict)
+    salt: str = ""
+    """Stands for suites, thresholds and code: another salt is another binding."""
 
     def binding(self, project: Project, state: UpgradeState) -> str:
-        return digest([state.incumbent.fingerprint, state.candidate.fingerprint])
+        return digest([state.incumbent.fingerprint, state.candidate.fingerprint, self.salt])
 
     def status(self, binding: str) -> EvalStatus:
         state = self.started.get(binding)
