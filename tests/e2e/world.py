@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ class World:
 
     folder: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    listeners: list[threading.Thread] = field(default_factory=list)
 
     def run(self, *arguments: str, timeout: float = 120) -> Ran:
         """A command of the product, to its end."""
@@ -47,19 +49,33 @@ class World:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, ready: float = 30) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-        """A long-running command; returns it and the JSON line it prints when ready."""
+        """A long-running command; returns it and the JSON line with a port that it prints when it is ready."""
         log = (self.folder / f"{arguments[0]}-{len(self.processes)}.log").open("w")
         process = subprocess.Popen(
-            [UNDERSTUDY, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+            [UNDERSTUDY, *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
         )
         self.processes.append(process)
-        assert process.stdout
-        lines: list[str] = []
-        reader = threading.Thread(target=lambda out: lines.append(out.readline()), args=(process.stdout,), daemon=True)
-        reader.start()
-        reader.join(ready)
-        assert lines and lines[0].strip(), f"{arguments} printed nothing: {Path(log.name).read_text()}"
-        return process, json.loads(lines[0])
+        announced: queue.Queue[dict[str, Any]] = queue.Queue()
+
+        def listen() -> None:
+            assert process.stdout
+            with process.stdout, log:
+                for line in process.stdout:
+                    document = json.loads(line)
+                    if "port" in document:
+                        announced.put(document)
+            announced.put({})
+
+        self.listeners.append(threading.Thread(target=listen, daemon=True))
+        self.listeners[-1].start()
+        document = announced.get(timeout=ready)
+        assert document, f"{arguments} ended before it was ready: {Path(log.name).read_text()}"
+        return process, document
 
     def stop(self) -> None:
         for process in reversed(self.processes):
@@ -71,8 +87,8 @@ class World:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(5)
-            if process.stdout:
-                process.stdout.close()
+        for listener in self.listeners:
+            listener.join(5)
 
 
 @contextmanager
@@ -103,6 +119,9 @@ class Customer:
         self.host, self.port = host, port
         self.connection = http.client.HTTPConnection(host, port, timeout=30)
         self.broken = 0
+
+    def close(self) -> None:
+        self.connection.close()
 
     def ask(self, workload: str, prompt: str, *, user: str, **headers: str) -> tuple[int, dict[str, str], Any]:
         body = json.dumps({"model": workload, "messages": [{"role": "user", "content": prompt}]})
