@@ -12,4 +12,3 @@ def assess(workload: str, summary: str) -> Assessment:
         f"a re-tuned candidate: `understudy tune {workload} --candidate NEW --why ...`, "
         f"or `understudy tune {workload} --give-up --why ...`",
     )
-
