@@ -73,13 +73,16 @@ class Cell:
     """(difference, exchange, pair), the furthest apart first."""
     down: list[tuple[float, str, Example]] = field(default_factory=list)
 
-    def add(self, bucket: int, difference: float, example: Example, *, log: float = 0.0) -> None:
+    def add(self, bucket: int, difference: float, old: float, new: float, log: float, shown: Example) -> None:
         self.differences.add(bucket, difference)
-        self.incumbent += example.incumbent_value
-        self.candidate += example.candidate_value
+        self.incumbent += old
+        self.candidate += new
         self.incumbent_log += log
         if difference:
-            _keep(self.up if difference > 0 else self.down, (abs(difference), example.exchange, example))
+            kept = self.up if difference > 0 else self.down
+            if len(kept) < EXAMPLES or abs(difference) >= kept[-1][0]:
+                example = shown._replace(incumbent_value=old, candidate_value=new)
+                _keep(kept, (abs(difference), shown.exchange, example))
 
     def merge(self, other: Cell) -> None:
         self.differences = self.differences.merge(other.differences)
@@ -133,13 +136,12 @@ class Differ:
             difference = _difference(feature, old, new)
             if difference is None:
                 continue
-            example = shown._replace(incumbent_value=old, candidate_value=new)
             log = math.log(old + feature.offset) if feature.kind is Kind.RATIO else 0.0
             for name in names:
                 cell = self.cells.get((name, feature.name))
                 if cell is None:
                     cell = self.cells[name, feature.name] = Cell()
-                cell.add(served.bucket, difference, example, log=log)
+                cell.add(served.bucket, difference, old, new, log, shown)
 
     def merge(self, other: Differ) -> None:
         """Take in what another one counted; both must have been given the same habits, else ValueError."""
@@ -198,8 +200,6 @@ def _distance(served: LedgerSide, shadow: LedgerSide) -> float | None:
 
 def _keep(kept: list[tuple[float, str, Example]], item: tuple[float, str, Example]) -> None:
     """Keep the furthest apart; among equals the smaller exchange id, so that order of arrival does not matter."""
-    if len(kept) == EXAMPLES and item[0] < kept[-1][0]:
-        return
     kept.append(item)
     kept.sort(key=_furthest_first)
     del kept[EXAMPLES:]

@@ -14,7 +14,7 @@ LINE = 120
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _DATA = re.compile(r"\{|\[\s*[\[{\"'\d-]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _GREETING = re.compile(
     r"(?:hi|hey|hello|dear|greetings|good (?:morning|afternoon|evening|day)|"
     r"thanks? (?:you )?for (?:writing|contacting|reaching|getting in touch|your (?:message|mail|e-?mail|question)))\b",
@@ -41,8 +41,8 @@ def sentences(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Words of letters, lower case."""
-    return _WORD.findall(text[:MOST].lower())
+    """Words of letters, lower case, with plain apostrophes."""
+    return _WORD.findall(text[:MOST].lower().replace("’", "'"))
 
 
 def normal(line: str) -> str:

@@ -13,26 +13,26 @@ from understudy.drift.text import sentences, words
 LEAST_WORDS = 8
 """Below this a rate per hundred words is noise."""
 
-POLITE = (
-    r"please|kindly|thanks|thank you|welcome|appreciate\w*|grateful|glad|happy to|pleased?|pleasure|gladly|"
-    r"delighted|of course|certainly|understand"
-)
-HEDGING = (
-    r"may|might|could|perhaps|possibly|probably|maybe|likely|seems?|appears?|generally|usually|typically|often|"
-    r"sometimes|somewhat|roughly|i (?:think|believe|guess|assume)|it depends|in general|in most cases|not sure"
-)
-APOLOGY = r"sorry|apolog(?:y|ies|i[sz]e[ds]?|i[sz]ing)|regret\w*|unfortunately|afraid|forgive|inconvenience"
-FIRST_PERSON = r"i|i['’](?:m|ve|ll|d)|me|my|mine|myself|we|we['’](?:re|ve|ll|d)|us|our|ours|ourselves"
-
-_LISTS = {
-    name: re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
-    for name, pattern in (
-        ("politeness", POLITE),
-        ("hedging", HEDGING),
-        ("apology", APOLOGY),
-        ("first_person", FIRST_PERSON),
-    )
+LISTS: dict[str, str] = {
+    "politeness": """
+        please kindly thank thanks welcome appreciate appreciated appreciates grateful glad gladly happy_to pleased
+        pleasure delighted of_course certainly understand
+    """,
+    "hedging": """
+        may might could perhaps possibly probably maybe likely seem seems appear appears generally usually typically
+        often sometimes somewhat roughly i_think i_believe i_guess i_assume it_depends in_general most_cases not_sure
+    """,
+    "apology": """
+        sorry apology apologies apologize apologise apologized apologised apologizing apologising regret regrets
+        regrettably unfortunately afraid forgive inconvenience
+    """,
+    "first_person": """
+        i i'm i've i'll i'd me my mine myself we we're we've we'll we'd us our ours ourselves
+    """,
 }
+"""Words, and pairs of words with a line between them."""
+
+_LISTS_OF = {word.replace("_", " "): name for name, words_ in LISTS.items() for word in words_.split()}
 _VOWELS = re.compile(r"[aeiouyäöüáéíóúàèìòùâêîôû]+")
 
 
@@ -42,8 +42,15 @@ def tone(text: str) -> dict[str, float]:
     if len(found) < LEAST_WORDS:
         return {}
     hundred = 100.0 / len(found)
-    joined = " ".join(text.split())
-    rates = {name: hundred * sum(1 for _ in pattern.finditer(joined)) for name, pattern in _LISTS.items()}
+    counts = dict.fromkeys(LISTS, 0)
+    previous = ""
+    for word in found:
+        for seen in (word, f"{previous} {word}"):
+            name = _LISTS_OF.get(seen)
+            if name is not None:
+                counts[name] += 1
+        previous = word
+    rates = {name: hundred * count for name, count in counts.items()}
     return {**rates, "exclamation": hundred * text.count("!"), "reading_grade": reading_grade(text, found)}
 
 
