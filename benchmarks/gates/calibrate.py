@@ -132,6 +132,22 @@ def false_rollbacks(bench: Bench) -> None:
             ]
 
         bench.each(name, hourly)
+    for share in (0.01, 0.05, 0.25):
+        name = f"a look after every request, {100 * share:g} % arm"
+
+        def peeked(rng: np.random.Generator, share: float = share, name: str = name) -> list[Line]:
+            return [_rollback(name, canaries.every_request(share, bench.runs(400), rng))]
+
+        bench.each(name, peeked)
+
+    def sliced(rng: np.random.Generator) -> list[Line]:
+        equal, harmed = (canaries.sliced(bench.runs(400), rng, harmed=drop) for drop in (0.0, 0.15))
+        found = Line("found", "one of 8 slices 15 points worse", harmed.by_rule["found"], harmed.runs, "")
+        false = Line("false rollback", "8 slices, ICC .1", equal.by_rule["gate"], equal.runs, "", FALSE_ROLLBACK / 2)
+        wrong = harmed.by_rule["gate"]
+        return [false, found, Line("false slice", "named beside the harmed one", wrong, harmed.runs, "", 0.05)]
+
+    bench.each("slices", sliced)
     for name, scenario in CROWDS:
         bench.each(name, lambda rng, scenario=scenario: scenario(bench, rng))  # type: ignore[misc]
     bench.each("pooled ramp", lambda rng: [_rollback("ramp with drift", canaries.pooled_ramp(bench.runs(600), rng))])

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from benchmarks.gates import rivals
 from benchmarks.gates.traffic import METRICS, Canary, independent, run
-from benchmarks.gates.twin import Running, events_fail, grid_log_e, mean_fails, mean_passes
+from benchmarks.gates.twin import Running, events_fail, grid_log_e, log_e, mean_fails, mean_passes
 from numpy.typing import NDArray
 
 from understudy.core.evidence import BUCKETS
 from understudy.gates.gate import ROLLBACK_ALPHA, STANDARD, error_budget
+from understudy.gates.stats.multiple import e_benjamini_hochberg
+from understudy.gates.weighing import SCALE
 
 Bools = NDArray[np.bool_]
 MARGIN = 0.02
@@ -104,31 +106,61 @@ class Delay(NamedTuple):
         return self.gate / self.oracle
 
 
-def quality_delay(share: float, drop: float, runs: int, rng: np.random.Generator, *, limit: int = 8000) -> Delay:
-    """Looked at after every candidate request; the incumbent's side gets its part of the traffic with each."""
-    oracle = rivals.sprt(0.85, 0.85 - drop, ORACLE_RUNS, rng)
+def _stops(
+    share: float, drop: float, runs: int, rng: np.random.Generator, *, limit: int, step: int
+) -> NDArray[np.float64]:
+    """Candidate requests until the gate on quality rolled back, looking after every `step` of them; nan if never."""
     state = Running(runs)
     stopped = np.full(runs, np.nan)
     per_candidate = (1 - share) / share
-    step = 5
     rows = np.arange(runs)
     for n in range(step, limit + 1, step):
         for _ in range(step):
-            counts, totals = np.zeros((runs, BUCKETS)), np.zeros((runs, BUCKETS))
             bucket = rng.integers(0, BUCKETS, runs)
-            counts[rows, bucket] = 1.0
-            totals[rows, bucket] = rng.random(runs) < 0.85 - drop
-            state.counts[1] += counts
-            state.totals[1] += totals
-            state.squares[1] += totals.sum(1)
+            right = (rng.random(runs) < 0.85 - drop).astype(float)
+            state.counts[1, rows, bucket] += 1.0
+            state.totals[1, rows, bucket] += right
+            state.squares[1] += right
         counts = rng.poisson(per_candidate * step / BUCKETS, (runs, BUCKETS))
         state.add(0, counts.astype(float), rng.binomial(counts, 0.85).astype(float))
         hit = mean_fails(state.look(), MARGIN, ROLLBACK_ALPHA).astype(bool) & np.isnan(stopped)
         stopped[hit] = n
         if not np.isnan(stopped).any():
             break
+    return stopped
+
+
+def every_request(share: float, runs: int, rng: np.random.Generator) -> Rates:
+    """No difference, looked at after each of 3,000 candidate requests."""
+    stopped = _stops(share, 0.0, runs, rng, limit=3000, step=1)
+    return Rates(runs, {"gate": float((~np.isnan(stopped)).mean())})
+
+
+def quality_delay(share: float, drop: float, runs: int, rng: np.random.Generator, *, limit: int = 8000) -> Delay:
+    """Looked at after every five candidate requests; the incumbent's side gets its part of the traffic with each."""
+    oracle = rivals.sprt(0.85, 0.85 - drop, ORACLE_RUNS, rng)
+    stopped = _stops(share, drop, runs, rng, limit=limit, step=5)
     found = float((~np.isnan(stopped)).mean())
     return Delay(float(np.where(np.isnan(stopped), limit, stopped).mean()), float(oracle.mean()), found)
+
+
+def sliced(runs: int, rng: np.random.Generator, *, slices: int = 8, harmed: float = 0.0) -> Rates:
+    """Eight slices of 700 users under the slices' half of one metric's budget; one of them may be harmed."""
+    canaries = [
+        Canary(700, 3000, (0.2,) * 14, icc=0.1, drop=harmed if i == 0 else 0.0, metrics=("quality",), looks_per_day=2)
+        for i in range(slices)
+    ]
+    named = np.zeros((slices, runs), bool)
+    for looks in zip(*(run(canary, runs, rng) for canary in canaries), strict=True):
+        states = [look.states["quality"].look() for look in looks]
+        values = np.stack([log_e(-s["difference"], s["variance"], SCALE * MARGIN) for s in states])
+        large = np.stack([mean_fails(s, MARGIN, 1.0) for s in states]).astype(bool)
+        for r in range(runs):
+            flags = e_benjamini_hochberg(values[:, r].tolist(), ROLLBACK_ALPHA / 2)
+            named[:, r] |= np.array(flags) & large[:, r]
+    right = float(named[0].mean()) if harmed else 0.0
+    wrong = named[1:] if harmed else named
+    return Rates(runs, {"gate": float(wrong.any(0).mean()), "found": right})
 
 
 def error_delay(

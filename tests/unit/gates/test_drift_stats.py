@@ -41,14 +41,27 @@ def test_one_pair_a_cluster_is_a_t_test():
 
 
 def test_clusters_agree_with_statsmodels():
-    """With several pairs a user the error is statsmodels' cluster-robust one, times C / (C - 1)."""
+    """With clusters of one size the error is statsmodels' cluster-robust one, times sqrt(C / (C - 1))."""
     draw = np.random.default_rng(4)
-    groups = draw.integers(0, 40, 600)
+    groups = np.repeat(np.arange(40), 15)
     values = draw.normal(0, 0.3, 600) + draw.normal(0, 0.5, 40)[groups]
     drift = mean_drift(sums_of(values, groups), resolution=1e-9)
     fitted = sm.OLS(values, np.ones(600)).fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False})
     assert drift.error == pytest.approx(fitted.bse[0] * math.sqrt(40 / 39), rel=1e-9)
     assert drift.p == pytest.approx(2 * stats.t.sf(abs(drift.effect) / drift.error, 39), rel=1e-6)
+
+
+def test_clusters_of_many_sizes_keep_their_level():
+    """With 33 users of uneven size and heavy tails, p below .01 comes in one of hundred cases without drift."""
+    draw = np.random.default_rng(7)
+    rounds, hits = 2000, 0
+    for _ in range(rounds):
+        users = draw.integers(0, 33, 100)
+        values = draw.standard_t(5, 100) * 0.35 + draw.normal(0, 0.25, 33)[users]
+        counts, totals, squares = (np.bincount(users, w, 33) for w in (None, values, values**2))
+        sums = PairedSums({u: (int(counts[u]), totals[u], squares[u]) for u in range(33) if counts[u]})
+        hits += mean_drift(sums, resolution=0.05).p < 0.01
+    assert hits / rounds <= 0.01 + 3 * math.sqrt(0.01 * 0.99 / rounds)
 
 
 def test_few_clusters_never_shout():

@@ -102,14 +102,17 @@ def mean_drift(sums: PairedSums, *, resolution: float, alpha: float = 0.05) -> D
         return NOTHING._replace(n=n, clusters=clusters, effect=sums.total / n if n else 0.0)
     effect = sums.total / n
     spread2 = (max(0.0, sums.squares - n * effect * effect) + 2.0 * resolution * resolution) / (n - 1)
-    residuals = [total - effect * count for count, total, _ in sums.buckets.values()]
-    clustered = math.fsum(r * r for r in residuals) * clusters / (clusters - 1) / (n * n)
+    # A large cluster pulls the mean towards itself, which the jackknife takes back (1 - its share); and clusters of
+    # uneven size are worth as many as n^2 / sum of squared sizes of even ones.
+    residuals = [(total - effect * count) / (1.0 - count / n) for count, total, _ in sums.buckets.values()]
+    clustered = math.fsum(r * r for r in residuals) * (clusters - 1) / clusters / (n * n)
+    freedom = max(1.0, n * n / math.fsum(count * count for count, _, _ in sums.buckets.values()) - 1.0)
     error = math.sqrt(max(clustered, spread2 / n))
     if clusters <= FEW_CLUSTERS:
         p = _sign_flip_p([total for _, total, _ in sums.buckets.values()])
     else:
-        p = 2.0 * t_cdf(-abs(effect) / error, clusters - 1)
-    radius = t_quantile(1.0 - alpha / 2.0, clusters - 1) * error
+        p = 2.0 * t_cdf(-abs(effect) / error, freedom)
+    radius = t_quantile(1.0 - alpha / 2.0, round(freedom, 1)) * error
     return Drift(n, clusters, effect, effect - radius, effect + radius, p, math.sqrt(spread2), error)
 
 
