@@ -183,15 +183,16 @@ def open_project(path: Path | None = None, environment: Mapping[str, str] | None
 def find(path: Path | None, environment: Mapping[str, str]) -> Path:
     """The configuration file to use, absolute. Raises UsageError where there is none."""
     named = path or (Path(environment[VARIABLE]) if environment.get(VARIABLE) else None)
+    here = _here()
     if named is not None:
-        file = named / FILE if named.is_dir() else named
-        if not file.exists():
+        file = here / named
+        file = file / FILE if file.is_dir() else file
+        if not _is_there(file):
             by = "--config" if path else f"${VARIABLE}"
-            raise UsageError(f"{file}, named by {by}, does not exist", remedy="check the path, or `understudy init`")
-        return file.absolute()
-    here = Path.cwd()
+            raise UsageError(f"{named}, named by {by}, does not exist", remedy="check the path, or `understudy init`")
+        return file
     for folder in (here, *here.parents):
-        if (folder / FILE).is_file():
+        if _is_there(folder / FILE):
             return folder / FILE
     raise UsageError(
         f"no {FILE} in {here} or a folder above it",
@@ -201,8 +202,23 @@ def find(path: Path | None, environment: Mapping[str, str]) -> Path:
 
 def shown_path(path: Path) -> str:
     """A path as messages show it: relative to the working folder where it lies below that."""
-    here = Path.cwd()
+    here = _here()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError("the working folder does not exist any more", remedy="change into one that does") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file can be opened by name; a pipe is there too, and refused when it is read."""
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _prompts(config: Config, document: Document, root: Path) -> tuple[dict[tuple[str, str], str], list[Problem]]:

@@ -402,5 +402,5 @@ class Config(Model):
     """Where apps call in."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
-    state: str = ".understudy"
+    state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""

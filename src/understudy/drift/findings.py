@@ -81,14 +81,18 @@ def findings(rows: Iterable[Row], differ: Differ) -> list[SeenIn]:
     for kind, where in most.items():
         if where and _is_all_of_it(kept[where, kind], kept[ALL_SLICES, kind]):
             del kept[ALL_SLICES, kind]
-    guests = _guests(kept)
-    taken = set(guests.values())
+    hosts = _hosts_of(kept)
     ordered = sorted(kept.items(), key=lambda item: (-abs(_strongest(item[1]).times_floor), item[0]))
     return [
-        _seen(key, found, most.get(key[1], ""), kept.get(guests.get(key, ("", "")), []), differ)
+        _seen(key, found, most.get(key[1], ""), _guest(key, hosts, kept), differ)
         for key, found in ordered
-        if key not in taken
+        if key not in hosts
     ]
+
+
+def _guest(key: tuple[str, str], hosts: Mapping[tuple[str, str], tuple[str, str]], kept: Groups) -> list[Row]:
+    """The rows that a finding takes in and names: those of its own slice."""
+    return [row for guest, host in hosts.items() if host == key and guest[0] == key[0] for row in kept[guest]]
 
 
 def _wider(name: str) -> list[str]:
@@ -145,15 +149,26 @@ def _additive(row: Row) -> float:
     return abs(math.log1p(max(row.effect, -1 + 1e-9))) if ratio else abs(row.effect)
 
 
-def _guests(kept: Groups) -> dict[tuple[str, str], tuple[str, str]]:
-    """Which finding takes which other one on the same slice in."""
-    taken: dict[tuple[str, str], tuple[str, str]] = {}
-    for first, second in TOGETHER:
-        for name, kind in kept:
-            if kind == first and (name, second) in kept:
-                host, guest = (first, second) if _hosts(kept[name, first], kept[name, second]) else (second, first)
-                taken[name, host] = (name, guest)
-    return taken
+def _hosts_of(kept: Groups) -> dict[tuple[str, str], tuple[str, str]]:
+    """The finding that takes another one in, on the same slice or a wider one."""
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for name, kind in kept:
+        for first, second in TOGETHER:
+            if kind not in (first, second):
+                continue
+            other = second if kind == first else first
+            for place in (name, *reversed(_wider(name))):
+                if (place, other) not in kept:
+                    continue
+                pair = (
+                    (kept[name, first], kept[place, second])
+                    if kind == first
+                    else (kept[place, first], kept[name, second])
+                )
+                if _hosts(*pair) == (kind == second):
+                    found[name, kind] = (place, other)
+                    break
+    return found
 
 
 def _hosts(first: list[Row], second: list[Row]) -> bool:

@@ -253,6 +253,11 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         find(Path("none.yaml"), {})
     with pytest.raises(UsageError, match=r"none\.yaml, named by \$UNDERSTUDY_CONFIG, does not exist"):
         find(None, {"UNDERSTUDY_CONFIG": "none.yaml"})
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="the working folder does not exist any more"):
+        find(None, {})
     monkeypatch.chdir("/")
     with pytest.raises(UsageError, match=r"no understudy\.yaml in /"):
         find(None, {})
