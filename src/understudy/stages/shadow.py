@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.core.evidence import ALL_SLICES, Finding
+from understudy.core.evidence import Finding
 from understudy.core.playbook import PARTS_PER_MILLION, Decision, Stage, Verdict
 from understudy.stages.assessment import Assessment, hold, lasting
 
@@ -67,14 +67,16 @@ def assess(
 ) -> Assessment:
     """Decide on shadow evidence. `held_s` is None before the clock has started.
 
-    Drift beyond its floor holds the upgrade for a person, who waives it or re-tunes; at the end of the longest
-    shadow it stops the upgrade. Missing evidence only ever holds.
+    Drift becomes a finding when the time, the coverage and the pairs that were asked for are there, and not before:
+    its tests are made for one look, and a look a minute at growing data would find something in two equal models.
+    Until then what shows is named in the sentence. A finding holds the upgrade for a person, who waives it or
+    re-tunes; at the end of the longest shadow it stops the upgrade. Missing evidence only ever holds.
     """
     coverage, found = evidence.coverage, tuple(evidence.drift or ())
     details = dict(evidence.details)
     if held_s is None:
         now = coverage.sentence(sample) if coverage else "no traffic seen yet"
-        return hold(f"The clock has not started: {now}.", "full shadow coverage", findings=found, details=details)
+        return hold(f"The clock has not started: {now}.", "full shadow coverage", details=details)
     missing: list[str] = []
     if held_s < min_s:
         missing.append(f"{lasting(min_s - held_s)} more of the {lasting(min_s)} in shadow")
@@ -82,6 +84,8 @@ def assess(
         missing.append(f"coverage ({coverage.sentence(sample) if coverage else 'not measured'})")
     if evidence.drift is None or evidence.pairs < min_pairs:
         missing.append(f"{max(min_pairs - evidence.pairs, 1)} more pairs to compare")
+    if missing:
+        return hold(_so_far(found), *missing, details=details)
     if unwaived:
         names = ", ".join(f"{f.slice or 'all'}/{f.kind}" for f in unwaived)
         if held_s >= max_s:
@@ -94,11 +98,7 @@ def assess(
                 details=details,
             )
         wish = f"a waiver, or a re-tuned candidate, for {names}"
-        return hold(
-            "Users would notice the swap.", *missing, wish, verdict=Verdict.FAIL, findings=found, details=details
-        )
-    if missing:
-        return hold("Nothing a user would notice so far.", *missing, findings=found, details=details)
+        return hold("Users would notice the swap.", wish, verdict=Verdict.FAIL, findings=found, details=details)
     return Assessment(
         Decision.ADVANCE,
         Verdict.PASS,
@@ -109,6 +109,7 @@ def assess(
     )
 
 
-def aggregate(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings over all slices first: what a page shows."""
-    return tuple(sorted(findings, key=lambda f: (f.slice != ALL_SLICES, f.slice, f.kind)))
+def _so_far(found: Sequence[Finding]) -> str:
+    if not found:
+        return "Nothing a user would notice so far."
+    return f"Users might notice so far: {'; '.join(f.sentence for f in found[:3])}."
