@@ -317,4 +317,4 @@ def test_the_specification_holds_whatever_happens() -> None:
 def test_a_planted_defect_is_found(defect: str) -> None:
     """The same machine fails once a defect is planted in what it drives."""
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(machine(defect), settings=settings(QUICK, max_examples=400, phases=[Phase.generate]))
+        run_state_machine_as_test(machine(defect), settings=settings(QUICK, max_examples=1500, phases=[Phase.generate]))
