@@ -21,10 +21,9 @@ from benchmarks.chaos.row import (
     plant_fact,
     plant_hang,
     plant_second_call,
-    plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.world import Evidence, World, world
+from benchmarks.chaos.world import SHORT, Evidence, World, world
 
 from understudy.testing.faulty import FaultProvider
 
@@ -89,7 +88,7 @@ def judge_broken_statuses(evidence: Evidence) -> list[str]:
 
 
 async def endless(scale: Scale) -> Evidence:
-    async with world(deadlines={"total_s": scale.n(3, 20), "idle_s": 5}) as made:
+    async with world(deadlines={"total_s": scale.n(3, 20)}) as made:
         await made.ask()
         process = psutil.Process(made.pid)
         made.inc.become("inc", f"f/tiny={scale.n(20_000, 1_000_000)}")
@@ -121,7 +120,9 @@ def judge_endless(evidence: Evidence) -> list[str]:
 
 async def slow_readers(scale: Scale) -> Evidence:
     """Clients that ask and never read, and honest ones beside them."""
-    async with world(deadlines={"idle_s": 30, "total_s": 60}, limits={"connections": 5000}) as made:
+    async with world(
+        deadlines={"headers_s": 15, "first_token_s": 15, "idle_s": 30, "total_s": 60}, limits={"connections": 5000}
+    ) as made:
         await made.ask()
         process = psutil.Process(made.pid)
         before = process.memory_info().rss
@@ -137,7 +138,7 @@ async def slow_readers(scale: Scale) -> Evidence:
         made.facts["streams_still_open"] = len(open_still)
         for sock in stuck:
             sock.close()
-        made.inc.ledger[:] = [call for call in made.inc.ledger if not call.fault.startswith("f/infinite")]
+        made.inc.ledger[:] = [call for call in made.inc.ledger if not call.mark.startswith("stuck")]
         return await made.finish()
 
 
@@ -208,7 +209,10 @@ async def keep_alive_race(scale: Scale) -> Evidence:
 
 
 def judge_keep_alive_race(evidence: Evidence) -> list[str]:
-    return none_of(evidence, "race_errors") + none_of(evidence, "stale_errors") + only(evidence, "ok", "error")
+    # A close that crosses our request comes back as a reset, which does not tell whether the request was carried out:
+    # that is an error for the caller, and sending again would be a second bill. Every request here is aimed at it.
+    found = at_most(evidence, "race_errors", 0.05 * len(evidence.saw)) + none_of(evidence, "stale_errors")
+    return found + only(evidence, "ok", "error")
 
 
 async def process_then_reset(scale: Scale) -> Evidence:
@@ -254,7 +258,11 @@ async def unreachable(scale: Scale) -> Evidence:
     refused.bind(("127.0.0.1", 0))
     refused_port = refused.getsockname()[1]
     refused.close()
-    async with world() as made, FaultProvider(tls=wrong_name) as misnamed, FaultProvider(tls=unknown) as untrusted:
+    async with (
+        world(deadlines=SHORT) as made,
+        FaultProvider(tls=wrong_name) as misnamed,
+        FaultProvider(tls=unknown) as untrusted,
+    ):
         ca_file = Path(made.folder) / "ca.pem"
         ca.cert_pem.write_to_path(str(ca_file))
         places = {
@@ -352,10 +360,10 @@ ROWS = [
     Row(
         18,
         "provider closes kept connections as we send",
-        "no user error, every second attempt counted",
+        "an orderly close costs nothing, a reset is never sent again",
         keep_alive_race,
         judge_keep_alive_race,
-        plant_user_failure,
+        plant_second_call,
     ),
     Row(
         19,

@@ -19,7 +19,7 @@ from benchmarks.chaos.row import (
     quantile,
 )
 from benchmarks.chaos.rows_processes import serving, two_workers
-from benchmarks.chaos.world import Evidence, World, world
+from benchmarks.chaos.world import SHORT, Evidence, World, world
 
 from understudy.core.routing import encode
 
@@ -161,7 +161,7 @@ DEATHS = ("f/rst@pre", "f/500", "f/silent", "refused")
 async def candidate_dies(scale: Scale) -> Evidence:
     """At 100 %: the incumbent answers, and after a few failures the candidate is left alone."""
     worst_calls = 0
-    async with world() as made:
+    async with world(deadlines=SHORT) as made:
         for number, fault in enumerate(DEATHS):
             made.routing = replace(made.routing)
             made.cand.become("cand", "f/ok")

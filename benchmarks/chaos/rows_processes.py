@@ -54,7 +54,7 @@ MIX = ("f/ok", "f/ok", "f/ok", "f/500", "f/eof@3", "f/rst@2", "f/err@1", "f/rst@
 async def soak(scale: Scale) -> Evidence:
     """A mixture of successes, errors, disconnects and fallbacks, over and over."""
     rounds, per_round = scale.n(3, 20), scale.n(150, 1000)
-    async with world(deadlines={"idle_s": 5}) as made:
+    async with world() as made:
         process = psutil.Process(made.pid)
         made.reconcile = False
         sizes: list[int] = []

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.chaos.client import DIALECTS, body_of, raw, request
 from benchmarks.chaos.row import Row, Scale, at_most, none_of, only, plant_fact
 from benchmarks.chaos.rows_requests import status_of
-from benchmarks.chaos.world import Evidence, World, world
+from benchmarks.chaos.world import SHORT, Evidence, World, world
 
 from understudy.core.routing import GatewayKey
 from understudy.testing.faulty import FaultProvider
@@ -335,7 +335,7 @@ async def secret_sinks(scale: Scale) -> Evidence:
             for name, p in made.routing.providers.items()
         }
         made.publish(providers=providers, keys=(gateway_key("caller", caller),))
-        await made.start(environment={"CHAOS_INC_KEY": inc_key, "CHAOS_CAND_KEY": cand_key})
+        await made.start(environment={"CHAOS_INC_KEY": inc_key, "CHAOS_CAND_KEY": cand_key}, deadlines=SHORT)
         for fault in FAULTS_FOR_SECRETS:
             made.inc.become("inc", fault)
             for dialect in DIALECTS:
@@ -430,7 +430,7 @@ def _plant_started(evidence: Evidence) -> None:
 
 async def greed(scale: Scale) -> Evidence:
     """One key asks for everything at once; another asks now and then and must not notice."""
-    async with world(deadlines={"headers_s": 5, "first_token_s": 5}) as made:
+    async with world() as made:
         made.reconcile = False
         await with_keys(made, gateway_key("greedy", NARROW), gateway_key("honest", GOOD))
         made.inc.become("inc", "f/slow-hdr=1")

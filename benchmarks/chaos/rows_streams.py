@@ -18,7 +18,7 @@ from benchmarks.chaos.row import (
     plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.world import Evidence, World, world
+from benchmarks.chaos.world import SHORT, Evidence, World, world
 
 
 async def _settled(made: World) -> None:
@@ -54,7 +54,7 @@ def _left(evidence: Evidence) -> list[str]:
 
 
 async def leave_in_stream(scale: Scale) -> Evidence:
-    async with world(deadlines={"first_token_s": 5, "idle_s": 5}) as made:
+    async with world() as made:
         made.inc.become("inc", "f/lat=4")
         cases = [
             (dialect, size, reset)
@@ -73,7 +73,7 @@ async def leave_in_stream(scale: Scale) -> Evidence:
 
 
 async def leave_early(scale: Scale) -> Evidence:
-    async with world(deadlines={"headers_s": 5, "first_token_s": 5, "idle_s": 5}) as made:
+    async with world() as made:
         for fault in ("f/slow-hdr=4", "f/ttft=4"):
             made.inc.become("inc", fault)
             cases = [(d, s, r) for d in DIALECTS for s in (True, False) for r in (False, True)]
@@ -96,7 +96,7 @@ def _plant_not_told(evidence: Evidence) -> None:
 
 
 async def stall(scale: Scale) -> Evidence:
-    async with world() as made:
+    async with world(deadlines=SHORT) as made:
         for fault in ("f/stall@3", "f/pings=14@2;every=0.1"):
             made.inc.become("inc", fault)
             cases = [(d, s) for d in DIALECTS for s in (True, False)] * scale.n(1, 5)
@@ -125,7 +125,7 @@ def judge_stall(evidence: Evidence) -> list[str]:
 
 
 async def silent(scale: Scale) -> Evidence:
-    async with world() as made:
+    async with world(deadlines=SHORT) as made:
         made.inc.become("inc", "f/silent")
         await made.many(scale.n(10, 50), lambda i: made.ask(DIALECTS[i % 5], stream=i % 2 == 0))
         made.inc.become("inc", "f/ok")
@@ -218,7 +218,7 @@ def _text_of(mark: str) -> str:
 
 
 async def spoiled(scale: Scale) -> Evidence:
-    async with world(deadlines={"total_s": 60, "idle_s": 5}) as made:
+    async with world(deadlines={"total_s": 60}) as made:
         await made.ask()
         process = psutil.Process(made.pid)
         before = process.memory_info().rss

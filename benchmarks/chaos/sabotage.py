@@ -101,7 +101,7 @@ def _drops_unknown_events(_: Config) -> None:
 
 def _status_is_all(_: Config) -> None:
     """A 200 is a success, whatever it says."""
-    replace(relay, "of_answer", lambda former: lambda status, answer, *, complete: "" if status < 300 else "status")
+    replace(relay, "of_answer", lambda former: lambda status, *more, **named: "" if status < 300 else "status")
 
 
 def _tries_again(_: Config) -> None:
@@ -398,17 +398,17 @@ def _compares_letters(_: Config) -> None:
     """A key is compared letter by letter, so that its beginning can be found out."""
 
     def slowly(former: Any) -> Any:
-        def recognise(snapshot: Any, spot: Any, headers: Any) -> Any:
+        def presented(snapshot: Any, spoken: Any, path: str, headers: Any) -> Any:
             shown = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
             alike = takewhile(lambda pair: pair[0] == pair[1], zip(shown, b"key-good-0123456789", strict=False))
             until = time.perf_counter() + 4e-6 * sum(1 for _ in alike)
             while time.perf_counter() < until:
                 pass
-            return former(snapshot, spot, headers)
+            return former(snapshot, spoken, path, headers)
 
-        return recognise
+        return presented
 
-    replace(router, "_recognise", slowly)
+    replace(router, "presented", slowly)
 
 
 def _remembers_keys(_: Config) -> None:
@@ -416,14 +416,14 @@ def _remembers_keys(_: Config) -> None:
     known: dict[bytes, Any] = {}
 
     def remember(former: Any) -> Any:
-        def recognise(snapshot: Any, spot: Any, headers: Any) -> Any:
+        def presented(snapshot: Any, spoken: Any, path: str, headers: Any) -> Any:
             shown = headers.get(b"authorization", b"")
-            known[shown] = known.get(shown) or former(snapshot, spot, headers)
+            known[shown] = known.get(shown) or former(snapshot, spoken, path, headers)
             return known[shown]
 
-        return recognise
+        return presented
 
-    replace(router, "_recognise", remember)
+    replace(router, "presented", remember)
 
 
 def _believes_headers(_: Config) -> None:
