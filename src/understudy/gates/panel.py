@@ -271,6 +271,12 @@ def _decidable_in(gate: Gate, reading: _Reading, look: Look) -> float | None:
     return more * look.elapsed_s / here
 
 
+def _strongest(gate: Gate, reading: _Reading) -> float:
+    """The stronger evidence of harm of the questions this gate asks."""
+    asked = [reading.log_harm] if gate.compares else []
+    return max([*asked, reading.log_limit] if gate.limit is not None else asked)
+
+
 def _verdict(
     gate: Gate,
     name: str,
@@ -304,7 +310,7 @@ def _verdict(
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
         tolerated=reading.widened if known else None,
-        log_e=max(reading.log_harm, reading.log_limit),
+        log_e=_strongest(gate, reading),
         log_e_needed=threshold,
         log_e_pass=reading.log_pass,
         log_e_pass_needed=math.log(1.0 / PASS_ALPHA),

@@ -1,0 +1,50 @@
+"""The promised error rates, simulated with a fixed seed; the bounds leave room for the simulation's own error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.slow
+def test_promised_rates_are_kept():
+    """The short calibration ends with 0 and one JSON object whose rates are what the gates promise."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gates.calibrate", "--short"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["missed"] == []
+    # One-sided bounds for 20 to 100 runs at a true 5 %.
+    assert all(rate <= 0.20 for rate in found["false_rollback"].values())
+    assert sum(found["false_rollback"].values()) / len(found["false_rollback"]) <= 0.05
+    assert all(rate <= 0.18 for rate in found["wrong_pass"].values())
+    assert all(ratio <= 2.6 for ratio in found["delay_over_oracle"].values())
+    assert found["eval_false_block"] <= 0.14
+    assert found["eval_power"] >= 0.85
+    assert found["drift_fdr"] <= 0.25
+
+
+def test_a_broken_promise_is_a_failure():
+    """A scenario whose rate is beyond its promise is named, and the command ends with 1."""
+    script = (
+        "import sys; from benchmarks.gates import calibrate as c;"
+        "c.false_rollbacks = lambda bench: bench.each('x', lambda rng: [c.Line('false rollback','x',.2,400,'',.05)]);"
+        "sys.argv = ['calibrate', '--short', '--only', 'x'];"
+        "[setattr(c, n, lambda bench: None) for n in ('wrong_passes','delays','evals','drifts','guards')];"
+        "sys.exit(c.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout.strip().splitlines()[-1])["missed"] == ["false rollback: x"]
