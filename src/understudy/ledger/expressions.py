@@ -157,6 +157,33 @@ def quantiles(
     return chosen.agg(**{f"q_{index}": chosen[field].quantile(q) for index, q in enumerate(qs)})
 
 
+def by_slice(rows: Table) -> Table:
+    """Figures of each (slice, arm), all traffic as slice ""; in order of slice and arm."""
+    failed = (rows.error != "") & (rows.error != CLIENT_GONE)
+    rows = rows.select(
+        "arm",
+        "latency_s",
+        "ttft_s",
+        "cost_usd",
+        failed=failed.cast("int64"),
+        slice=ibis.array([ALL_SLICES]).concat(rows.slices).unnest(),
+    )
+    return (
+        rows.group_by(["slice", "arm"])
+        .agg(
+            exchanges=_.count(),
+            errors=_.failed.sum(),
+            latency_mean_s=_.latency_s.mean(),
+            latency_p50_s=_.latency_s.quantile(0.5),
+            latency_p99_s=_.latency_s.quantile(0.99),
+            ttft_p50_s=_.ttft_s.quantile(0.5),
+            cost_usd=_.cost_usd.sum(),
+            priced=_.cost_usd.count(),
+        )
+        .order_by("slice", "arm")
+    )
+
+
 def history(exchanges: Table, *, workload: str) -> Table:
     """Which variant answered when: one row for each (epoch, stage, step, arm, variant) with times and numbers."""
     chosen = served(exchanges, workload=workload, upgrade=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY = 50
 LOG_RETENTION = "interval 1 days"
+_DAY = re.compile(r"/day=(\d{4}-\d{2}-\d{2})/")
 VACUUM_KEEP_HOURS = 1
 """Files replaced by a compaction stay this long for readers that hold an older list of files."""
 
@@ -226,6 +228,18 @@ class Lake:
             return 0
         return len(opened.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
 
+    def version(self, table: Table) -> int:
+        """Grows with every change of a table; -1 before the first."""
+        opened = self.table(table)
+        return -1 if opened is None else int(opened.version())
+
+    def files_by_day(self, table: Table, workload: str) -> dict[str, list[str]]:
+        """The data files of a workload by the day whose rows they hold."""
+        days: dict[str, list[str]] = {}
+        for file in self.files(table, workload=workload):
+            days.setdefault(_day(file), []).append(file)
+        return days
+
     def files(self, table: Table, *, workload: str | None = None, since_day: str | None = None) -> list[str]:
         """The addresses of the data files a query has to read."""
         opened = self.table(table)
@@ -237,6 +251,11 @@ class Lake:
         if since_day is not None and "day" in PARTITIONS[table]:
             filters.append(("day", ">=", since_day))
         return list(opened.file_uris(file_pruning_predicate=filters or None))
+
+
+def _day(file: str) -> str:
+    found = _DAY.search(file)
+    return found[1] if found else ""
 
 
 def arrow(table: Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from understudy.core.errors import CannotMeasure, Refused
-from understudy.core.evidence import Stratum, Sums
+from understudy.core.evidence import Sums
 from understudy.ledger import sealing
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.sealing import Seal
+from understudy.ledger.ticking import Question, Ticker
 from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
@@ -142,6 +143,23 @@ class Count(NamedTuple):
     last_at: float
 
 
+class SliceFigures(NamedTuple):
+    """One arm on one slice; None where there is no value."""
+
+    slice: str
+    arm: str
+    exchanges: int
+    errors: int
+    latency_mean_s: float | None
+    latency_p50_s: float | None
+    latency_p99_s: float | None
+    ttft_p50_s: float | None
+    cost_usd: float | None
+    """Total, over the exchanges whose cost is known."""
+    priced: int
+    """Exchanges whose cost is known."""
+
+
 class Ledger:
     """The lake of one project, for reading; and for adding scores, which come from whoever grades live answers.
 
@@ -152,6 +170,7 @@ class Ledger:
     def __init__(self, lake: str | Path | Lake, *, seal: Seal | None = None) -> None:
         self._lake = lake if isinstance(lake, Lake) else Lake(lake)
         self._views = Views(self._lake)
+        self._ticker = Ticker(self._lake, self._views)
         self._lock = threading.RLock()
         self._seal = sealing.configured() if seal is None else seal
 
@@ -171,18 +190,12 @@ class Ledger:
     ) -> list[Sums]:
         """Sums of each metric by stratum, arm, slice (and over all) and analysis bucket.
 
-        Feedback and scores count once for each exchange, the last one said. Raises UsageError for a metric that reads
-        no numeric field, CannotMeasure where the lake cannot be read.
+        Feedback and scores count once for each exchange, the last one said. Asked again, only days with new rows are
+        read, where cycles divide the day. Raises UsageError for a metric that reads no numeric field, CannotMeasure
+        where the lake cannot be read.
         """
-        from understudy.ledger import expressions
-
         with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            feedback = self._views.table(Table.FEEDBACK)
-            scores = self._views.table(Table.SCORES, workload)
-            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            columns = self._columns(expressions.sums(chosen, feedback, scores, metrics, cycle_s=cycle_s))
-        return [row for index, metric in enumerate(metrics) for row in _sums(columns, index, metric)]
+            return self._ticker.sums(Question(workload, upgrade, role, cycle_s, tuple(metrics)))
 
     def quantiles(
         self,
@@ -297,6 +310,15 @@ class Ledger:
             remedy="grade from one process",
         )
 
+    def by_slice(self, workload: str, *, upgrade: str | None = None, role: str = "served") -> list[SliceFigures]:
+        """What a person looks at: figures of each arm on each slice and over all. Quantiles are not for comparing."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+            return [SliceFigures(**row) for row in self._rows(expressions.by_slice(chosen))]
+
     def history(self, workload: str) -> list[Span]:
         """Which variant answered when, oldest first."""
         from understudy.ledger import expressions
@@ -345,18 +367,6 @@ class Ledger:
             known |= {(row["exchange"], row["grader"]) for row in self._rows(chosen.select("exchange", "grader"))}
         return [score for score in given if (score.exchange, score.grader) not in known]
 
-    def _columns(self, expression: ir.Table) -> Mapping[str, list[Any]]:
-        columns: Mapping[str, list[Any]] = self._views.run(expression).to_pydict()
-        return columns
-
     def _rows(self, expression: ir.Table) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._views.run(expression).to_pylist()
         return rows
-
-
-def _sums(columns: Mapping[str, list[Any]], index: int, metric: MetricSpec) -> Iterator[Sums]:
-    keys = (columns[name] for name in ("stage", "step", "period", "arm", "slice", "bucket"))
-    values = (columns[f"{letter}_{index}"] for letter in "ntsu")
-    for stage, step, period, arm, part, bucket, n, total, squares, units in zip(*keys, *values, strict=True):
-        if n:
-            yield Sums(metric.name, Stratum(stage, step, period), arm, part, bucket, n, total, squares, units)

@@ -41,6 +41,13 @@ class Views:
         self._bound[key] = (version, made)
         return made
 
+    def over(self, table: Table, files: list[str]) -> ir.Table:
+        """Some files of a table. To be run before this is asked for the same table again."""
+        import ibis
+
+        wanted = ibis.memtable(schema(table).empty_table())
+        return _completed(self._bind(f"{table}_part", files, table), wanted)
+
     def run(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression. Raises CannotMeasure where a file cannot be read."""
         with self._readable():
@@ -74,9 +81,16 @@ class Views:
     def _bind(self, name: str, files: list[str], table: Table) -> ir.Table:
         """The files as one table. DuckDB reads local files itself; from an object store deltalake reads them."""
         if not self._lake.is_local:
+            from pyarrow.dataset import FileSystemDataset
+
             opened = self._lake.table(table)
             assert opened is not None
-            return self._connect().create_table(name, opened.to_pyarrow_dataset(), overwrite=True)
+            wanted = {file.rsplit("/", 1)[-1] for file in files}
+            dataset = opened.to_pyarrow_dataset()
+            chosen = [f for f in dataset.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
+            part = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
+            self._connect().con.register(name, part)
+            return self._connect().table(name)
         # By name, as older files lack newer columns; partition values stand in the path and are text.
         with self._readable():
             return self._connect().read_parquet(

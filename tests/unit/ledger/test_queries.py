@@ -248,6 +248,25 @@ def test_history_and_who_served_name_variant_and_reason(fill: Any, make: Any) ->
     assert ledger.who_served("other", "u", at + 150) is None
 
 
+def test_figures_by_slice_are_for_people(fill: Any, make: Any) -> None:
+    """Each arm on each slice and over all; unknown costs are left out of the total and counted as such."""
+    lake = fill(
+        [make(n, slices={"k": "v"}, latency_s=float(n), cost_usd=None if n == 0 else 0.5) for n in range(3)]
+        + [make(9, arm="candidate", error="timeout")]
+    )
+    whole, other, part = Ledger(lake).by_slice("reply", upgrade="up-1")
+    assert (whole.slice, whole.arm, whole.exchanges, whole.errors, whole.latency_mean_s) == (
+        "",
+        "candidate",
+        1,
+        1,
+        None,
+    )
+    assert (other.slice, other.arm, other.latency_p50_s, other.cost_usd, other.priced) == ("", "incumbent", 1.0, 1.0, 2)
+    assert part[2:] == other[2:]
+    assert part.slice == "k=v"
+
+
 def test_an_opened_ledger_sees_what_is_committed_later(tmp_path: Path, fill: Any, make: Any) -> None:
     """Every call sees the newest commit, also the first one ever."""
     ledger = Ledger(tmp_path / "lake")

@@ -1,0 +1,159 @@
+"""Asked again after every commit, the sums are those of a reader that never asked before, and of a count by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.assign.bucket import analysis_bucket
+from understudy.core.evidence import Stratum, Sums
+from understudy.core.records import Exchange, Feedback, Record
+from understudy.ledger.erase import erase
+from understudy.ledger.lake import Lake, Score, Table
+from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.queries import Ledger
+
+DAY = 86_400.0
+METRICS = (
+    MetricSpec("error", "count"),
+    MetricSpec("latency", "log_mean", "field:latency_s"),
+    MetricSpec("slow", "exceedance", "field:latency_s", 1.0),
+    MetricSpec("cost_usd", "mean"),
+    MetricSpec("thumb", "mean", "feedback:thumb"),
+    MetricSpec("quality", "count", "grader:quality", 0.5),
+)
+
+
+def traffic(make: Any, rng: random.Random, count: int, first: int) -> list[Record]:
+    """Three days of both arms, with bursts of errors, missing figures, and feedback that comes late."""
+    found: list[Record] = []
+    for number in range(first, first + count):
+        found.append(
+            make(
+                number,
+                started_at=1_700_000_000.0 + rng.randrange(3) * DAY + rng.random() * 1_000,
+                arm=rng.choice(["incumbent", "candidate"]),
+                unit=rng.choice(["", "a", "b", "c"]),
+                slices=rng.choice([{}, {"k": "v"}, {"k": "w", "l": "x"}]),
+                error=rng.choice(["", "", "timeout", "client_gone"]),
+                latency_s=rng.choice([None, 0.0, 0.5, 3.0]),
+                cost_usd=rng.choice([None, 0.001, 0.25]),
+            )
+        )
+        if rng.random() < 0.5:
+            about = f"x-{rng.randrange(number + 1):06d}"
+            value = rng.choice([0.0, 1.0])
+            found.append(Feedback(exchange=about, name="thumb", value=value, at=1_700_000_000.0 + number))
+    return found
+
+
+def by_hand(
+    records: Iterable[Record], scores: Iterable[Score], cycle_s: float
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The same sums, added up one record after the other."""
+    exchanges = [r for r in records if isinstance(r, Exchange)]
+    thumbs: dict[str, Feedback] = {}
+    for r in records:
+        if isinstance(r, Feedback) and (r.exchange not in thumbs or r.at >= thumbs[r.exchange].at):
+            thumbs[r.exchange] = r
+    quality = {score.exchange: score.score for score in scores}
+    values: dict[tuple[Any, ...], list[tuple[str, float]]] = {}
+    for e in exchanges:
+        failed = 1.0 if e.error not in ("", "client_gone") else 0.0
+        found: dict[str, float | None] = {
+            "error": failed,
+            "latency": math.log(e.latency_s) if e.latency_s else None,
+            "slow": None if e.latency_s is None else float(e.latency_s > 1.0),
+            "cost_usd": e.cost_usd,
+            "thumb": thumbs[e.exchange].value if e.exchange in thumbs else None,
+            "quality": float(quality[e.exchange] > 0.5) if e.exchange in quality else None,
+        }
+        who = e.unit or e.exchange
+        stratum = Stratum(e.stage, e.step, math.floor(e.started_at / cycle_s))
+        for part in ["", *(f"{k}={v}" for k, v in e.slices.items())]:
+            for metric, value in found.items():
+                if value is not None:
+                    key = (metric, stratum, e.arm, part, analysis_bucket(e.workload, who))
+                    values.setdefault(key, []).append((who, value))
+    added: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for key, seen in values.items():
+        units = len({who for who, _ in seen})
+        if key[0] in ("error", "quality"):
+            events = float(len({who for who, value in seen if value > 0}))
+            added[key] = (units, events, events, units)
+        else:
+            numbers = [value for _, value in seen]
+            added[key] = (len(numbers), sum(numbers), sum(v * v for v in numbers), units)
+    return added
+
+
+def as_found(sums: Iterable[Sums]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    rows = list(sums)
+    found = {tuple(row[:5]): tuple(row[5:]) for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("cycle_s", [DAY, 3_600.0, 50_000.0])
+def test_sums_after_every_commit_are_those_counted_by_hand(
+    tmp_path: Path, fill: Any, make: Any, cycle_s: float
+) -> None:
+    """With late feedback, late scores and compaction in between, and for cycles that do and do not divide a day."""
+    rng = random.Random(int(cycle_s))
+    lake = tmp_path / "lake"
+    ledger = Ledger(lake)
+    records: list[Record] = []
+    scores: list[Score] = []
+    for turn in range(4):
+        fresh = traffic(make, rng, 60, turn * 60)
+        records += fresh
+        fill(fresh)
+        graded = [r.exchange for r in records if isinstance(r, Exchange)][turn * 10 :: 7]
+        new = [Score(name, "reply", "quality", rng.choice([0.0, 1.0]), 1.0) for name in graded]
+        known = {score.exchange for score in scores}
+        scores += [score for score in new if score.exchange not in known]
+        ledger.add_scores(new)
+        if turn == 2:
+            Lake(lake).compact(Table.EXCHANGES)
+        found = as_found(ledger.sums(METRICS, workload="reply", upgrade="up-1", cycle_s=cycle_s))
+        expected = by_hand(records, scores, cycle_s)
+        assert found.keys() == expected.keys()
+        for key, figures in expected.items():
+            assert found[key] == pytest.approx(figures, rel=1e-9), key
+
+
+def test_erased_rows_are_no_longer_counted(tmp_path: Path, fill: Any, make: Any) -> None:
+    """What was remembered of a day is forgotten when rows of it go."""
+    lake = fill([make(0, unit="a", latency_s=1.0), make(1, unit="b", latency_s=1.0)])
+    ledger = Ledger(lake)
+    metrics = [MetricSpec("latency_s", "mean")]
+    assert sum(s.n for s in ledger.sums(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)) == 2
+    erase("a", segments=tmp_path / "segments", lake=lake)
+    assert sum(s.n for s in ledger.sums(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)) == 1
+
+
+class Distant(Lake):
+    """A lake that is read as one in an object store is: through deltalake, not by DuckDB itself."""
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+
+def test_a_distant_lake_gives_the_same_sums(tmp_path: Path, fill: Any, make: Any) -> None:
+    """How files are reached decides nothing."""
+    lake = fill(traffic(make, random.Random(5), 80, 0))
+    here, there = Ledger(lake), Ledger(Distant(lake))
+    near = here.sums(METRICS, workload="reply", upgrade="up-1", cycle_s=DAY)
+    far = there.sums(METRICS, workload="reply", upgrade="up-1", cycle_s=DAY)
+    assert as_found(near).keys() == as_found(far).keys()
+    for key, figures in as_found(near).items():
+        assert as_found(far)[key] == pytest.approx(figures, rel=1e-9)
+    assert here.counts("reply") == there.counts("reply")
+    fill([make(900, latency_s=1.0)])
+    assert sum(c.exchanges for c in there.counts("reply")) == 81
