@@ -27,8 +27,11 @@ class Shadow:
     """Copies of served requests to the candidate. `sample` in parts per million; `usd_per_day` None: no budget set."""
 
     sample: int
+    """Share of the requests that is copied, in parts per million."""
     max_in_flight: int = 64
+    """Copies under way at once in one worker."""
     usd_per_day: float | None = None
+    """Copies stop for the day when this is spent; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +43,44 @@ class Route:
     """
 
     upgrade: str
+    """Id of the upgrade."""
     candidate: str
+    """Name of the candidate among the workload's variants."""
     stage: str
+    """Stage of the upgrade."""
     step: int
+    """Index into the canary ladder; -1 outside canary."""
     share: int
+    """The candidate's part of the traffic, in parts per million."""
     salt: str
+    """What units are hashed with, of this upgrade alone."""
     lease_until: float | None
+    """Seconds since the epoch until which a canary may be served without news of a controller; None: no lease."""
     shadow: Shadow | None
+    """Copies to the candidate; None: none are made."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRoute:
     name: str
     incumbent: str
+    """Name of the variant that serves all others."""
     variants: Mapping[str, Variant]
+    """The variants by name, prompt text included."""
     unit: tuple[str, ...]
+    """Where the unit is read; the first source found wins."""
     conversation: tuple[str, ...] = ()
+    """Where the conversation is read."""
     slice_by: Mapping[str, str] = field(default_factory=dict)
+    """Live slices: key and source."""
     no_unit: str = "incumbent"
     """"incumbent", or "random": draw an arm for each request that names nobody."""
     content: str = "redacted"
+    """What the ledger keeps: "full", "redacted" or "off"."""
     on_rollback: str = "switch"
     """What a conversation pinned to the candidate does on a rollback: "switch" or "finish"."""
     route: Route | None = None
+    """The upgrade under way, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +89,15 @@ class Provider:
 
     name: str
     wire: str
+    """Its dialect."""
     base_url: str
+    """Its address, without the operation."""
     api_key: str = field(default="", repr=False)
+    """A literal key, where the configuration holds one."""
     api_key_env: str = ""
+    """Name of the environment variable with the key."""
     ca_file: str = ""
+    """Certificates to trust; "" is those of the system."""
     pass_through_key: bool = False
     """Send the caller's own key on, instead of one of ours."""
 
@@ -84,18 +107,27 @@ class GatewayKey:
     """A key an app presents, kept as the SHA-256 of the key; `workloads` may be ("*",)."""
 
     name: str
+    """Who uses it."""
     hash: str
+    """SHA-256 of the key."""
     workloads: tuple[str, ...] = ("*",)
+    """Workloads it may call."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
     generation: str
+    """Which control store issued it; epochs rise within one."""
     epoch: int
+    """Version of the table."""
     issued_at: float
+    """When it was published, in seconds since the epoch."""
     workloads: Mapping[str, WorkloadRoute]
+    """Workloads by name."""
     providers: Mapping[str, Provider]
+    """Providers by name."""
     keys: tuple[GatewayKey, ...] = ()
+    """Keys that apps present; none: everybody may call."""
 
 
 def encode(table: RoutingTable) -> bytes:
