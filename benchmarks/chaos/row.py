@@ -9,8 +9,55 @@ from typing import Any
 
 from benchmarks.chaos.client import Saw
 from benchmarks.chaos.oracle import violations
-from benchmarks.chaos.sabotage import BY_ROW
 from benchmarks.chaos.world import BUG, Evidence
+
+BY_ROW = {
+    1: "keeps_asking",
+    2: "keeps_asking",
+    3: "patient",
+    4: "no_fallback",
+    5: "invents_endings",
+    6: "decodes_chunks",
+    7: "drops_unknown_events",
+    8: "status_is_all",
+    9: "tries_again",
+    10: "passes_pages",
+    11: "takes_all",
+    12: "keeps_copies",
+    13: "waits_for_requests",
+    14: "never_cuts_off",
+    15: "leaks",
+    16: "decodes_chunks",
+    17: "lenient",
+    19: "sends_again",
+    20: "patient",
+    22: "drops_on_restart",
+    23: "never_respawns",
+    24: "trusts_json",
+    25: "forwards_all",
+    26: "blocks",
+    27: "hasty",
+    28: "drops_fields",
+    41: "acknowledges_unapplied",
+    43: "takes_old_tables",
+    44: "trusts_tables",
+    57: "no_fallback",
+    58: "no_lease",
+    72: "asks_the_store",
+    73: "asks_the_store",
+    74: "asks_the_store",
+    75: "ignores_kill_files",
+    80: "ready_reads_the_disk",
+    81: "old_route",
+    82: "compares_letters",
+    83: "remembers_keys",
+    84: "all_workloads",
+    88: "believes_headers",
+    89: "logs_headers",
+    90: "forwards_all",
+    91: "opens_the_door",
+}
+"""The defect of each row, by its name in `sabotage`. The other rows have theirs planted in the evidence alone."""
 
 Judge = Callable[[Evidence], list[str]]
 Plant = Callable[[Evidence], None]

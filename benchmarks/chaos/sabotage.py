@@ -22,7 +22,7 @@ import httptools
 
 from understudy.assign import choose
 from understudy.core import routing
-from understudy.gateway import copying, http, relay, router, session, table
+from understudy.gateway import copying, core, http, relay, router, session, table
 
 Config = dict[str, dict[str, Any]]
 """The worker's `deadlines` and `limits`."""
@@ -398,32 +398,32 @@ def _compares_letters(_: Config) -> None:
     """A key is compared letter by letter, so that its beginning can be found out."""
 
     def slowly(former: Any) -> Any:
-        def presented(snapshot: Any, spoken: Any, path: str, headers: Any) -> Any:
+        def route(gateway: Any, spot: Any, headers: Any, body: bytes) -> Any:
             shown = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
             alike = takewhile(lambda pair: pair[0] == pair[1], zip(shown, b"key-good-0123456789", strict=False))
             until = time.perf_counter() + 4e-6 * sum(1 for _ in alike)
             while time.perf_counter() < until:
                 pass
-            return former(snapshot, spoken, path, headers)
+            return former(gateway, spot, headers, body)
 
-        return presented
+        return route
 
-    replace(router, "presented", slowly)
+    replace(session, "route", slowly)
 
 
 def _remembers_keys(_: Config) -> None:
     """A key that was good once stays good."""
-    known: dict[bytes, Any] = {}
+    known: dict[str, Any] = {}
 
     def remember(former: Any) -> Any:
-        def presented(snapshot: Any, spoken: Any, path: str, headers: Any) -> Any:
-            shown = headers.get(b"authorization", b"")
-            known[shown] = known.get(shown) or former(snapshot, spoken, path, headers)
-            return known[shown]
+        def apply(self: Any, new: Any) -> None:
+            former(self, new)
+            known.update(self.snapshot.keys)
+            self.snapshot.keys = known
 
-        return presented
+        return apply
 
-    replace(router, "presented", remember)
+    replace(core.Gateway, "apply", remember)
 
 
 def _believes_headers(_: Config) -> None:
@@ -455,51 +455,3 @@ DEFECTS: dict[str, Callable[[Config], None]] = {
     if name.startswith("_") and not name.startswith(("__", "_L")) and callable(defect)
 }
 """Every function above, by its name without the underscore."""
-
-BY_ROW = {
-    1: "keeps_asking",
-    2: "keeps_asking",
-    3: "patient",
-    4: "no_fallback",
-    5: "invents_endings",
-    6: "decodes_chunks",
-    7: "drops_unknown_events",
-    8: "status_is_all",
-    9: "tries_again",
-    10: "passes_pages",
-    11: "takes_all",
-    12: "keeps_copies",
-    13: "waits_for_requests",
-    14: "never_cuts_off",
-    15: "leaks",
-    16: "decodes_chunks",
-    17: "lenient",
-    19: "sends_again",
-    20: "patient",
-    22: "drops_on_restart",
-    23: "never_respawns",
-    24: "trusts_json",
-    25: "forwards_all",
-    26: "blocks",
-    27: "hasty",
-    28: "drops_fields",
-    41: "acknowledges_unapplied",
-    43: "takes_old_tables",
-    44: "trusts_tables",
-    57: "no_fallback",
-    58: "no_lease",
-    72: "asks_the_store",
-    73: "asks_the_store",
-    74: "asks_the_store",
-    75: "ignores_kill_files",
-    80: "ready_reads_the_disk",
-    81: "old_route",
-    82: "compares_letters",
-    83: "remembers_keys",
-    84: "all_workloads",
-    88: "believes_headers",
-    89: "logs_headers",
-    90: "forwards_all",
-    91: "opens_the_door",
-}
-"""The defect of each row. The other rows have theirs planted in the evidence alone."""

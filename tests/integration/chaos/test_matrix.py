@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 from benchmarks.chaos.matrix import ROWS
-from benchmarks.chaos.row import Row, Scale
+from benchmarks.chaos.row import BY_ROW, Row, Scale
+from benchmarks.chaos.sabotage import DEFECTS
 
 
 @pytest.mark.slow
@@ -18,6 +19,11 @@ def test_row_holds_and_its_planted_defects_are_caught(row: Row) -> None:
     assert row.catches_plant(evidence)
     if row.defect:
         assert asyncio.run(row.run_with_defect(Scale(short=True))) != []
+
+
+def test_every_defect_is_one_of_the_gateway_s_and_all_are_used() -> None:
+    """A defect of a row that does not exist would be planted nowhere."""
+    assert set(BY_ROW.values()) == set(DEFECTS)
 
 
 def test_every_row_of_the_matrix_is_there() -> None:
