@@ -107,8 +107,7 @@ def _document(workload: str, effect: Effect, *, drill: bool) -> dict[str, Any]:
 
 def _print(document: dict[str, Any]) -> None:
     console = out()
-    word = "drill" if document["drill"] else "rolled back"
-    console.print(f"{word}: {plain(document['answer'])}", markup=False)
+    console.print(plain(document["answer"]), markup=False)
     if not document["workers"]:
         console.print("no gateway worker is alive: the next one that starts obeys", style="yellow")
     elif document["effective"]:

@@ -146,10 +146,24 @@ class Effect(NamedTuple):
 async def roll_back(
     project: Project, store: Store, board: Board, workload: str, by: str, why: str, *, timeout_s: float = 10.0
 ) -> Effect:
-    """Take the candidate out of the table, and wait until every live worker has acknowledged. Raises Refused."""
+    """Take the candidate out of the table, and wait until every live worker has acknowledged.
+
+    Where nothing is under way it changes nothing and says so; asking twice does no harm.
+    """
     started = time.monotonic()
-    _, answer = await carry_out(project, store, board, workload, Asked(Wish.ROLLBACK, by, why, {}))
-    return await _effective(project, store, started, board.read(), answer, timeout_s)
+    snapshot = await store.read()
+    if snapshot.active(workload) is None:
+        answer = "nothing to roll back: no upgrade is under way"
+        issued = await published(project, store, board, by)
+    else:
+        try:
+            _, answer = await carry_out(project, store, board, workload, Asked(Wish.ROLLBACK, by, why, {}))
+        except Refused:
+            if (await store.read()).active(workload) is not None:
+                raise
+            answer = "it ended meanwhile"
+        issued = board.read()
+    return await _effective(project, store, started, issued, answer, timeout_s)
 
 
 async def drill(
