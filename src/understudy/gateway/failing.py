@@ -36,13 +36,11 @@ def of_status(status: int) -> str:
     return "status_4xx" if status < 500 else "status_5xx"
 
 
-def of_answer(status: int, answer: Answer, *, complete: bool, streamed: bool) -> str:
+def of_answer(status: int, answer: Answer, *, complete: bool) -> str:
     """The ledger's word for how an answer that arrived in full failed, "" where it did not."""
     by_status = of_status(status)
     if by_status:
         return by_status
     if answer.error:
         return "in_stream"
-    if not complete:
-        return "truncated"
-    return "unreadable" if answer.unreadable and not answer.truncated and not streamed else ""
+    return "" if complete else "truncated"

@@ -36,7 +36,6 @@ _NOT_RETURNED = {
     b"strict-transport-security",
     b"te",
     b"trailer",
-    b"transfer-encoding",
     b"upgrade",
 }
 _OURS = b"x-understudy-"
@@ -89,13 +88,15 @@ class Head(NamedTuple):
     length: int
     kind: bytes
     encoding: bytes
+    framed: bool
+    """False where only the end of the connection ends the body."""
 
 
 def returned(status: int, headers: Headers) -> Head:
     """The head of a provider's answer as it goes to the client: names and values as they came."""
     lines = [status_line(status)]
     length, kind, encoding = -1, b"", b""
-    hops = b""
+    hops, chunked = b"", False
     for name, value in headers:
         meaning = _meanings.get(name)
         if meaning is None:
@@ -112,18 +113,21 @@ def returned(status: int, headers: Headers) -> Head:
             lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _CONNECTION:
             hops = value.lower()
+        elif meaning == _CODING:
+            chunked = True
     if hops and hops not in (b"keep-alive", b"close"):
         names = tuple(name.strip() + b":" for name in hops.split(b","))
         lines[1:] = [line for line in lines[1:] if not line.lower().startswith(names)]
-    return Head(lines, length, kind, encoding)
+    return Head(lines, length, kind, encoding, length >= 0 or chunked)
 
 
-_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION = range(6)
+_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION, _CODING = range(7)
 _SPECIAL = {
     b"connection": _CONNECTION,
     b"content-encoding": _ENCODING,
     b"content-length": _LENGTH,
     b"content-type": _KIND,
+    b"transfer-encoding": _CODING,
 }
 _meanings: dict[bytes, int] = {}
 

@@ -165,7 +165,7 @@ class Shadow(Receiver):
 
     def end(self) -> None:
         answer = self._copy.answer()
-        self._finish(of_answer(self._status, answer, complete=self._copy.complete, streamed=self._streamed), answer)
+        self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
 
     def failed(self, failure: Failure) -> None:
         self._finish(failure.kind.value, self._copy.answer() if self._status else Answer(complete=False))

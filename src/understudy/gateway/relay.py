@@ -55,6 +55,7 @@ class Relay(Receiver):
         "_chunked",
         "_copy",
         "_first_at",
+        "_framed",
         "_gateway",
         "_head",
         "_held",
@@ -137,7 +138,7 @@ class Relay(Receiver):
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
-        self._head, self._length, kind, encoding = returned(status, headers)
+        self._head, self._length, kind, encoding, self._framed = returned(status, headers)
         back = self._made.back
         self._streamed = streamed(self._made.endpoint, self._ask.peek.stream, status, kind) and (
             back is None or back.streamed
@@ -192,7 +193,11 @@ class Relay(Receiver):
         if chunk:
             self._copy.add(chunk)
         answer = self._copy.answer()
-        error = of_answer(self._status, answer, complete=self._copy.complete, streamed=self._streamed)
+        error = of_answer(self._status, answer, complete=self._copy.complete)
+        if answer.unreadable and not answer.truncated and not self._streamed and not error:
+            # Without a length nobody knows whether such a body is whole; with one it is the provider's own nonsense.
+            unread = "unreadable" if self._framed else "truncated"
+            error = unread if self._hold or not self._framed else ""
         if self._hold and error:
             self._fall_back(error)
             return
@@ -202,6 +207,10 @@ class Relay(Receiver):
             chunk = b"".join(self._held) + chunk
         if self._made.back is not None and not self._streamed:
             self._pass_carried(self._made.back, chunk, error, answer)
+            return
+        if error == "truncated" and not self._sent and not self._streamed:
+            message = "the provider's answer ended before it was whole"
+            self._finish_with_error(502, "provider_truncated", message, error)
             return
         if error == "truncated":
             self._break_off(chunk, "provider_truncated", "the provider ended its stream without completing it")

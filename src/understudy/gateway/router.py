@@ -25,6 +25,7 @@ DEFAULT_WIRE = WIRES[0]
 _BEFORE = Choice(Arm.INCUMBENT, Reason.CONVERSATION)
 _CACHED = 1024
 _RECOGNISED = 4096
+UNKNOWN_KEY = "the gateway does not know the API key of this request"
 
 
 class Refusal(NamedTuple):
@@ -78,9 +79,9 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         return refuse(spoken, 503, "not_ready", "the gateway has no valid routing table yet")
     key = None
     if snapshot.keys:
-        key = presented(snapshot, spoken, spot.path, headers)
+        key = presents_key(snapshot, spot, headers)
         if key is None:
-            return refuse(spoken, 401, "invalid_api_key", "the gateway does not know the API key of this request")
+            return refuse(spoken, 401, "invalid_api_key", UNKNOWN_KEY)
     if spot.method == "GET":
         return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if _allowed(key, n))))
     try:
@@ -206,17 +207,22 @@ def _value(sources: tuple[Source, ...], headers: dict[bytes, bytes], fields: Map
     return first(sources, HeaderView(headers), fields)
 
 
-def presented(snapshot: Snapshot, spoken: Wire, path: str, headers: dict[bytes, bytes]) -> GatewayKey | None:
-    """The key a caller presents: the way of its dialect, or in a header of ours beside a key of its own."""
-    authorization = headers.get(b"authorization")
-    if authorization is not None and b"x-understudy-key" not in headers:
-        known = snapshot.recognised.get(authorization)
+def presents_key(snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | None:
+    """The gateway key of a request; one that was seen under this very table is not hashed again."""
+    if b"x-understudy-key" not in headers:
+        known = snapshot.recognised.get(headers.get(b"authorization", b""))
         if known is not None:
             return known
+    return _recognise(snapshot, spot, headers)
+
+
+def _recognise(snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | None:
+    """The key a caller presents: the way of its dialect, or in a header of ours beside a key of its own."""
     view = HeaderView(headers)
     own = view.get("x-understudy-key")
-    given = own or spoken.key_in(view, path.partition("?")[2])
+    given = own or spot.wire.key_in(view, spot.path.partition("?")[2])
     key = snapshot.keys.get(sha256(given.encode("utf-8", "surrogateescape")).hexdigest())
+    authorization = headers.get(b"authorization")
     shown = authorization is not None and not own and text(authorization).endswith(given)
     if key is not None and authorization is not None and shown and len(snapshot.recognised) < _RECOGNISED:
         snapshot.recognised[authorization] = key

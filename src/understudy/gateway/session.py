@@ -16,8 +16,19 @@ from understudy.core.records import Feedback
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.relay import Relay
-from understudy.gateway.router import DEFAULT_WIRE, Refusal, presented, refuse, route, spot_of, unknown
+from understudy.gateway.router import (
+    DEFAULT_WIRE,
+    UNKNOWN_KEY,
+    Refusal,
+    Spot,
+    presents_key,
+    refuse,
+    route,
+    spot_of,
+    unknown,
+)
 from understudy.upstream.wheel import NEVER, Timed
+from understudy.wires.base import Endpoint
 
 _ONCE = frozenset(
     {
@@ -33,6 +44,8 @@ _ONCE = frozenset(
 )
 
 
+_FEEDBACK = (b"POST", b"/v1/feedback")
+_FEEDBACK_SPOT = Spot(DEFAULT_WIRE, Endpoint(DEFAULT_WIRE.name, "feedback", "feedback", ""), "POST", "/v1/feedback")
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 _Request = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool, bool]
 """Method, target, headers, body, whether the connection goes on, whether it is HTTP/1.0."""
@@ -63,6 +76,7 @@ class Session(asyncio.Protocol, Timed):
         "_body_size",
         "_closed",
         "_ended",
+        "_first",
         "_gateway",
         "_head_done",
         "_head_size",
@@ -95,6 +109,7 @@ class Session(asyncio.Protocol, Timed):
         self._timed = False
         self._old = False
         self._raw = b""
+        self._first = True
         self._url = b""
         self.keep = True
         self.http_1_0 = False
@@ -193,7 +208,8 @@ class Session(asyncio.Protocol, Timed):
             raise _Bad(400, "the request target must be a path")
         # The parser forgives white space between the parts of a request line; others may cut it elsewhere.
         method = self._parser.get_method()
-        if b"#" in self._url or b"%b %b HTTP/1." % (method, self._url) not in self._raw:
+        line, raw = b"%b %b HTTP/1." % (method, self._url), self._raw
+        if b"#" in self._url or not (raw.startswith(line) if self._first else line in raw):
             raise _Bad(400, "the request line is not method, path and version with one space between them")
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.body:
@@ -214,7 +230,7 @@ class Session(asyncio.Protocol, Timed):
         self._body.append(chunk)
 
     def on_message_complete(self) -> None:
-        self._receiving = False
+        self._receiving = self._first = False
         body, parser = self._body, self._parser
         keep = parser.should_keep_alive()
         whole = body[0] if len(body) == 1 else b"".join(body)
@@ -265,7 +281,8 @@ class Session(asyncio.Protocol, Timed):
             self._raw += data
         else:
             self._head_size = len(data)
-            self._raw = data
+            self._raw = data.lstrip(b"\r\n")
+            self._first = True
         limits = self._gateway.limits
         try:
             self._parser.feed_data(data)
@@ -317,7 +334,12 @@ class Session(asyncio.Protocol, Timed):
         self._timed = False
         self.due = NEVER
         spot = spot_of(method, url, headers)
-        answer = self._local(method, url, headers, body) if spot is None else route(gateway, spot, headers, body)
+        if spot is not None:
+            answer = route(gateway, spot, headers, body)
+        elif (method, url) == _FEEDBACK:
+            answer = self._take_feedback(headers, body)
+        else:
+            answer = self._local(method, url, body)
         if isinstance(answer, Refusal):
             self.write(local_answer(answer.status, answer.body, keep=self.keeps))
             self.answered()
@@ -327,15 +349,13 @@ class Session(asyncio.Protocol, Timed):
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
-    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes) -> Refusal:
+    def _local(self, method: bytes, url: bytes, body: bytes) -> Refusal:
         """What the gateway answers itself; nothing else is there."""
         match method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
             case b"GET", b"/readyz":
                 return self._ready()
-            case b"POST", b"/v1/feedback":
-                return self._take_feedback(headers, body)
             case _:
                 return unknown(method, url)
 
@@ -350,8 +370,8 @@ class Session(asyncio.Protocol, Timed):
         snapshot = self._gateway.snapshot
         if snapshot is None:
             return refuse(DEFAULT_WIRE, 503, "not_ready", "the gateway has no valid routing table yet")
-        if snapshot.keys and presented(snapshot, DEFAULT_WIRE, "", headers) is None:
-            return refuse(DEFAULT_WIRE, 401, "invalid_api_key", "the gateway does not know the API key of this request")
+        if snapshot.keys and presents_key(snapshot, _FEEDBACK_SPOT, headers) is None:
+            return refuse(DEFAULT_WIRE, 401, "invalid_api_key", UNKNOWN_KEY)
         try:
             given = _feedback.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

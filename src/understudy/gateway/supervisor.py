@@ -20,6 +20,7 @@ from pathlib import Path
 from understudy.core.errors import UnderstudyError, UsageError
 from understudy.gateway.worker import Settings
 
+SEND_BUFFER = 48 * 1024
 READY_S = 20.0
 STOP_S = 40.0
 """Longer than a worker's own time for draining."""
@@ -180,6 +181,8 @@ def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if workers > 1:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            # Inherited by what is accepted: the system would else keep megabytes for a client that does not read.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             sock.bind(address if len(sockets) == 1 else sockets[0].getsockname())
             sock.listen(4096)
     except OSError as error:

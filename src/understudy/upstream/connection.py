@@ -179,6 +179,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
         """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which
         crossed our request: that goes out once more, and `resent` counts it. A reset proves nothing and is a failure.
         """
+        self._send_again()
+
+    def _send_again(self) -> None:
         request, receiver = self._request, self.receiver
         if request is not None and receiver is not None and not self._head_bytes:
             self.receiver = receiver.connection = None
@@ -189,6 +192,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self.closed = True
         self.due = NEVER
         self.pool.lost(self)
+        if isinstance(exc, BrokenPipeError):
+            self._send_again()  # the system took none of it: the provider had closed before
         receiver = self.receiver
         if receiver is None:
             return

@@ -139,8 +139,6 @@ TOLERATED = {
     # White space that the standard lets a recipient skip, and an empty element of a list: one request, clearly framed.
     f"content-length {b'%d ' % len(BODY)!r}",
     "coding b',chunked'",
-    "line b'POST  /v1/chat/completions HTTP/1.1\\r\\n'",
-    "line b'POST /v1/chat/completions  HTTP/1.1\\r\\n'",
 }
 
 
