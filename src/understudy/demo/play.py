@@ -36,8 +36,8 @@ from understudy.wiring import Control, control
 
 CURTAIN_S = 120.0
 """The demonstration gives up after this long; it takes a third of that on two free cores."""
-BREAK_AFTER_S = 1.5
-"""How long the third candidate serves its canary before its provider begins to fail."""
+BREAK_AFTER = 25
+"""How many answers the third candidate gives its users before its provider begins to fail."""
 LOOK_EVERY_S = 0.1
 PERSON = "you"
 
@@ -174,7 +174,8 @@ async def _stop(house: House, act: Act, state: UpgradeState) -> None:
 
 async def _break(house: House, scene: Scene, state: UpgradeState) -> None:
     """What nobody does on purpose: the candidate's provider begins to fail while users are on it."""
-    if scene.workload in house.broken_at or time.time() - state.entered_at < BREAK_AFTER_S:
+    seen = house.users.get(scene.workload, Seen()).by_variant.get(scene.candidate, 0)
+    if scene.workload in house.broken_at or seen < BREAK_AFTER:
         return
 
     def post() -> None:
