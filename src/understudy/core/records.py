@@ -51,7 +51,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, tag="exchange", omit_d
     masked: bool = False
     """True where the candidate failed before its first byte and the incumbent answered."""
     attempts: int = 1
-    """Calls made to the assigned variant's provider for this answer."""
+    """Calls made for this answer; a call to the incumbent after the candidate failed counts too."""
 
     unit: str = ""
     """Who was assigned, as the request names it; "" where it names nobody."""
