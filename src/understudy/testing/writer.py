@@ -183,8 +183,16 @@ def as_json(text: str, kind: str, schema: Mapping[str, Any], form: str) -> str:
             return json.dumps(value)
 
 
-def fill(schema: Mapping[str, Any], text: str, kind: str) -> Any:
-    """A value that satisfies a JSON schema: `kind` where a property is named so, else the text, else the simplest."""
+def fill(schema: Mapping[str, Any], text: str, kind: str, definitions: Mapping[str, Any] | None = None) -> Any:
+    """A value that satisfies a JSON schema: `kind` where a property is named so, else the text, else the simplest.
+
+    `definitions` are the `$defs` of the whole schema, which `$ref` points into.
+    """
+    known: Mapping[str, Any] = schema.get("$defs") or definitions or {}
+    if "$ref" in schema:
+        return fill(known[schema["$ref"].rpartition("/")[2]], text, kind, known)
+    if schema.get("anyOf"):
+        return fill(schema["anyOf"][0], text, kind, known)
     if schema.get("enum"):
         options = list(schema["enum"])
         return kind if kind in options else options[0]
@@ -192,9 +200,9 @@ def fill(schema: Mapping[str, Any], text: str, kind: str) -> Any:
     match declared[0] if isinstance(declared, list) and declared else declared:
         case "object":
             properties: Mapping[str, Any] = schema.get("properties") or {}
-            return {name: fill(sub, kind if name == "kind" else text, kind) for name, sub in properties.items()}
+            return {name: fill(sub, kind if name == "kind" else text, kind, known) for name, sub in properties.items()}
         case "array":
-            return [fill(schema.get("items") or {"type": "string"}, text, kind)]
+            return [fill(schema.get("items") or {"type": "string"}, text, kind, known)]
         case "integer" | "number":
             return schema.get("minimum", 1)
         case "boolean":
