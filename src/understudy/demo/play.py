@@ -27,7 +27,7 @@ from understudy.demo.report import Act, Moment, Report
 from understudy.demo.scenario import BREAKS, MODELS, SCENES, Scene, populations, write
 from understudy.demo.traffic import Plan, Seen
 from understudy.rollout.begin import Request, begin
-from understudy.rollout.fold import UpgradeState
+from understudy.rollout.fold import UpgradeState, fold
 from understudy.rollout.intents import Wish
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
@@ -38,7 +38,7 @@ CURTAIN_S = 120.0
 """The demonstration gives up after this long; it takes a third of that on two free cores."""
 BREAK_AFTER = 25
 """How many answers the third candidate gives its users before its provider begins to fail."""
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.25
 PERSON = "you"
 
 Tell = Callable[[Moment], None]
@@ -140,8 +140,8 @@ def _overdue(house: House) -> str:
 async def _watch(house: House, scene: Scene) -> None:
     """Look at one upgrade: tell what is new in its journal, and do what its story has people do."""
     act = house.acts[scene.workload]
-    state = next(s for s in await house.control.store.upgrades(scene.workload) if s.id == act.upgrade)
     events = await house.control.store.journal(act.upgrade)
+    state = fold(events)
     for event in events[house.told.get(act.upgrade, 0) :]:
         _tell(house, act, event, state)
     house.told[act.upgrade] = len(events)
