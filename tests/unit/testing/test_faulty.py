@@ -54,7 +54,7 @@ def request(model: str, *, stream: bool = True, mark: str = "m1", close: bool = 
     return head % (closing, len(body)) + body
 
 
-async def fetch(port: int, data: bytes, patience: float = 0.5) -> Got:
+async def fetch(port: int, data: bytes, patience: float = 10.0) -> Got:
     begun = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
@@ -81,7 +81,7 @@ def run(scenario: Callable[[FaultProvider], Awaitable[Got]]) -> tuple[Got, Fault
     return asyncio.run(outer())
 
 
-def get(model: str, *, stream: bool = True, patience: float = 0.5) -> tuple[Got, FaultProvider]:
+def get(model: str, *, stream: bool = True, patience: float = 10.0) -> tuple[Got, FaultProvider]:
     return run(lambda p: fetch(p.port, request(model, stream=stream, close=True), patience))
 
 
@@ -117,7 +117,7 @@ def test_every_fault_can_be_planned_in_every_dialect(name: str, dialect: str, st
 )
 def test_how_a_stream_ends(model: str, end: str, status: bytes) -> None:
     """Each fault ends the connection the way its name says."""
-    got, _ = get(model)
+    got, _ = get(model, patience=0.5 if end == "open" else 10.0)
     assert got.end == end
     assert got.raw[9:12] == status
     assert (b"[DONE]" in got.raw) == (model == "f/ok")
@@ -173,7 +173,7 @@ def test_encodings_are_what_they_say_or_lie() -> None:
 
 def test_pieces_of_one_byte_and_other_line_ends() -> None:
     """`split@all` puts every byte in a chunk of its own; `nl` changes only the line ends."""
-    split = get("f/split@all", patience=3)[0]
+    split = get("f/split@all")[0]
     assert split.body.endswith(b"data: [DONE]\n\n")
     assert split.raw.count(b"\r\n1\r\n") >= len(split.body) - 1
     crlf = get("f/nl=crlf;comments")[0].body
@@ -184,14 +184,14 @@ def test_pieces_of_one_byte_and_other_line_ends() -> None:
 
 def test_waiting_is_where_the_name_says() -> None:
     """`slow-hdr` waits before the status line, `ttft` after it, `lat` between the pieces."""
-    got, _ = get("f/slow-hdr=0.3", patience=2)
+    got, _ = get("f/slow-hdr=0.3")
     assert got.end == "fin"
     assert got.seconds > 0.29
     early, _ = get("f/ttft=5", patience=0.3)
     assert early.raw.startswith(b"HTTP/1.1 200")
     assert b"part 0" not in early.raw
-    spread, _ = get("f/lat=0.4", patience=2)
-    assert 0.38 < spread.seconds < 1
+    spread, _ = get("f/lat=0.4")
+    assert 0.38 < spread.seconds < 5
 
 
 def test_the_ledger_has_the_bytes_of_each_request_and_answer() -> None:
@@ -265,7 +265,7 @@ def test_a_stale_connection_answers_once() -> None:
     assert provider.marked("m2")[0].status == 0
 
 
-def through(proxy_setting: Callable[[ChaosProxy], None], data: bytes, patience: float = 0.5) -> Got:
+def through(proxy_setting: Callable[[ChaosProxy], None], data: bytes, patience: float = 10.0) -> Got:
     async def scenario() -> Got:
         async with FaultProvider() as provider, ChaosProxy(provider.port) as proxy:
             proxy_setting(proxy)
@@ -295,7 +295,7 @@ def test_a_proxy_without_faults_changes_nothing() -> None:
 )
 def test_each_toxic_does_what_it_says(changes: dict[str, float], end: str, least: float, most: float) -> None:
     """Delay, rate, slices, late ends, cuts and silence on the way back to the caller."""
-    patience = 0.5 if end == "open" else 5
+    patience = 0.5 if end == "open" else 10
     got = through(lambda proxy: proxy.set("down", **changes), request("f/ok", close=True), patience)
     assert got.end == end
     assert least <= got.seconds <= most
