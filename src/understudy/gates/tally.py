@@ -79,18 +79,21 @@ class Tally:
         """Values of nobody in particular: without a unit there is no bucket and no fair comparison."""
 
     def add(self, row: Sums) -> None:
-        if not _possible(row):
+        """One row. Raises ValueError for an arm that is neither incumbent nor candidate."""
+        _, stratum, name, _, bucket, n, total, squares, units = row
+        if not _possible(bucket, n, total, squares, units):
             self.unusable += 1
-        elif row.bucket < 0:
-            self.outside += row.n
-        elif row.n:
-            self._arm(row.stratum, Arm(row.arm)).add(row.bucket, row.n, row.total, row.squares, row.units)
-
-    def _arm(self, stratum: Stratum, arm: Arm) -> ArmTally:
-        arms = self.strata.setdefault(stratum, {})
-        if arm not in arms:
-            arms[arm] = ArmTally()
-        return arms[arm]
+        elif bucket < 0:
+            self.outside += n
+        elif n:
+            arms = self.strata.get(stratum)
+            if arms is None:
+                arms = self.strata[stratum] = {}
+            arm = _ARMS.get(name) or Arm(name)
+            tally = arms.get(arm)
+            if tally is None:
+                tally = arms[arm] = ArmTally()
+            tally.add(bucket, n, total, squares, units)
 
     def merge(self, other: Tally) -> Tally:
         """Both together, as a new state."""
@@ -130,15 +133,17 @@ class Tally:
         return tally
 
 
-def _possible(row: Sums) -> bool:
-    if row.n < 0 or row.units < 0 or row.bucket >= BUCKETS:
+_ARMS: dict[str, Arm] = {arm.value: arm for arm in Arm}
+
+
+def _possible(bucket: int, n: int, total: float, squares: float, units: int) -> bool:
+    """False for NaN too, as it compares with nothing."""
+    if n < 0 or units < 0 or bucket >= BUCKETS or not 0.0 <= squares < math.inf:
         return False
-    if not (math.isfinite(row.total) and math.isfinite(row.squares)) or row.squares < 0.0:
-        return False
-    if row.n == 0:
-        return row.total == 0.0 and row.squares == 0.0
+    if n == 0:
+        return total == 0.0 and squares == 0.0
     # Cauchy and Schwarz: the square of a total is at most n times the sum of squares.
-    return row.total * row.total <= row.n * row.squares * (1.0 + _SLACK) + _SLACK
+    return total * total <= n * squares * (1.0 + _SLACK) + _SLACK
 
 
 def gather(rows: Iterable[Sums]) -> dict[tuple[str, str], Tally]:
