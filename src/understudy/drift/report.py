@@ -2,9 +2,9 @@
 
 A row is flagged where it is no chance and more than its floor, in a direction somebody would notice. Chance is held
 to a false discovery rate of 10 % among findings, not among rows: one real defect flags dozens of rows, and counting
-those would allow a few false ones beside it. So each kind of finding is a family; families are tested first (Simes
-over their rows), and within those that hold the rows at the rate left for them (Benjamini and Bogomolov 2014). What
-becomes of flagged rows is in `findings`, the tests themselves are in `gates.stats.drift`.
+those would allow a few false ones beside it. So each kind of finding makes two families, all traffic and the slices;
+families are tested first (Simes over their rows), and within those that hold the rows at the rate left for them
+(Benjamini and Bogomolov 2014). What becomes of flagged rows is in `findings`, the tests are in `gates.stats.drift`.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ def _shrunken(tested: list[_Tested]) -> list[float]:
 
 def _adjusted(tested: Sequence[_Tested]) -> list[float]:
     """The q-value of each row: at most RATE where its family and the row within it hold."""
-    families: dict[str, list[int]] = {}
+    families: dict[tuple[str, bool], list[int]] = {}
     for index, one in enumerate(tested):
-        families.setdefault(one.feature.finding, []).append(index)
+        families.setdefault((one.feature.finding, one.slice == ALL_SLICES), []).append(index)
     within = {name: benjamini_hochberg([tested[i].drift.p for i in rows]) for name, rows in families.items()}
     across = dict(zip(within, benjamini_hochberg([min(ps) for ps in within.values()]), strict=True))
     held = sum(q <= RATE for q in across.values())
