@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def exchanges(
 
 
 def append_us(folder: Path, count: int = 60_000) -> tuple[float, float]:
-    """CPU microseconds an append of a 2 kB exchange takes: of the calling thread, and of the process with its writing."""
+    """CPU microseconds an append of a 2 kB exchange takes: of the calling thread, and of the whole process."""
     ready = list(exchanges(1_000, random.Random(1), body=2_000))
     writer = SegmentWriter(folder, "w0")
     process, thread = time.process_time(), time.thread_time()
@@ -143,6 +144,7 @@ def main() -> None:
     done = subprocess.run(
         [sys.executable, str(kills), "--kills", str(options.kills)], capture_output=True, text=True, check=True
     )
+    found["load"] = round(os.getloadavg()[0], 1)
     found["kills"] = options.kills
     found["uncounted_losses"] = json.loads(done.stdout.splitlines()[-1])["uncounted_losses"]
     for name, value in found.items():

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),
     "history": ("understudy.cli.history", "Upgrade", "Which variant served when, and why."),
     "who-served": ("understudy.cli.who_served", "Evidence", "Which variant answered a user, and why that one."),
+    "suite": ("understudy.cli.suite", "Evidence", "Eval cases from live traffic."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer and controller on this machine."),
     "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
     "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, erase, export."),

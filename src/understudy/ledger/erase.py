@@ -24,6 +24,7 @@ from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import lake_lock
 from understudy.ledger.reading import ERASED, boots
 from understudy.ledger.rows import NUMBERED, Numbered, table_of
+from understudy.ledger.sampling import HEADER as SUITE_HEADER
 from understudy.ledger.views import Views
 
 _IDS_AT_ONCE = 2_000
@@ -55,8 +56,8 @@ def erase(
 ) -> Erased:
     """Erase a unit, in one workload or in all.
 
-    derived: folders with files made from exchanges; in those of JSON Lines the lines that name an exchange of the unit,
-        or the unit itself, are taken out, all other files that do are listed.
+    derived: folders with files made from exchanges; in JSON Lines, and in suites made from the ledger, the lines that
+        name an exchange of the unit or the unit itself are taken out, all other files that do are listed.
 
     Raises UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
     """
@@ -215,7 +216,7 @@ def _erase_in_files(folders: Sequence[Path], unit: str, ids: Sequence[str]) -> t
         kept = [line for line in lines if not any(name in line for name in names)]
         if len(kept) == len(lines):
             continue
-        if path.suffix != ".jsonl":
+        if path.suffix != ".jsonl" and lines[0].rstrip("\n") != SUITE_HEADER:
             mentioned.append(str(path))
             continue
         fresh = path.with_suffix(".erasing")

@@ -268,11 +268,15 @@ class Ledger:
         workload: str,
         upgrade: str | None = None,
         role: str = "served",
+        arm: str | None = None,
         since: float | None = None,
         ungraded_by: str | None = None,
+        newest: bool = False,
         limit: int | None = None,
     ) -> Iterator[Answer]:
-        """Exchanges with their content, in order of time; only those a grader has not scored, where one is named."""
+        """Exchanges with their content, in order of time or the newest first; only those of one arm, and only those a
+        grader has not scored, where one is named.
+        """
         from understudy.ledger import expressions
 
         with self._lock:
@@ -280,9 +284,13 @@ class Ledger:
             chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
             if since is not None:
                 chosen = chosen.filter(chosen.started_at >= since)
+            if arm is not None:
+                chosen = chosen.filter(chosen.arm == arm)
             if ungraded_by is not None:
                 chosen = expressions.ungraded(chosen, self._views.table(Table.SCORES, workload), ungraded_by)
-            chosen = chosen.select(Answer._fields).order_by("started_at", "exchange")
+            chosen = chosen.select(Answer._fields)
+            at = chosen.started_at.desc() if newest else chosen.started_at
+            chosen = chosen.order_by(at, "exchange")
             rows = self._rows(chosen if limit is None else chosen.limit(limit))
         for row in rows:
             yield self._answer(row)

@@ -60,6 +60,21 @@ def test_a_ledger_is_committed_verified_asked_exported_and_erased(project: Path)
     assert "every one of 10 numbers is accounted for" in run(project, "ledger", "verify")
 
 
+def test_a_suite_is_made_from_traffic_and_single_findings_are_added(project: Path, make: Any) -> None:
+    """One command makes the suite, the same command with --exchange adds a finding; exit code 3 without content."""
+    run(project, "suite", "from-ledger", "reply", "--since", "2023-01-01", code=3)
+    body = json.dumps({"messages": [{"role": "user", "content": "why?"}]}).encode()
+    writer = SegmentWriter(project / ".understudy" / "segments", "w1")
+    writer.append(make(50, served_variant="old", request=body, answer="so"))
+    writer.append(make(51, served_variant="new", request=body, answer="different"))
+    writer.close()
+    run(project, "ledger", "commit")
+    asked = ("suite", "from-ledger", "reply", "--to", "s.yaml", "--json")
+    assert json.loads(run(project, *asked, "--since", "2023-01-01", "--by", "slice"))["added"] == 1
+    assert json.loads(run(project, *asked, "--exchange", "x-000051"))["added"] == 1
+    run(project, *asked, "--by", "colour", code=2)
+
+
 def test_a_damaged_segment_is_a_finding(project: Path) -> None:
     """Exit code 1, and the figure that is wrong."""
     (segment,) = (project / ".understudy" / "segments").glob("*.seg")
