@@ -36,6 +36,8 @@ class Ask:
     slices: dict[str, str]
     started_at: float
     """Seconds since the epoch."""
+    key: str = ""
+    """Name of the gateway key it came with; the request counts among those this key has under way."""
 
     @property
     def target(self) -> Target:

@@ -93,22 +93,31 @@ class Copy:
 
 
 class Inflate:
-    """gzip or deflate with a limit on what comes out, so that a small body cannot fill the memory."""
+    """gzip, of several members too, or deflate, with a limit on what comes out: a small body cannot fill the memory."""
 
-    __slots__ = ("_inner", "_room")
+    __slots__ = ("_inner", "_room", "_wbits")
 
     def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
         self._inner = zlib.decompressobj(wbits)
         self._room = WHOLE_LIMIT
 
     def feed(self, chunk: bytes) -> bytes | None:
         """The plain bytes; None where they cannot be read or are too many."""
-        try:
-            plain = self._inner.decompress(chunk, self._room)
-        except zlib.error:
-            return None
-        self._room -= len(plain)
-        return None if self._inner.unconsumed_tail or self._room <= 0 else plain
+        plain = b""
+        while chunk:
+            if self._inner.eof:
+                self._inner = zlib.decompressobj(self._wbits)
+            try:
+                part = self._inner.decompress(chunk, self._room)
+            except zlib.error:
+                return None
+            self._room -= len(part)
+            if self._inner.unconsumed_tail or self._room <= 0:
+                return None
+            plain += part
+            chunk = self._inner.unused_data
+        return plain
 
 
 def inflate(encoding: bytes) -> Inflate | None:

@@ -59,6 +59,8 @@ class Gateway:
         self.mirror = Mirror(self.loop, append, redact)
         self.sessions: set[Connected] = set()
         self.draining = False
+        self.in_use: dict[str, int] = {}
+        """Requests under way by gateway key."""
         self._emptied: asyncio.Event | None = None
         self._boot = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0

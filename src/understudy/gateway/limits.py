@@ -21,6 +21,8 @@ class Limits:
     """How long a client may leave its answer unread."""
     connections: int = 10_000
     """Of one worker."""
+    key_requests: int = 256
+    """Under way at once for one gateway key, in one worker; where there are no keys there is no such limit."""
     pipelined: int = 8
     buffer: int = 32 * 1024
     """Bytes of an answer waiting for a slow client before the provider is no longer read."""

@@ -344,6 +344,8 @@ class Relay(Receiver):
     def _finish(self, error: str, answer: Answer, *, answered: bool = True) -> None:
         """Record how it ended and let the session go on; `error` is that of the last attempt."""
         ask, gateway = self._ask, self._gateway
+        if ask.key:
+            gateway.in_use[ask.key] -= 1
         masked = self._masked
         latency = self._arm_latency if masked else gateway.clock() - self._called_at
         arm_error = self._arm_error if masked else error

@@ -33,6 +33,8 @@ class Refusal(NamedTuple):
 
     status: int
     body: bytes
+    extra: bytes = b""
+    """More header lines."""
 
 
 class Spot(NamedTuple):
@@ -82,6 +84,9 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         key = presents_key(snapshot, spot, headers)
         if key is None:
             return refuse(spoken, 401, "invalid_api_key", UNKNOWN_KEY)
+        if gateway.in_use.get(key.name, 0) >= gateway.limits.key_requests:
+            told = f"this API key has {gateway.limits.key_requests} requests under way here, which is its limit"
+            return Refusal(429, spoken.error_body(429, "too_many_requests", told), b"retry-after: 1\r\n")
     if spot.method == "GET":
         return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if _allowed(key, n))))
     try:
@@ -91,9 +96,13 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         lane = snapshot.lanes.get(name)
         if lane is None or (key is not None and not _allowed(key, name)) or not answers(lane.incumbent, spot.endpoint):
             return _no_lane(spot, lane, name, key)
-        return _ask(gateway, snapshot, lane, spot, peek, headers, body)
+        ask = _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
         return refuse(spoken, error.status, "invalid_request", str(error))
+    if key is not None:
+        ask.key = key.name
+        gateway.in_use[key.name] = gateway.in_use.get(key.name, 0) + 1
+    return ask
 
 
 def _ask(

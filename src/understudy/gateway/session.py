@@ -341,7 +341,7 @@ class Session(asyncio.Protocol, Timed):
         else:
             answer = self._local(method, url, body)
         if isinstance(answer, Refusal):
-            self.write(local_answer(answer.status, answer.body, keep=self.keeps))
+            self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps))
             self.answered()
             return
         relay = self._relay = Relay(gateway, self, answer)

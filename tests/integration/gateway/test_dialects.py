@@ -1,0 +1,239 @@
+"""Every dialect in front of every other: what the caller speaks, what the provider speaks, and handles in between."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import ssl
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import trustme
+
+from understudy.core.routing import GatewayKey, Shadow
+from understudy.gateway.limits import Limits
+from understudy.testing.behaviour import Behaviour
+from understudy.testing.raw import raw_server, whole
+from understudy.testing.served import ALL, Served, call, chat, route, served, table
+from understudy.testing.simulated import SimulatedProvider
+from understudy.upstream.deadlines import Deadlines
+
+WIRES = ("openai", "anthropic", "gemini")
+TEXT = "Please tell me about the weather in Lisbon."
+
+
+def asked(wire: str, *, stream: bool) -> tuple[str, bytes]:
+    """Path and body of a chat in this dialect."""
+    match wire:
+        case "openai":
+            body: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": TEXT}], "stream": stream}
+            return "/v1/chat/completions", json.dumps(body).encode()
+        case "anthropic":
+            messages = [{"role": "user", "content": TEXT}]
+            body = {"model": "chat", "max_tokens": 500, "messages": messages, "stream": stream}
+            return "/v1/messages", json.dumps(body).encode()
+        case _:
+            body = {"contents": [{"role": "user", "parts": [{"text": TEXT}]}]}
+            method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+            return f"/v1beta/models/chat:{method}", json.dumps(body).encode()
+
+
+def base_url(provider: SimulatedProvider, wire: str) -> str:
+    return provider.base_url if wire == "openai" else f"http://127.0.0.1:{provider.port}"
+
+
+def said(wire: str, body: bytes, *, stream: bool) -> str:
+    """The text of an answer in this dialect."""
+    values = [body]
+    if stream:
+        values = [line[6:] for line in body.split(b"\n") if line.startswith(b"data: ") and line != b"data: [DONE]"]
+    text = ""
+    for value in values:
+        event = json.loads(value)
+        match wire:
+            case "openai":
+                for choice in event["choices"]:
+                    text += choice["delta" if stream else "message"].get("content") or ""
+            case "anthropic" if stream:
+                text += event.get("delta", {}).get("text", "")
+            case "anthropic":
+                text += "".join(part["text"] for part in event["content"])
+            case _:
+                parts = event["candidates"][0].get("content", {}).get("parts", [])
+                text += "".join(part.get("text", "") for part in parts)
+    return text
+
+
+@pytest.mark.parametrize(("front", "behind", "stream"), list(itertools.product(WIRES, WIRES, (False, True))))
+def test_a_caller_is_answered_in_its_own_dialect(front: str, behind: str, stream: bool) -> None:
+    """Whatever the provider speaks, the caller reads a whole answer, and the ledger the same text and usage."""
+
+    async def main() -> None:
+        async with SimulatedProvider({"m-old": Behaviour(latency_s=0)}) as provider:
+            extra = {"p-old": {"wire": behind}}
+            first = table(base_url(provider, behind), providers=extra)
+            async with served(first, deadlines=Deadlines()) as gateway:
+                path, body = asked(front, stream=stream)
+                got = await call(gateway.port, body, path=path, headers={"anthropic-version": "2023-06-01"})
+                assert (got.status, got.complete) == (200, True), got.body
+                text = said(front, got.body, stream=stream)
+                (record,) = await gateway.settled(1)
+                assert len(text) > 10
+                assert record.answer == text
+                assert (record.error, record.streamed) == ("", stream)
+                assert record.finish_reason
+                if not (stream and behind == "openai"):  # which states usage in a stream only to who asks for it
+                    assert record.output_tokens
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("front", "behind"), [("openai", "anthropic"), ("anthropic", "gemini"), ("gemini", "openai")])
+def test_a_candidate_of_another_dialect_is_shadowed_served_and_masked(front: str, behind: str) -> None:
+    """An upgrade may cross dialects: its copies are read, its answers carried over, its failures masked."""
+
+    async def main() -> None:
+        models = {"m-old": Behaviour(latency_s=0), "m-new": Behaviour(latency_s=0)}
+        async with SimulatedProvider(models) as provider:
+            extra = {"p-old": {"wire": front}, "p-new": {"wire": behind}}
+            urls = base_url(provider, front), base_url(provider, behind)
+            headers = {"x-user-id": "u", "anthropic-version": "2023-06-01"}
+            path, body = asked(front, stream=False)
+            first = table(*urls, providers=extra, route=route(0, shadow=Shadow(ALL)))
+            async with served(first, deadlines=Deadlines()) as gateway:
+                await call(gateway.port, body, path=path, headers=headers)
+                (copy,) = await gateway.settled(1, copies=True)
+                assert (copy.error, copy.status) == ("", 200)
+                assert len(copy.answer) > 10
+                gateway.gateway.apply(table(*urls, epoch=2, providers=extra, route=route(ALL)))
+                got = await call(gateway.port, body, path=path, headers=headers)
+                assert got.headers["x-understudy-variant"] == "new"
+                assert len(said(front, got.body, stream=False)) > 10
+                provider.set("m-new", error_share=1.0)
+                got = await call(gateway.port, body, path=path, headers=headers)
+                assert (got.status, got.headers["x-understudy-variant"]) == (200, "old")
+                assert gateway.exchanges[-1].masked
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_carried_over_is_told() -> None:
+    """The answer and the ledger name the fields that the provider's dialect has no place for."""
+
+    async def main() -> None:
+        async with SimulatedProvider({"m-old": Behaviour(latency_s=0)}) as provider:
+            first = table(base_url(provider, "anthropic"), providers={"p-old": {"wire": "anthropic"}})
+            async with served(first) as gateway:
+                got = await gateway.chat("u", logit_bias={"1": 2})
+                assert got.status == 200
+                assert "logit_bias" in got.headers["x-understudy-not-carried"]
+                (record,) = await gateway.settled(1)
+                assert "logit_bias" in record.not_carried
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_errors_of_the_gateway_are_in_the_callers_dialect(wire: str) -> None:
+    """An unknown workload is a 404 each SDK can read."""
+
+    async def main() -> None:
+        async with served(table("http://127.0.0.1:1/v1")) as gateway:
+            path, body = asked(wire, stream=False)
+            got = await call(gateway.port, body.replace(b'"chat"', b'"nope"'), path=path.replace("/chat:", "/nope:"))
+            assert got.status == 404
+            error = json.loads(got.body)["error"]
+            assert "nope" in error["message"]
+            assert ("status" in error) == (wire == "gemini")
+
+    asyncio.run(main())
+
+
+async def respond(gateway: Served, previous: str = "", user: str = "u") -> tuple[int, str, str]:
+    """Status, variant and id of a response in the responses dialect."""
+    body: dict[str, Any] = {"model": "chat", "input": "hello"}
+    if previous:
+        body["previous_response_id"] = previous
+    got = await call(gateway.port, json.dumps(body).encode(), path="/v1/responses", headers={"x-user-id": user})
+    return got.status, got.headers.get("x-understudy-variant", ""), json.loads(got.body).get("id", "")
+
+
+def test_a_request_that_refers_to_an_answer_goes_to_the_arm_that_gave_it() -> None:
+    """A handle binds: not the share, not the breaker sends it elsewhere, and where its arm is gone that is said."""
+
+    def answering(name: str) -> Any:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
+            body = {"id": f"resp_{name}_{number}", "object": "response", "status": "completed", "output": [item]}
+            writer.write(whole(json.dumps(body).encode(), 200, b"content-type: application/json\r\n"))
+
+        return reply
+
+    async def main() -> None:
+        async with raw_server(answering("old")) as old, raw_server(answering("new")) as new:
+            urls = old.base_url, new.base_url
+            async with served(table(*urls, route=route(ALL))) as gateway:
+                status, variant, first = await respond(gateway)
+                assert (status, variant) == (200, "new")
+                gateway.gateway.apply(table(*urls, epoch=2, route=route(1)))
+                assert (await respond(gateway))[1] == "old"
+                assert (await respond(gateway, first))[1] == "new"
+                assert (await respond(gateway, "resp_from_before"))[1] == "old"
+                gateway.gateway.killed = frozenset({"chat"})
+                assert (await respond(gateway, first))[0] == 409
+
+    asyncio.run(main())
+
+
+def test_a_key_cannot_have_everything_at_once() -> None:
+    """Beyond its limit a key gets 429 with Retry-After; another key does not notice; ended requests count no more."""
+
+    def key(name: str) -> GatewayKey:
+        return GatewayKey(name, sha256(name.encode()).hexdigest(), ("*",))
+
+    async def slow(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+    async def main() -> None:
+        async with raw_server(slow) as provider:
+            first = table(provider.base_url, keys=[key("greedy"), key("honest")])
+            async with served(first, limits=Limits(key_requests=5)) as gateway:
+                greedy = {"authorization": "Bearer greedy"}
+                for _ in range(2):
+                    answers = asyncio.gather(*(call(gateway.port, chat(), headers=greedy) for _ in range(12)))
+                    await asyncio.sleep(0.1)
+                    honest = await call(gateway.port, chat(), headers={"authorization": "Bearer honest"})
+                    assert honest.status == 200
+                    statuses = sorted(answer.status for answer in await answers)
+                    assert statuses == [200] * 5 + [429] * 7
+                assert gateway.gateway.in_use == {"greedy": 0, "honest": 0}
+
+    asyncio.run(main())
+
+
+def test_a_provider_behind_tls_is_checked(tmp_path: Any) -> None:
+    """With its own authority a TLS provider answers; without it the caller is told, and no request is sent."""
+    ours = trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+    async def main() -> None:
+        async with raw_server(reply, tls=context) as provider:
+            url = f"https://127.0.0.1:{provider.port}/v1"
+            trusted = {"p-old": {"ca_file": str(tmp_path / "ca.pem")}}
+            async with served(table(url, providers=trusted)) as gateway:
+                assert (await gateway.chat("u")).status == 200
+            async with served(table(url)) as gateway:
+                got = await gateway.chat("u")
+                assert got.status == 502
+                assert "certificate" in json.loads(got.body)["error"]["message"]
+            assert len(provider.requests) == 1
+
+    asyncio.run(main())
