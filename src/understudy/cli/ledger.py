@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from understudy.cli.asking import one_workload
 from understudy.cli.moment import moment
 from understudy.cli.output import err, errors_shown, out, plain, print_json, table
 from understudy.core.errors import EXIT_FINDING
@@ -20,6 +21,7 @@ from understudy.core.errors import EXIT_FINDING
 if TYPE_CHECKING:
     from understudy.ledger.committer import Committer
     from understudy.ledger.lake import Table
+    from understudy.ledger.projection import Month
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The log of exchanges, pairs and feedback.")
 
@@ -103,6 +105,60 @@ def verify(config: Config = None, as_json: AsJson = False) -> None:
             _print_verification(document)
         if not found.in_order:
             raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def cost(
+    workload: Annotated[str | None, typer.Argument(help="Name of the workload, if there are several.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="From traffic of this time on; all if left out.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Project what a month costs with each variant, from what its answers, served and as shadow, cost so far.
+
+    Tokens are means an exchange; `priced` says how many of the answers have a known cost.
+
+    Exit code 3 where there was no traffic to project from.
+    """
+    from understudy.config.project import open_project
+    from understudy.core.errors import CannotMeasure
+    from understudy.ledger.projection import project as by_month
+    from understudy.ledger.queries import Ledger
+
+    with errors_shown(as_json):
+        project = open_project(config)
+        name = one_workload(project, workload)
+        ledger = Ledger(project.paths.lake)
+        try:
+            months = by_month(ledger.spent(name, since=None if since is None else moment(since)))
+        finally:
+            ledger.close()
+        if not months:
+            raise CannotMeasure(
+                f"the ledger has no traffic of {name} to project from",
+                remedy="let the gateway serve for a while; `understudy ledger commit` brings it in",
+            )
+        if as_json:
+            print_json({"workload": name, "months": [month._asdict() for month in months]})
+        else:
+            _print_months(name, project.workload(name).incumbent, months)
+
+
+def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:
+    before = next((month.usd for month in months if month.variant == incumbent), None)
+    rows = []
+    for month in months:
+        change = "-"
+        if before and month.usd is not None and month.variant != incumbent:
+            change = f"{(month.usd / before - 1) * 100:+.0f} %"
+        usd = "unknown" if month.usd is None else f"{month.usd:,.2f}"
+        each = "-" if month.usd_per_exchange is None else f"{month.usd_per_exchange * 1_000:.4f}"
+        tokens = (month.input_tokens, month.cached_tokens, month.output_tokens, month.reasoning_tokens)
+        known = f"{month.priced}/{month.seen}"
+        rows.append([month.variant, usd, change, each, *("-" if t is None else f"{t:,.0f}" for t in tokens), known])
+    figures = ("US$/month", "change", "US$/1,000", "in", "cached", "out", "reasoning", "priced")
+    columns: list[str | tuple[str, str]] = ["variant", *((name, "right") for name in figures)]
+    out().print(table(plain(f"{workload}: a month of {months[0].exchanges:,.0f} exchanges"), columns, rows))
 
 
 @app.command()

@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "suite": ("understudy.cli.suite", "Evidence", "Eval cases from live traffic."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer and controller on this machine."),
     "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
-    "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, erase, export."),
+    "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, cost, erase, export."),
     "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),
     "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),

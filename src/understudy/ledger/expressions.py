@@ -229,6 +229,23 @@ def counts(exchanges: Table, *, workload: str, upgrade: str | None, since: float
     )
 
 
+def spent(exchanges: Table, *, workload: str, since: float | None) -> Table:
+    """Tokens and cost by role and variant, of answers that succeeded; a masked one is the incumbent's."""
+    chosen = exchanges.filter(_.workload == workload, (_.error == "") | _.masked)
+    if since is not None:
+        chosen = chosen.filter(_.started_at >= since)
+    named = chosen.mutate(variant=ibis.ifelse(chosen.role == "served", chosen.served_variant, chosen.variant))
+    tokens = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    return named.group_by(["role", "variant"]).agg(
+        exchanges=_.count(),
+        priced=_.cost_usd.count(),
+        cost_usd=_.cost_usd.sum(),
+        first_at=_.started_at.min(),
+        last_at=_.started_at.max(),
+        **{name: named[name].sum().cast("int64") for name in tokens},
+    )
+
+
 def ungraded(exchanges: Table, scores: Table, grader: str) -> Table:
     """The exchanges that a grader has not scored yet."""
     done = scores.filter(_.grader == grader).select(of="exchange").distinct()

@@ -16,6 +16,7 @@ from understudy.core.evidence import Sums
 from understudy.ledger import sealing
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.projection import Spent
 from understudy.ledger.sealing import Seal
 from understudy.ledger.ticking import Question, Ticker
 from understudy.ledger.views import Views
@@ -326,6 +327,14 @@ class Ledger:
             exchanges = self._views.table(Table.EXCHANGES, workload)
             chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
             return [SliceFigures(**row) for row in self._rows(expressions.by_slice(chosen))]
+
+    def spent(self, workload: str, *, since: float | None = None) -> list[Spent]:
+        """Tokens and cost by role and variant: what `projection.project` makes a month of."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            return [Spent(**row) for row in self._rows(expressions.spent(exchanges, workload=workload, since=since))]
 
     def history(self, workload: str) -> list[Span]:
         """Which variant answered when, oldest first."""
