@@ -13,7 +13,7 @@ from typing import Any
 
 from understudy.config.project import Project
 from understudy.core.evidence import ALL_SLICES, Sums
-from understudy.core.playbook import Profile, Stage, Verdict
+from understudy.core.playbook import Arm, Profile, Stage, Verdict
 from understudy.core.records import Exchange
 from understudy.evals.live import LiveGraders, live_graders
 from understudy.evals.setup import load_suites
@@ -28,8 +28,10 @@ from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Coverage
 from understudy.stages.shadow import Evidence as ShadowEvidence
 
-SCORES_AT_ONCE = 2_000
-"""Exchanges that are graded in one reading: a backlog is worked off over several."""
+SCORES_AT_ONCE = {Arm.CANDIDATE: 2_000, Arm.INCUMBENT: 500}
+"""Exchanges graded in one reading, the newest: all of them where traffic is thin, else a sample of every cycle of every
+step. Of the incumbent's there are a hundred times as many at 1 %, and its own sample is never what a gate waits for.
+"""
 COVERAGE_WINDOW_S = 3_600.0
 """While the clock waits, coverage is looked at over so long at most."""
 
@@ -96,15 +98,19 @@ class LedgerEvidence:
         graders = self._live_graders(project, state.workload)
         if not graders.graders:
             return
-        fresh = list(
-            self.ledger.exchanges(
+        fresh = [
+            exchange
+            for arm, limit in SCORES_AT_ONCE.items()
+            for exchange in self.ledger.exchanges(
                 workload=state.workload,
                 upgrade=state.id,
+                arm=arm,
                 since=state.exposed_at,
                 ungraded_by=_SEEN,
-                limit=SCORES_AT_ONCE,
+                newest=True,
+                limit=limit,
             )
-        )
+        ]
         at = time.time()
         rows: list[Score] = []
         for exchange in fresh:

@@ -166,6 +166,13 @@ def test_scores_are_added_once_for_each_exchange_and_grader(fill: Any, make: Any
     assert [a.exchange for a in ledger.exchanges(workload="reply", ungraded_by="refusal")] == ["x-000001", "x-000002"]
 
 
+def test_exchanges_are_asked_for_by_arm_and_the_newest_first(fill: Any, make: Any) -> None:
+    """A limit on the newest leaves out the oldest, and the other arm."""
+    lake = fill([make(n, started_at=10 * DAY + n, arm="candidate" if n % 2 else "incumbent") for n in range(6)])
+    found = Ledger(lake).exchanges(workload="reply", arm="candidate", newest=True, limit=2)
+    assert [a.exchange for a in found] == ["x-000005", "x-000003"]
+
+
 def test_units_share_a_bucket_and_the_nameless_are_spread(fill: Any, make: Any) -> None:
     """All exchanges of a unit fall in one bucket; exchanges without one do not all fall in the same."""
     lake = fill([make(n, unit="one") for n in range(20)] + [make(100 + n, unit="") for n in range(20)])
