@@ -156,9 +156,15 @@ def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:
         tokens = (month.input_tokens, month.cached_tokens, month.output_tokens, month.reasoning_tokens)
         known = f"{month.priced}/{month.seen}"
         rows.append([month.variant, usd, change, each, *("-" if t is None else f"{t:,.0f}" for t in tokens), known])
-    figures = ("US$/month", "change", "US$/1,000", "in", "cached", "out", "reasoning", "priced")
+    figures = ("month", "change", "1,000", "in", "cached", "out", "reasoning", "priced")
     columns: list[str | tuple[str, str]] = ["variant", *((name, "right") for name in figures)]
-    out().print(table(plain(f"{workload}: a month of {months[0].exchanges:,.0f} exchanges"), columns, rows))
+    out().print(
+        table(
+            plain(f"{workload}: US$ for a month of {months[0].exchanges:,.0f} exchanges, and for 1,000 of them"),
+            columns,
+            rows,
+        )
+    )
 
 
 @app.command()
