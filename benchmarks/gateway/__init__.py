@@ -1,1 +1,1 @@
-"""What a request costs in the gateway, measured beside other proxies in the same run: `python -m benchmarks.gateway`."""
+"""What a request costs in the gateway, measured beside other proxies in one run: `python -m benchmarks.gateway`."""
