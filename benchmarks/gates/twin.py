@@ -40,7 +40,7 @@ def distinct(buckets: Array) -> Array:
 
 
 def _ripe(look: dict[str, Array], min_units: int) -> Array:
-    n = np.minimum(look["n"], look["units"])
+    n = np.where(look["clusters"] == BUCKETS, look["n"], np.minimum(look["n"], look["units"]))
     return (n >= min_units) & (look["clusters"] >= MIN_CLUSTERS)
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from understudy.core.evidence import ALL_SLICES, Sums
+from understudy.core.evidence import ALL_SLICES, BUCKETS, Sums
 from understudy.core.playbook import Arm, Verdict
 from understudy.gates.effect import Effect, Own, measure, measure_alone
 from understudy.gates.gate import (
@@ -191,7 +191,8 @@ def _unripe(gate: Gate, tally: Tally, effect: Effect, look: Look) -> tuple[str, 
         return (f"any {gate.metric} measured of the {' or the '.join(arms)}{nobody}",)
     missing = []
     # Events are counted exactly at any number; a mean's error has to be estimated first.
-    n = min(effect.n_candidate, effect.units)
+    # Once every bucket is hit they say no more about how many units there are.
+    n = effect.n_candidate if effect.clusters == BUCKETS else min(effect.n_candidate, effect.units)
     if not gate.events and n < gate.min_units:
         missing.append(f"{gate.min_units - n} more units with the candidate (about {n} of {gate.min_units})")
     if effect.clusters < MIN_CLUSTERS:

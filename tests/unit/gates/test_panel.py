@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -177,6 +180,43 @@ def test_few_users_are_no_crowd():
     panel = judge([QUALITY], rows)
     assert panel.verdict is Verdict.INCONCLUSIVE
     assert any("buckets" in text for text in panel.missing)
+
+
+def test_a_large_minimum_is_met_by_a_large_crowd():
+    """Once every analysis bucket is hit, a minimum of 5,000 units is counted in values."""
+    gate = configured("quality", min_units=5000)
+    assert judge([gate], traffic("quality", 4000, 12_000, 0.7, 0.85)).verdict is Verdict.INCONCLUSIVE
+    assert judge([gate], traffic("quality", 6000, 18_000, 0.7, 0.85)).verdict is Verdict.FAIL
+
+
+def test_verdicts_do_not_depend_on_the_hash_seed():
+    """Panel and eval are the same in processes with different string hashes."""
+    script = (
+        "import json\n"
+        "from understudy.core.evidence import Stratum, Sums\n"
+        "from understudy.gates.gate import STANDARD\n"
+        "from understudy.gates.paired import PairedCase, compare\n"
+        "from understudy.gates.panel import judge\n"
+        "names = ['a=%d' % i for i in range(9)]\n"
+        "rows = [Sums('quality', Stratum('canary', 0, p), arm, s, b, 9, 4.0 + (b + p) % 3, 4.0 + (b + p) % 3, 5)\n"
+        "        for s in ['', *names] for p in range(3) for arm in ('candidate', 'incumbent') for b in range(99)]\n"
+        "panel = judge([STANDARD['quality']], rows, slices=names, critical_slices=names[:3], elapsed_s=9.0)\n"
+        "old, new = ([(float(i % k > 0),) for i in range(99)] for k in (3, 4))\n"
+        "cases = [PairedCase(str(i), tuple(names[: i % 9]), old[i], new[i]) for i in range(99)]\n"
+        "print(json.dumps([panel.as_dict(), compare(cases, critical_slices=set(names[:4])).as_dict()]))\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "77")
+    }
+    assert len(said) == 1
+    assert "quality" in said.pop()
 
 
 def test_a_harmed_slice_is_named():
