@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.5
 """Pause between two turns of a controller."""
+SWITCH_S = 0.0005
+"""How long one thread of a controller may keep the others waiting."""
 
 
 class Control(NamedTuple):
@@ -50,6 +53,9 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
     from understudy.rollout.ports import RealClock
     from understudy.rollout.probing import IncumbentProber
 
+    # A reading of the ledger keeps the interpreter busy in a thread; a turn crosses to the store's thread and back some
+    # fifty times, and would wait a whole switch interval each time.
+    sys.setswitchinterval(SWITCH_S)
     evidence = LedgerEvidence(project.paths.lake)
     async with control(project) as (store, board):
         made = Controller(

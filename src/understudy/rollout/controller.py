@@ -31,6 +31,10 @@ SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
 
 
+ADD_EVERY_S = 0.5
+"""Watched time is added in pieces of at least so much: each is a durable write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one turn came to, for logs and tests."""
@@ -63,7 +67,8 @@ class _Watch:
     """What a controller remembers of an upgrade between turns; losing it costs nothing but a reading."""
 
     clock: _ClockOf | None = None
-    turned: float | None = None
+    added_at: float | None = None
+    """Monotonic time up to which watched time was added."""
     evidence_at: float | None = None
     read_at: float | None = None
     reading: asyncio.Task[_Reading] | None = None
@@ -93,6 +98,7 @@ class Controller:
     """Whether evidence is read in a thread; a test in virtual time reads it in line."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _config_problem: str = ""
+    _one_reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def turn(self) -> Turn:
         """Look at everything once and do what follows. Raises StoreUnavailable where there is no store to go by."""
@@ -206,13 +212,15 @@ class Controller:
     async def _dwell(
         self, snapshot: Snapshot, state: UpgradeState, policy: Policy, watch: _Watch, seen: Observation
     ) -> float | None:
-        """Add this turn's time to the present clock, where the stage was really in effect."""
-        mono = self.clock.monotonic()
-        elapsed = None if watch.turned is None else mono - watch.turned
-        watch.turned = mono
+        """Add the time since the last addition to the present clock, where the stage was really in effect."""
         if not state.clock:
             return None
         before = snapshot.progress.get(state.id)
+        if before and before.clock == state.clock and 0 <= seen.now - before.watched_until < ADD_EVERY_S:
+            return before.held_s
+        mono = self.clock.monotonic()
+        elapsed = None if watch.added_at is None else mono - watch.added_at
+        watch.added_at = mono
         in_effect = not state.exposing or (seen.acknowledged is not None and seen.acknowledged.effective)
         sighted = watch.evidence_at is not None and seen.now - watch.evidence_at <= policy.profile.lease_s
         if in_effect and (sighted or not state.exposing):
@@ -239,15 +247,19 @@ class Controller:
         if watch.reading is not None and watch.reading.done():
             self._take(watch, watch.reading.result())
             watch.reading = None
-        due = watch.read_at is None or not 0 <= now - watch.read_at < max(reading_interval(profile), watch.took_s)
+        due = watch.read_at is None or not 0 <= now - watch.read_at < max(reading_interval(profile), 2 * watch.took_s)
         if state.stage not in (Stage.SHADOW, Stage.CANARY, Stage.SOAK) or watch.reading is not None or not due:
             return
         watch.read_at = now
         if self.in_thread:
-            reading = asyncio.to_thread(self._read, state, profile, now, held_s)
-            watch.reading = asyncio.create_task(reading)
+            watch.reading = asyncio.create_task(self._read_in_thread(state, profile, now, held_s))
         else:
             self._take(watch, self._read(state, profile, now, held_s))
+
+    async def _read_in_thread(self, state: UpgradeState, profile: Profile, now: float, held_s: float) -> _Reading:
+        """One reading at a time: two of them would only take the interpreter from each other, and from the turns."""
+        async with self._one_reading:
+            return await asyncio.to_thread(self._read, state, profile, now, held_s)
 
     def _read(self, state: UpgradeState, profile: Profile, now: float, held_s: float) -> _Reading:
         """One reading of the ledger; what goes wrong is part of it."""

@@ -144,7 +144,7 @@ def record_of(found: EvalResult, folder: Path) -> EvalRecord:
         critical=(*(row.slice for row in rows if row.critical), *found.comparison.critical_failures),
         summary=f"{found.comparison.sentence} {_figures(found)}",
         needed=found.comparison.needed,
-        document=str(folder / found.workload / "results" / name),
+        document=str(Path(folder.name) / found.workload / "results" / name),
     )
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,7 +84,7 @@ def test_a_controller_killed_in_mid_eval_goes_on_where_it_was(world: World, mode
     assert kinds == ["started", "opened", "evaluated", "cleared"]
     assert kept > 20_000
     assert state.eval is not None
-    usage = json.loads(Path(state.eval.document).read_text())["usage"]
+    usage = json.loads((world.project.paths.state / state.eval.document).read_text())["usage"]
     assert usage["kept"] > 0
 
 

@@ -39,14 +39,15 @@ from understudy.rollout.store.base import (
 HEAD = "0001"
 """The newest migration; a test compares it with the scripts."""
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_MS = 5_000
+BUSY_S = 5.0
+"""How long a writer waits for another one's transaction."""
 _WRITES = "understudy_writes"
 
 
 async def open_store(path: Path) -> SqlStore:
     """Open the control store in a file, made and migrated where needed. Raises StoreUnavailable."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_S})
     _prepare_sqlite(engine)
     store = SqlStore(engine, str(path))
     try:
@@ -64,7 +65,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     def settings(connection: Any, record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=DELETE", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):  # the journal mode is DELETE unless somebody changes it
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
