@@ -1,4 +1,4 @@
-"""How often the gates are wrong, measured: `python -m benchmarks.gates.calibrate [--short] [--seed N] [--only WORD]`.
+"""How often the gates are wrong, measured: `python -m benchmarks.gates.calibrate [--short] [--only WORD]`.
 
 Prints a table of simulated error rates beside the rules people use today, and as its last line one JSON object. Ends
 with 1 where a promised rate is exceeded by more than the simulation's own error. `make calibrate` runs all of it.
@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,13 +78,9 @@ def render(line: Line) -> str:
     shown = f"{100 * line.value:5.1f} %" if line.is_rate else f"{line.value:7.2f}"
     limit = upper_limit(round(line.value * line.runs), line.runs) if line.is_rate and line.runs else None
     bound = "" if limit is None else f"<= {100 * limit:4.1f} %"
-    target = ""
-    if line.at_most is not None:
-        target = f"at most {100 * line.at_most:g} %" if line.is_rate else f"at most {line.at_most:g}"
-    if line.at_least is not None:
-        target = f"at least {100 * line.at_least:g} %"
     mark = "MISSED" if not line.kept else ""
-    return f"{line.group:18} {line.name:44} {shown} {bound:11} {line.runs:6} {target:16} {line.rivals} {mark}".rstrip()
+    row = f"{line.group:18} {line.name:44} {shown} {bound:11} {line.runs:6} {promised(line):16} {line.rivals} {mark}"
+    return row.rstrip()
 
 
 def _rivals(rates: dict[str, float]) -> str:
@@ -327,6 +324,37 @@ def guards(bench: Bench) -> None:
     bench.each("split", splits)
 
 
+PAGE = """# How often the gates are wrong
+
+Simulated by `python -m benchmarks.gates.calibrate` (`make calibrate` runs it all and writes this page). "Gate" is the
+product's rule, "limit" the one-sided 95 % upper limit of that rate after so many runs; the other rules saw the same
+runs. The simulated users keep to their arm, differ in how active and how lucky they are (ICC: the part of the variance
+between them), and are looked at again and again; what each scenario is exactly stands in `canaries.py` and
+`offline.py` beside this page. Numbers of the product's own estimators: a test holds the vectorised twin to them.
+
+| what | scenario | gate | limit | runs | promised | other rules |
+|---|---|---|---|---|---|---|
+"""
+
+
+def markdown(lines: list[Line]) -> str:
+    """The page of the table."""
+    rows = []
+    for line in lines:
+        value = f"{100 * line.value:.1f} %" if line.is_rate else f"{line.value:.2f}"
+        limit = upper_limit(round(line.value * line.runs), line.runs) if line.is_rate else None
+        bound = "" if limit is None or line.at_most is None else f"{100 * limit:.1f} %"
+        cells = [line.group, line.name, value, bound, f"{line.runs:,}", promised(line), line.rivals]
+        rows.append(f"| {' | '.join(cells)} |")
+    return PAGE + "\n".join(rows) + "\n"
+
+
+def promised(line: Line) -> str:
+    if line.at_most is not None:
+        return f"at most {100 * line.at_most:g} %" if line.is_rate else f"at most {line.at_most:g}"
+    return "" if line.at_least is None else f"at least {100 * line.at_least:g} %"
+
+
 def summary(lines: list[Line]) -> dict[str, Any]:
     """The last line: rates by scenario, and whether every promise was kept."""
 
@@ -355,11 +383,14 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table as a page")
     given = parser.parse_args()
     bench = Bench(given.seed, 0.05 if given.short else given.scale, given.only)
     print(f"{'':18} {'scenario':44} {'gate':7} {'95 % limit':11} {'runs':>6} {'promised':16} other rules")
     for part in (false_rollbacks, wrong_passes, delays, evals, drifts, guards):
         part(bench)
+    if given.markdown:
+        Path(given.markdown).write_text(markdown(bench.lines))
     document = {**summary(bench.lines), "seed": given.seed, "seconds": round(time.monotonic() - bench.began, 1)}
     print(json.dumps(document))
     return 1 if document["missed"] else 0

@@ -35,6 +35,13 @@ def level(gate: Gate, value: float) -> str:
     return f"{100 * value:.2f} %" if gate.events else f"{value:.4g}"
 
 
+def _seen(gate: Gate, old: float, new: float, n: int) -> str:
+    if gate.kind == "exceedance":
+        beyond = f"{level(gate, old)} of the incumbent's and {level(gate, new)} of the candidate's {n:,} values"
+        return f"{beyond} are beyond what used to be the incumbent's"
+    return f"{level(gate, old)} with the incumbent, {level(gate, new)} with the candidate, over {n:,} of its values"
+
+
 def gate_sentence(
     gate: Gate,
     name: str,
@@ -52,7 +59,7 @@ def gate_sentence(
     if not (math.isfinite(old) and math.isfinite(new)):
         return f"{where}: nothing to compare yet ({'; '.join(missing) or 'no data'})."
     low, estimate, high = interval
-    seen = f"{level(gate, old)} with the incumbent, {level(gate, new)} with the candidate, over {n:,} of its values"
+    seen = _seen(gate, old, new, n)
     span = f" ({amount(gate, estimate)}; between {amount(gate, low)} and {amount(gate, high)})"
     if not (math.isfinite(low) and math.isfinite(high)):
         span = f" ({amount(gate, estimate)}, no telling how far off)"

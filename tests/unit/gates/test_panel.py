@@ -338,6 +338,13 @@ def test_logarithms_speak_in_per_cent():
     assert judge([gate], costs(1.05)).verdict is not Verdict.FAIL
 
 
+def test_exceedance_says_what_it_counts():
+    """A latency gate counts values beyond a frozen quantile, and says so."""
+    panel = judge([STANDARD["latency_p95"]], traffic("latency_p95", 3000, 9000, 0.12, 0.05))
+    assert panel.verdict is Verdict.FAIL
+    assert "12.00 % of the candidate's 3,000 values are beyond" in panel.sentence
+
+
 def test_json_is_stable_and_finite():
     """The panel is one JSON document without NaN, with the fields that others read."""
     panel = judge([QUALITY, ERRORS], traffic("quality", 10, 30, 0.8, 0.8), slices=["a=b"], elapsed_s=60.0)
