@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import httptools
 
+KEPT = 64 * 1024 * 1024
+"""Bytes that a client keeps of an answer."""
 DIALECTS = ("openai", "responses", "anthropic", "gemini", "gemini_array")
 """What apps speak; `gemini_array` is Gemini's stream as one JSON array."""
 
@@ -63,6 +65,8 @@ class Saw:
     """First byte of the body."""
     ended_at: float = 0.0
     answers: int = 0
+    size: int = 0
+    """Bytes of the body; `payload` has the first KEPT of them."""
 
     @property
     def terminal(self) -> bool:
@@ -176,7 +180,6 @@ class _Answers(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
         self.parser = httptools.HttpResponseParser(self)
         self.pieces: list[bytes] = []
-        self.size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -197,9 +200,10 @@ class _Answers(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if not self.saw.first_at:
             self.saw.first_at = time.monotonic()
-        self.pieces.append(body)
-        self.size += len(body)
-        if self.leave is not None and self.leave.after_bytes and self.size >= self.leave.after_bytes:
+        if self.saw.size < KEPT:
+            self.pieces.append(body)
+        self.saw.size += len(body)
+        if self.leave is not None and self.leave.after_bytes and self.saw.size >= self.leave.after_bytes:
             self.go()
 
     def on_message_complete(self) -> None:
