@@ -26,6 +26,7 @@ def gateway(
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; by default one per core.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Serve TLS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, where it is in a file of its own.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="One line of JSON on standard error for each exchange.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
     """Serve live traffic by the routing table.
@@ -34,7 +35,7 @@ def gateway(
     losing a request. A file `rollback.<workload>` beside the table forces the incumbent.
     """
     with errors_shown(as_json):
-        raise typer.Exit(_serve(config, table, segments, host, port, workers, tls_cert, tls_key, as_json))
+        raise typer.Exit(_serve(config, table, segments, host, port, workers, tls_cert, tls_key, log, as_json))
 
 
 def _serve(
@@ -46,6 +47,7 @@ def _serve(
     workers: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    log: bool,
     as_json: bool,
 ) -> int:
     from understudy.gateway.supervisor import Plan, Supervisor
@@ -69,6 +71,7 @@ def _serve(
         exposed=exposed,
         tls_cert=_existing(tls_cert),
         tls_key=_existing(tls_key),
+        log=log,
     )
     supervisor = Supervisor(plan)
 

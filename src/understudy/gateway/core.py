@@ -59,6 +59,8 @@ class Gateway:
         self.mirror = Mirror(self.loop, append, redact)
         self.sessions: set[Connected] = set()
         self.draining = False
+        self.exposition: Callable[[], bytes] | None = None
+        """The metrics of all workers as text, where there are any."""
         self.in_use: dict[str, int] = {}
         """Requests under way by gateway key."""
         self._emptied: asyncio.Event | None = None

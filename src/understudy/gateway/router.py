@@ -35,6 +35,7 @@ class Refusal(NamedTuple):
     body: bytes
     extra: bytes = b""
     """More header lines."""
+    kind: bytes = b"application/json"
 
 
 class Spot(NamedTuple):

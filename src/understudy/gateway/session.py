@@ -15,6 +15,7 @@ import msgspec
 from understudy.core.records import Feedback
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
+from understudy.gateway.metrics import CONTENT_TYPE
 from understudy.gateway.relay import Relay
 from understudy.gateway.router import (
     DEFAULT_WIRE,
@@ -341,7 +342,7 @@ class Session(asyncio.Protocol, Timed):
         else:
             answer = self._local(method, url, body)
         if isinstance(answer, Refusal):
-            self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps))
+            self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind))
             self.answered()
             return
         relay = self._relay = Relay(gateway, self, answer)
@@ -356,8 +357,18 @@ class Session(asyncio.Protocol, Timed):
                 return Refusal(200, b'{"status":"alive"}')
             case b"GET", b"/readyz":
                 return self._ready()
+            case b"GET", b"/metrics" if self._gateway.exposition is not None and self._may_read_metrics():
+                return Refusal(200, self._gateway.exposition(), kind=CONTENT_TYPE)
             case _:
                 return unknown(method, url)
+
+    def _may_read_metrics(self) -> bool:
+        """Where there are keys, one for all workloads must be presented."""
+        snapshot = self._gateway.snapshot
+        if snapshot is None or not snapshot.keys:
+            return True
+        key = presents_key(snapshot, _FEEDBACK_SPOT, self._headers)
+        return key is not None and "*" in key.workloads
 
     def _ready(self) -> Refusal:
         snapshot = self._gateway.snapshot

@@ -47,6 +47,7 @@ class Plan:
     exposed: bool
     tls_cert: str = ""
     tls_key: str = ""
+    log: bool = False
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class Supervisor:
             exposed=self.plan.exposed,
             tls_cert=self.plan.tls_cert,
             tls_key=self.plan.tls_key,
+            log=self.plan.log,
         )
         seat.started_at = time.monotonic()
         try:

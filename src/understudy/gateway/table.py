@@ -143,12 +143,12 @@ class TableReader:
             **facts,
         }
         if self._unsaved is not None:
-            _replace(self._last_good, self._unsaved)
+            replace_file(self._last_good, self._unsaved)
             self._unsaved = None
         if content == self._last_content and now - self._last_beat < BEAT_S:
             return
         self._heartbeat.parent.mkdir(exist_ok=True)
-        _replace(self._heartbeat, json.dumps({**content, "beat_at": now}).encode() + b"\n")
+        replace_file(self._heartbeat, json.dumps({**content, "beat_at": now}).encode() + b"\n")
         self._last_beat = now
         self._last_content = content
 
@@ -180,7 +180,7 @@ class TableReader:
         self._killed = frozenset(n[len(KILL_FILE_PREFIX) :] for n in names if n.startswith(KILL_FILE_PREFIX))
 
 
-def _replace(file: Path, content: bytes) -> None:
+def replace_file(file: Path, content: bytes) -> None:
     """Readers see the old content or the new one; workers do not share the temporary file."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_bytes(content)

@@ -19,20 +19,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import uvloop
 
 from understudy.core.errors import DataCorrupt, UnderstudyError
-from understudy.core.routing import RoutingTable
+from understudy.core.records import Exchange, Record
+from understudy.core.routing import HEARTBEAT_FOLDER, RoutingTable
 from understudy.gateway.core import Gateway
+from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
 from understudy.gateway.pins import Pins
 from understudy.gateway.session import Session
-from understudy.gateway.table import TableReader
+from understudy.gateway.table import TableReader, replace_file
 from understudy.ledger.redact import Redactor
 from understudy.ledger.segments import SegmentWriter
 
 POLL_S = 0.1
+METRICS_S = 1.0
+METRICS_STALE_S = 10.0
 PINS_FILE = "pins"
+_FLAGS = ("exposed", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +55,13 @@ class Settings:
     exposed: bool
     tls_cert: str = ""
     tls_key: str = ""
+    log: bool = False
+    """One line of JSON on standard output for each exchange."""
 
     def arguments(self) -> list[str]:
         """The command line that `main` reads back."""
-        flags = [f"--{k.replace('_', '-')}={getattr(self, k)}" for k in self.__slots__ if k != "exposed"]
-        return flags + (["--exposed"] if self.exposed else [])
+        flags = [f"--{k.replace('_', '-')}={getattr(self, k)}" for k in self.__slots__ if k not in _FLAGS]
+        return flags + [f"--{name}" for name in _FLAGS if getattr(self, name)]
 
 
 class Worker:
@@ -60,11 +69,16 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.metrics = Metrics()
+        self._log: list[bytes] = []
+        self._metrics_file = settings.table.parent / HEARTBEAT_FOLDER / f"{settings.name}{SUFFIX}"
         self.ledger = SegmentWriter(settings.segments, settings.name)
-        self.gateway = Gateway(self.ledger.append, redact=Redactor(), pins=Pins(settings.table.parent / PINS_FILE))
+        self.gateway = Gateway(self._record, redact=Redactor(), pins=Pins(settings.table.parent / PINS_FILE))
+        self.gateway.exposition = self._exposition
         self.reader = TableReader(settings.table, settings.name, self._apply)
         self._stop = asyncio.Event()
         self._complained = ""
+        self._metrics_due = 0.0
 
     async def run(self) -> None:
         """Serve until told to stop, then drain."""
@@ -90,6 +104,8 @@ class Worker:
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
         self.reader.leave()
+        if self._log:
+            await asyncio.to_thread(self._write, None, self._log)
         self.gateway.close()
         await asyncio.to_thread(self.ledger.close)
 
@@ -110,12 +126,50 @@ class Worker:
             "connections": len(self.gateway.sessions),
             "draining": self.gateway.draining,
         }
+        counted = {**self.metrics.facts(), "gauges": self._gauges()} if time.time() >= self._metrics_due else None
+        lines, self._log = self._log, []
         try:
             await asyncio.to_thread(self.reader.beat, time.time(), facts)
+            await asyncio.to_thread(self._write, counted, lines)
         except OSError as error:
             self._complain(f"the heartbeat cannot be written: {error}")
         if self.reader.status != "serving":
             self._complain(self.reader.status)
+
+    def _record(self, record: Record) -> None:
+        self.ledger.append(record)
+        self.metrics.record(record)
+        if self.settings.log and isinstance(record, Exchange):
+            self._log.append(log_line(record))
+
+    def _write(self, counted: dict[str, Any] | None, lines: list[bytes]) -> None:
+        """Runs in a thread: files must not hold up requests."""
+        if lines:
+            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+            sys.stdout.buffer.flush()
+        if counted is not None:
+            self._metrics_due = time.time() + METRICS_S
+            replace_file(self._metrics_file, msgspec.json.encode(counted))
+
+    def _gauges(self) -> list[tuple[str, list[tuple[str, str]], float]]:
+        snapshot = self.gateway.snapshot
+        gauges: list[tuple[str, list[tuple[str, str]], float]] = [
+            ("understudy_connections", [], len(self.gateway.sessions)),
+            ("understudy_epoch", [], snapshot.epoch if snapshot else -1),
+        ]
+        for breaker in self.gateway.open_breakers():
+            gauges.append(("understudy_breaker_open", [("workload", breaker["workload"])], 1))
+        return gauges
+
+    def _exposition(self) -> bytes:
+        """Our own counts as they are, the others' as they last wrote them."""
+        found: list[tuple[str, Any]] = [(self.settings.name, {**self.metrics.facts(), "gauges": self._gauges()})]
+        for file in sorted(self._metrics_file.parent.glob(f"*{SUFFIX}")):
+            if file == self._metrics_file or file.stat().st_mtime < time.time() - METRICS_STALE_S:
+                continue
+            with suppress(OSError, msgspec.DecodeError):  # its worker is just being replaced
+                found.append((file.stem, msgspec.json.decode(file.read_bytes())))
+        return exposition(found)
 
     async def _drain(self) -> None:
         """Let what is under way end; cut off what outlasts the time for it."""
@@ -173,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(name, type=Path, required=True)
     for name in ("--socket-fd", "--ready-fd", "--parent-fd"):
         parser.add_argument(name, type=int, required=True)
-    parser.add_argument("--exposed", action="store_true")
+    for name in _FLAGS:
+        parser.add_argument(f"--{name}", action="store_true")
     settings = Settings(**vars(parser.parse_args(arguments)))
 
     async def serve() -> None:

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from understudy.core.errors import EXIT_USAGE
 from understudy.core.records import Exchange
@@ -189,6 +191,60 @@ def test_flips_are_acknowledged_and_kill_files_obeyed_within_half_a_second(tmp_p
             await asyncio.sleep(0.3)
             assert (await call(gateway.port, chat(), headers=user)).status == 200
             assert all("kept epoch 11" in beat["status"] for beat in gateway.heartbeats().values())
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_metrics_of_all_workers_and_a_line_for_each_exchange(tmp_path: Path) -> None:
+    """Whichever worker is asked, the sums over all of them are complete; the log has one line an exchange."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url), arguments=["--log"]) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            for number in range(30):
+                assert (await call(gateway.port, chat(), headers={"x-user-id": f"u{number}"})).status == 200
+            await asyncio.sleep(1.5)
+            for _ in range(4):
+                got = await call(gateway.port, b"", path="/metrics", method="GET")
+                lines = [
+                    line for line in got.body.decode().splitlines() if line.startswith("understudy_requests_total")
+                ]
+                assert sum(float(line.split()[-1]) for line in lines) == 30
+            gateway.signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
+            logged = [json.loads(line) for line in gateway.errors.splitlines() if line.startswith(b"{")]
+            assert len({line["exchange"] for line in logged}) == len(logged) == 30
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_the_listener_speaks_tls(tmp_path: Path) -> None:
+    """With a certificate the port takes TLS and nothing else."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(
+                tmp_path, table(provider.base_url), workers=1, arguments=["--tls-cert", str(tmp_path / "cert.pem")]
+            ) as gateway,
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=context)
+            body = chat(stream=False)
+            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body))
+            writer.write(body)
+            assert (await read_answer(reader)).status == 200
+            writer.close()
+            with pytest.raises(OSError):
+                await call(gateway.port, body)
 
     asyncio.run(main())
 
