@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import errors_shown, out, plain, print_json, table
+from understudy.cli.output import errors_shown, out, plain, print_json, spoken, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,11 +68,14 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
 
 def _print(console: Console, document: dict[str, Any]) -> None:
     rows = [
-        [_when(c["at"]), c["event"], _percent(c["share"]), c["variant"] or "", c["by"], c["why"], c["epoch"]]
+        [_when(c["at"]), spoken(c["event"]), _percent(c["share"]), c["variant"] or "", c["by"], _brief(c["why"])]
         for c in document["changes"]
     ]
     columns: list[str | tuple[str, str]] = ["when (UTC)", "event", ("share", "right"), "candidate", "by", "why"]
-    console.print(table("what was decided", [*columns, ("epoch", "right")], rows))
+    if rows:
+        console.print(table("what was decided", columns, rows))
+    else:
+        console.print("nobody was moved to another variant yet (--all shows every event)", markup=False)
     if document["served"]:
         seen = [
             [
@@ -91,6 +94,12 @@ def _print(console: Console, document: dict[str, Any]) -> None:
         console.print(table("what was served", heads, seen))
     else:
         console.print(plain("nothing in the ledger yet"), markup=False)
+
+
+def _brief(why: str) -> str:
+    """The first sentence of a reason; --json has all of it."""
+    first, _, rest = why.partition(". ")
+    return f"{first} ..." if rest else first
 
 
 def _when(at: float) -> str:

@@ -27,6 +27,11 @@ def plain(text: object) -> str:
     return _CONTROL.sub("�", str(text))
 
 
+def spoken(name: object) -> str:
+    """A stage, event or decision as people say it: rolled_back is "rolled back"."""
+    return plain(name).replace("_", " ")
+
+
 def out() -> Console:
     from rich.console import Console
 

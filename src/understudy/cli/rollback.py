@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import By, Config, Json, Why, Workload, who
-from understudy.cli.output import err, errors_shown, out, plain, print_json
+from understudy.cli.output import err, errors_shown, out, plain, print_json, spoken
 from understudy.core.errors import EXIT_CANNOT_MEASURE, ConfigError
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _document(workload: str, effect: Effect, *, drill: bool) -> dict[str, Any]:
 
 def _print(document: dict[str, Any]) -> None:
     console = out()
-    console.print(plain(document["answer"]), markup=False)
+    event, colon, why = document["answer"].partition(": ")
+    console.print(f"{spoken(event)}{colon}{plain(why)}", markup=False)
     if not document["workers"]:
         console.print("no gateway worker is alive: the next one that starts obeys", style="yellow")
     elif document["effective"]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from understudy.cli.asking import status_of
-from understudy.cli.output import out, plain, table
+from understudy.cli.gates_view import gates_table, missing_lines
+from understudy.cli.output import out, plain, spoken
 from understudy.core.errors import EXIT_FINDING, EXIT_PASS
-from understudy.core.playbook import Stage, Verdict
+from understudy.core.playbook import Decision, Stage, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
     from understudy.config.project import Project
 
+FINDINGS = 8
+"""Findings that are shown one by one."""
 STAGES = (Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK, Stage.DONE)
 
 
@@ -80,15 +83,30 @@ def _upgrade(upgrade: Mapping[str, Any], document: Mapping[str, Any], serves: st
         lines.append(Text(f"table  epoch {exposure['epoch']}, {said[exposure['effective']]} ({exposure['workers']})"))
     if upgrade["ended_at"] is not None:
         style = "green" if upgrade["stage"] == Stage.DONE else "red"
-        lines.append(Text(f"{upgrade['stage']} by {plain(upgrade['ended_by'])}: {plain(upgrade['ended_why'])}", style))
-    assessment = upgrade["assessment"]
-    if assessment is not None:
-        style = {"pass": "green", "fail": "red"}.get(assessment["verdict"], "")
-        lines.append(Text(f"{assessment['verdict']}: {plain(assessment['sentence'])}", style=style))
-        lines += [Text(f"  missing: {plain(text)}") for text in assessment["missing"]]
-        lines += _gates(assessment["details"])
+        why = f": {plain(upgrade['ended_why'])}" if upgrade["ended_why"] else ""
+        lines.append(Text(f"{spoken(upgrade['stage'])} by {plain(upgrade['ended_by'])}{why}", style))
+    if upgrade["assessment"] is not None:
+        lines += _assessed(upgrade["assessment"], upgrade["tracked"])
     lines += _judged(upgrade)
     return lines
+
+
+def _assessed(assessment: Mapping[str, Any], tracked: Sequence[str]) -> list[Any]:
+    """What is decided now, on what verdict, what is missing, and the gates behind it."""
+    from rich.text import Text
+
+    verdict = assessment["verdict"]
+    style = {Verdict.PASS: "green", Verdict.FAIL: "red"}.get(verdict, "")
+    # A hold without a verdict says all there is to say; a verdict beside it is news.
+    beside = "" if verdict == Verdict.INCONCLUSIVE else f", {verdict} so far"
+    decision = f"{spoken(assessment.get('decision') or Decision.HOLD)}{beside}"
+    gates = assessment["details"].get("gates", ())
+    missing = missing_lines(assessment["missing"], gates)
+    return [
+        Text(f"{decision}: {plain(assessment['sentence'])}", style=style),
+        *(Text(f"  missing: {plain(text)}") for text in missing),
+        *gates_table(gates, tracked),
+    ]
 
 
 def _path(upgrade: Mapping[str, Any]) -> Any:
@@ -108,18 +126,13 @@ def _path(upgrade: Mapping[str, Any]) -> Any:
     return text
 
 
-def _gates(details: Mapping[str, Any]) -> list[Any]:
-    """All gates over all traffic; of the slices those that fail or may not."""
-    worth = [g for g in details.get("gates", ()) if not g["slice"] or g["verdict"] == Verdict.FAIL or g["critical"]]
-    rows = [(g["metric"], g["slice"] or "all", g["verdict"], g["sentence"]) for g in worth]
-    return [table("", ("gate", "slice", "verdict", "evidence"), rows)] if rows else []
-
-
 def _judged(upgrade: Mapping[str, Any]) -> list[Any]:
     from rich.text import Text
 
     lines: list[Any] = []
-    if upgrade["eval"]:
+    assessment = upgrade["assessment"]
+    said = assessment["sentence"] if assessment else ""
+    if upgrade["eval"] and upgrade["eval"]["summary"] != said:
         lines.append(Text(f"eval   {upgrade['eval']['outcome']}: {plain(upgrade['eval']['summary'])}"))
     for waiver in upgrade["waivers"]:
         lines.append(Text(f"waiver {plain(waiver['subject'])} by {plain(waiver['owner'])}: {plain(waiver['reason'])}"))
@@ -128,7 +141,11 @@ def _judged(upgrade: Mapping[str, Any]) -> list[Any]:
     for switch in upgrade["switches"]:
         names = f"{plain(switch['old']['name'])} to {plain(switch['new']['name'])}"
         lines.append(Text(f"tuned  {names} by {plain(switch['by'])}: {plain(switch['why'])}"))
-    lines += [Text(f"found  {plain(finding['sentence'])}", style="yellow") for finding in upgrade["findings"][:20]]
+    findings = upgrade["findings"]
+    lines += [Text(f"found  {plain(finding['sentence'])}", style="yellow") for finding in findings[:FINDINGS]]
+    if len(findings) > FINDINGS:
+        rest = f"found  {len(findings) - FINDINGS} more: `understudy shadow report`, or --json"
+        lines.append(Text(rest, style="yellow"))
     return lines
 
 

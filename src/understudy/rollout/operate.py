@@ -172,7 +172,7 @@ async def drill(
     """Publish the present routes once more and measure the acknowledgement: a rollback in all but content."""
     started = time.monotonic()
     issued = await published(project, store, board, by, anyway=f"drill: {why}")
-    effect = await _effective(project, store, started, issued, "drill", timeout_s)
+    effect = await _effective(project, store, started, issued, "drill: traffic stays as it is", timeout_s)
     snapshot = await store.read()
     if snapshot.active(workload) is not None:
         data = {"seconds": effect.seconds, "workers": effect.workers, "waiting": list(effect.waiting)}

@@ -1,0 +1,120 @@
+"""How a panel of gates looks in a terminal: a line a gate, slices only where they matter, and what is missing, grouped.
+
+The full evidence of every gate and slice stays in `upgrade status --json`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from understudy.cli.output import plain, table
+from understudy.core.playbook import Verdict
+
+MARKS = {
+    Verdict.PASS: ("✓ pass", "green"),
+    Verdict.FAIL: ("✗ fail", "bold red"),
+    Verdict.INCONCLUSIVE: ("? inconclusive", "yellow"),
+}
+NAMED = 3
+"""Gates that one line of what is missing names; the others it counts."""
+FINE_SCALE = 0.2
+"""Up to this margin a mean is taken for a score from 0 to 1 and shown in points, as the sentences do."""
+Gates = Sequence[Mapping[str, Any]]
+
+
+def gates_table(gates: Gates, tracked: Collection[str]) -> list[Any]:
+    """A row for each gate over all traffic, and below it the slices that fail, or that are watched and still open."""
+    from rich.text import Text
+
+    if not gates:
+        return []
+    rows: list[list[object]] = []
+    for metric in dict.fromkeys(gate["metric"] for gate in gates):
+        of_metric = [gate for gate in gates if gate["metric"] == metric]
+        rows += [_row(gate) for gate in sorted(of_metric, key=lambda gate: gate["slice"]) if _worth(gate, tracked)]
+    right = ("change", "between", "allowed", "n")
+    columns: list[str | tuple[str, str]] = ["gate", *((name, "right") for name in right), "verdict"]
+    lines: list[Any] = [table("", columns, rows)]
+    slices = dict.fromkeys(gate["slice"] for gate in gates if gate["slice"])
+    if slices:
+        lines.append(Text(_about_slices(gates, list(slices), tracked), style="dim"))
+    return lines
+
+
+def _worth(gate: Mapping[str, Any], tracked: Collection[str]) -> bool:
+    if not gate["slice"] or gate["verdict"] == Verdict.FAIL:
+        return True
+    return _watched(gate, tracked) and gate["verdict"] == Verdict.INCONCLUSIVE
+
+
+def _watched(gate: Mapping[str, Any], tracked: Collection[str]) -> bool:
+    """Critical, or accepted with a waiver; a suite calls `refund` what traffic calls `ticket=refund`."""
+    return bool(gate["critical"]) or gate["slice"] in tracked or gate["slice"].partition("=")[2] in tracked
+
+
+def _row(gate: Mapping[str, Any]) -> list[object]:
+    from rich.text import Text
+
+    word, style = MARKS[Verdict(gate["verdict"])]
+    name = gate["metric"] if not gate["slice"] else f"  {gate['slice']}{' !' if gate['critical'] else ''}"
+    low, high, tolerated = gate["low"], gate["high"], gate["tolerated"]
+    between = "-" if low is None or high is None else f"{_amount(gate, low)} to {_amount(gate, high)}"
+    allowed = "-" if tolerated is None else _amount(gate, tolerated).lstrip("+") + _unit(gate)
+    change = "-" if gate["estimate"] is None else _amount(gate, gate["estimate"]) + _unit(gate)
+    return [name, change, between, allowed, f"{gate['n']:,}", Text(word, style)]
+
+
+def _amount(gate: Mapping[str, Any], value: float) -> str:
+    """A difference without its unit."""
+    match _unit(gate):
+        case " %":
+            return f"{100 * math.expm1(value):+.1f}"
+        case " pt":
+            return f"{100 * value:+.2f}"
+        case _:
+            return f"{value:+.3g}"
+
+
+def _unit(gate: Mapping[str, Any]) -> str:
+    """Points for shares and scores, per cent for means of logarithms, none for the rest."""
+    if gate["kind"] == "log_mean":
+        return " %"
+    scored = gate["tolerated"] is not None and gate["tolerated"] <= FINE_SCALE
+    return " pt" if gate["kind"] in ("count", "exceedance") or scored else ""
+
+
+def _about_slices(gates: Gates, slices: Sequence[str], tracked: Collection[str]) -> str:
+    """What the rows leave out."""
+    watched = [name for name in slices if any(g["slice"] == name and _watched(g, tracked) for g in gates)]
+    failing = {gate["slice"] for gate in gates if gate["slice"] and gate["verdict"] == Verdict.FAIL}
+    passing = [n for n in watched if all(g["verdict"] == Verdict.PASS for g in gates if g["slice"] == n)]
+    said = f"{len(slices)} slices, {len(failing) or 'none'} failing"
+    if passing:
+        said += f"; every gate passes on {', '.join(plain(name) for name in passing)}"
+    return f"{said} (each one: --json)"
+
+
+def missing_lines(missing: Sequence[str], gates: Gates) -> list[str]:
+    """What is missing, a line for each kind of thing: gates that lack the same are named together."""
+    of_gates: dict[str, str] = {}
+    for gate in gates:
+        name = f"{gate['metric']} in {gate['slice']}" if gate["slice"] else gate["metric"]
+        of_gates |= {f"{name}: {text}": name for text in gate["missing"]}
+    lines = [text for text in missing if text not in of_gates]
+    alike: dict[str, list[str]] = {}
+    for text in missing:
+        if text in of_gates:
+            lack = text.removeprefix(f"{of_gates[text]}: ")
+            alike.setdefault(re.sub(r"\d[\d.,e+-]*", "#", lack), []).append(text)
+    for texts in alike.values():
+        names = [of_gates[text] for text in texts]
+        lack = texts[0].removeprefix(f"{names[0]}: ")
+        if len(texts) == 1:
+            lines.append(texts[0])
+            continue
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(f"{', '.join(names[:NAMED])}{more}: {lack} for {names[0]}")
+    return lines
