@@ -22,6 +22,7 @@ from understudy.core.records import Loss, Record
 MAGIC = b"USSEG\x001\n"
 HEADER = struct.Struct("<IIQ")
 SEQUENCE = struct.Struct("<Q")
+_CHECKED = HEADER.size - SEQUENCE.size
 MAX_PAYLOAD = 64 * 1024 * 1024
 """A longer length is damage: the gateway keeps far less than this of one exchange."""
 
@@ -84,10 +85,10 @@ def read_frame(data: bytes | memoryview, offset: int) -> Frame | None:
     length, checksum, seq = HEADER.unpack_from(data, offset)
     if not 0 < length <= MAX_PAYLOAD or start + length > len(data):
         return None
-    payload = bytes(data[start : start + length])
-    if crc32(payload, crc32(SEQUENCE.pack(seq))) != checksum:
+    end = start + length
+    if crc32(data[offset + _CHECKED : end]) != checksum:  # number and payload lie side by side
         return None
-    return Frame(seq, payload, start + length)
+    return Frame(seq, bytes(data[start:end]), end)
 
 
 def scan(data: bytes | memoryview, offset: int = len(MAGIC)) -> Iterator[Frame]:

@@ -47,7 +47,7 @@ class Prices:
 
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
         self._own = dict(own or {})
-        self._resolved: dict[tuple[str, str, int], tuple[_Rule, str, str] | None] = {}
+        self._resolved: dict[tuple[str, str, float], tuple[_Rule, str, str] | None] = {}
 
     def cost(self, exchange: Exchange) -> Cost:
         """The cost of one exchange: the recorded one, else by own price, else by the list, else unknown."""
@@ -55,10 +55,11 @@ class Prices:
             return Cost(exchange.cost_usd, FROM_RECORD)
         if exchange.input_tokens is None or exchange.output_tokens is None:
             return UNKNOWN
-        key = (exchange.model_requested, exchange.model_served, int(exchange.started_at // 86_400))
-        if key not in self._resolved:
-            self._resolved[key] = self._resolve(exchange)
-        resolved = self._resolved[key]
+        key = (exchange.model_requested, exchange.model_served, exchange.started_at // 86_400)
+        try:
+            resolved = self._resolved[key]
+        except KeyError:
+            resolved = self._resolved[key] = self._resolve(exchange)
         if resolved is None:
             return UNKNOWN
         rule, source, as_of = resolved

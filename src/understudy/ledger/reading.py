@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from understudy.core.records import Loss, Record
+from understudy.core.records import Exchange, Feedback, Loss, Record
 from understudy.ledger import frames, tally
 from understudy.ledger.frames import Boot
 from understudy.ledger.segments import RESERVE_SUFFIX
@@ -141,7 +141,11 @@ class BootReader:
         while len(batch.rows) < limit:
             found = frames.read_frame(data, position)
             if found is not None:
-                batch.rows += self._take(found, batch, path, base + position)
+                if found.seq == self._expected and (record := _ordinary(found.payload)) is not None:
+                    batch.rows.append(Row(found.seq, record))  # what nearly all are: the next one, and whole
+                    self._expected = found.seq + 1
+                else:
+                    batch.rows += self._take(found, batch, path, base + position)
                 position = found.end
             elif final and (resumed := frames.resume_after_damage(data, position)) is not None:
                 batch.poison.append(Poison(path.name, base + position, data[position:resumed]))
@@ -188,6 +192,15 @@ class BootReader:
             why = KILLED if count.errno == 0 else f"io_error_{errno.errorcode.get(count.errno, count.errno)}"
             yield Row(expected, Loss(count=count.appended - expected, why=why, at=0.0))
         self._expected = max(expected, count.appended)
+
+
+def _ordinary(payload: bytes) -> Exchange | Feedback | None:
+    """The record, if it is one that stands for itself alone."""
+    try:
+        record = frames.decode(payload)
+    except msgspec.DecodeError:
+        return None
+    return None if isinstance(record, Loss) else record
 
 
 def _read_from(path: Path, offset: int) -> bytes:

@@ -44,11 +44,11 @@ class Numbered(NamedTuple):
 
 def day_of(at: float) -> str:
     """The day of a time in UTC, as YYYY-MM-DD."""
-    return _day(int(at // 86_400))
+    return _day(at // 86_400)
 
 
 @lru_cache(maxsize=4096)
-def _day(number: int) -> str:
+def _day(number: float) -> str:
     return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
@@ -69,11 +69,9 @@ def exchanges(found: Sequence[Numbered], prices: Prices) -> pa.Table:
     columns["slices"] = [_slice_list(tuple(slices.items())) for slices in columns["slices"]]
     columns["bucket"] = [_bucket(r.workload, r.unit) if r.unit else _bucket(r.workload, r.exchange) for r in records]
     costs = [prices.cost(record) for record in records]
-    columns["cost_usd"] = [cost.usd for cost in costs]
-    columns["cost_source"] = [cost.source for cost in costs]
-    columns["cost_as_of"] = [cost.as_of for cost in costs]
+    columns["cost_usd"], columns["cost_source"], columns["cost_as_of"] = zip(*costs, strict=True)
     columns["schema_version"] = [SCHEMA_VERSION] * len(records)
-    columns["day"] = [day_of(at) for at in columns["started_at"]]
+    columns["day"] = [_day(at // 86_400) for at in columns["started_at"]]
     return lake.arrow(Table.EXCHANGES, columns | _numbers(found))
 
 
@@ -104,8 +102,6 @@ def _columns(table: Table, records: Sequence[Any]) -> dict[str, Sequence[Any]]:
 
 
 def _numbers(found: Sequence[Numbered]) -> dict[str, Sequence[Any]]:
-    return {
-        "worker": [each.boot.worker for each in found],
-        "boot": [each.boot.boot for each in found],
-        "seq": [each.seq for each in found],
-    }
+    boots, seqs, _ = zip(*found, strict=True)
+    workers, names = zip(*boots, strict=True)
+    return {"worker": workers, "boot": names, "seq": seqs}
