@@ -6,6 +6,7 @@ under its own name: a worker that starts again is a counter that starts again, w
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from understudy.core.records import Exchange, Feedback, Record
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 SUFFIX = ".metrics"
+_NAMES = 256
+"""Names of feedback that are counted apart; they come from callers."""
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _HELP = {
@@ -34,55 +37,66 @@ _HISTOGRAMS = ("understudy_latency_seconds", "understudy_first_token_seconds")
 Labels = tuple[tuple[str, str], ...]
 
 
+class _Cell:
+    """Exchanges that share all labels. The histograms have a last place for what is beyond the bounds."""
+
+    __slots__ = ("first", "first_s", "input", "latency", "latency_s", "masked", "output", "requests")
+
+    def __init__(self) -> None:
+        self.requests = self.masked = self.input = self.output = 0
+        self.latency = [0] * (len(BUCKETS) + 1)
+        self.first = [0] * (len(BUCKETS) + 1)
+        self.latency_s = self.first_s = 0.0
+
+
 class Metrics:
     """The counts of one worker since it started."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, Labels], float] = {}
-        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+        self._cells: dict[tuple[str, str, str, str, str], _Cell] = {}
+        self._feedback: dict[str, int] = {}
 
     def record(self, record: Record) -> None:
-        if isinstance(record, Exchange):
-            self._exchange(record)
-        elif isinstance(record, Feedback):
-            self._add("understudy_feedback_total", (("name", record.name),))
+        """Called for every exchange: a look-up, additions, nothing else."""
+        if not isinstance(record, Exchange):
+            if isinstance(record, Feedback) and (record.name in self._feedback or len(self._feedback) < _NAMES):
+                self._feedback[record.name] = self._feedback.get(record.name, 0) + 1
+            return
+        key = record.workload, record.role, record.variant, record.arm, record.error
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell()
+        cell.requests += 1
+        cell.masked += record.masked
+        cell.input += record.input_tokens or 0
+        cell.output += record.output_tokens or 0
+        if not record.error:
+            if record.latency_s is not None:
+                cell.latency[bisect_left(BUCKETS, record.latency_s)] += 1
+                cell.latency_s += record.latency_s
+            if record.ttft_s is not None:
+                cell.first[bisect_left(BUCKETS, record.ttft_s)] += 1
+                cell.first_s += record.ttft_s
 
     def facts(self) -> dict[str, Any]:
-        """Everything counted, as JSON."""
-        return {
-            "counts": [[name, labels, value] for (name, labels), value in self._counts.items()],
-            "histograms": [[name, labels, values] for (name, labels), values in self._histograms.items()],
-        }
-
-    def _exchange(self, record: Exchange) -> None:
-        who: Labels = (("workload", record.workload), ("role", record.role), ("variant", record.variant))
-        self._add("understudy_requests_total", (*who, ("arm", record.arm), ("error", record.error)))
-        if record.masked:
-            self._add("understudy_masked_total", who)
-        if record.input_tokens is not None:
-            self._add("understudy_tokens_total", (*who, ("kind", "input")), record.input_tokens)
-        if record.output_tokens is not None:
-            self._add("understudy_tokens_total", (*who, ("kind", "output")), record.output_tokens)
-        if record.latency_s is not None and not record.error:
-            self._observe("understudy_latency_seconds", who, record.latency_s)
-        if record.ttft_s is not None and not record.error:
-            self._observe("understudy_first_token_seconds", who, record.ttft_s)
-
-    def _add(self, name: str, labels: Labels, value: float = 1) -> None:
-        key = name, labels
-        self._counts[key] = self._counts.get(key, 0) + value
-
-    def _observe(self, name: str, labels: Labels, value: float) -> None:
-        """The last two places hold the sum and the count."""
-        found = self._histograms.get((name, labels))
-        if found is None:
-            found = self._histograms[name, labels] = [0.0] * (len(BUCKETS) + 2)
-        for place, bound in enumerate(BUCKETS):
-            if value <= bound:
-                found[place] += 1
-                break
-        found[-2] += value
-        found[-1] += 1
+        """Everything counted, as JSON: [name, labels, value], and for histograms the buckets, their sum and count."""
+        counts: list[tuple[str, Labels, float]] = []
+        histograms: list[tuple[str, Labels, list[float]]] = []
+        for (workload, role, variant, arm, error), cell in self._cells.items():
+            who: Labels = (("workload", workload), ("role", role), ("variant", variant), ("arm", arm))
+            outcome: Labels = (*who, ("error", error))
+            counts.append(("understudy_requests_total", outcome, cell.requests))
+            counts.append(("understudy_masked_total", outcome, cell.masked))
+            counts.append(("understudy_tokens_total", (*outcome, ("kind", "input")), cell.input))
+            counts.append(("understudy_tokens_total", (*outcome, ("kind", "output")), cell.output))
+            if not error:
+                latency = [*cell.latency, cell.latency_s, sum(cell.latency)]
+                first = [*cell.first, cell.first_s, sum(cell.first)]
+                histograms.append(("understudy_latency_seconds", who, latency))
+                histograms.append(("understudy_first_token_seconds", who, first))
+        for name, count in self._feedback.items():
+            counts.append(("understudy_feedback_total", (("name", name),), count))
+        return {"counts": counts, "histograms": histograms}
 
 
 def exposition(workers: Iterable[tuple[str, Mapping[str, Any]]]) -> bytes:

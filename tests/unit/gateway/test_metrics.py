@@ -33,12 +33,13 @@ def test_prometheus_reads_what_was_counted() -> None:
     stored = msgspec.json.decode(msgspec.json.encode(other.facts()))
     found = samples(exposition([("w0", {**one.facts(), "gauges": [("understudy_epoch", [], 3)]}), ("w1", stored)]))
     who = (("role", "served"), ("variant", "old"), ("worker", "w0"), ("workload", "chat"))
-    assert found["understudy_requests_total", (("arm", "incumbent"), ("error", ""), *who)] == 3
-    assert found["understudy_latency_seconds_count", who] == 3
-    assert found["understudy_latency_seconds_bucket", (("le", "0.05"), *who)] == 1
-    assert found["understudy_latency_seconds_bucket", (("le", "0.5"), *who)] == 2
-    assert found["understudy_latency_seconds_bucket", (("le", "+Inf"), *who)] == 3
-    assert found["understudy_tokens_total", (("kind", "input"), *who)] == 21
+    arm = ("arm", "incumbent")
+    assert found["understudy_requests_total", (arm, ("error", ""), *who)] == 3
+    assert found["understudy_latency_seconds_count", (arm, *who)] == 3
+    assert found["understudy_latency_seconds_bucket", (arm, ("le", "0.05"), *who)] == 1
+    assert found["understudy_latency_seconds_bucket", (arm, ("le", "0.5"), *who)] == 2
+    assert found["understudy_latency_seconds_bucket", (arm, ("le", "+Inf"), *who)] == 3
+    assert found["understudy_tokens_total", (arm, ("error", ""), ("kind", "input"), *who)] == 21
     assert found["understudy_feedback_total", (("name", "thumb"), ("worker", "w0"))] == 1
     assert found["understudy_epoch", (("worker", "w0"),)] == 3
     assert sum(value for (name, _), value in found.items() if name == "understudy_masked_total") == 1
