@@ -22,7 +22,7 @@ from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
 from understudy.rollout.ports import Clock, Evals, Evidence, Prober
 from understudy.rollout.publish import Overtaken, acknowledged
-from understudy.rollout.reconcile import CONTROLLER, Plan, decide, may_renew
+from understudy.rollout.reconcile import CONTROLLER, Plan, decide, sees
 from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Evidence as ShadowEvidence
@@ -79,6 +79,14 @@ class _Watch:
     problem: str = ""
     saved_at: float = 0.0
     shown: str = ""
+
+    def every_s(self, profile: Profile) -> float:
+        """Seconds between the beginnings of two readings: half of the time at most is spent reading."""
+        return max(reading_interval(profile), 2 * self.took_s)
+
+    def sees(self, now: float, profile: Profile) -> bool:
+        """Whether what was read of the evidence is fresh enough to go on by."""
+        return sees(self.evidence_at, now, lease_s=profile.lease_s, every_s=self.every_s(profile), took_s=self.took_s)
 
 
 @dataclass
@@ -196,7 +204,6 @@ class Controller:
             judgement=watch.judgement,
             baseline=watch.baseline,
             held_s=held_s,
-            evidence_at=watch.evidence_at,
         )
 
     def _eval_seen(self, state: UpgradeState, seen: Observation) -> Observation:
@@ -222,8 +229,7 @@ class Controller:
         elapsed = None if watch.added_at is None else mono - watch.added_at
         watch.added_at = mono
         in_effect = not state.exposing or (seen.acknowledged is not None and seen.acknowledged.effective)
-        sighted = watch.evidence_at is not None and seen.now - watch.evidence_at <= policy.profile.lease_s
-        if in_effect and (sighted or not state.exposing):
+        if in_effect and (not state.exposing or watch.sees(seen.now, policy.profile)):
             limit = policy.profile.lease_s
             after = dwell.watched(
                 before, upgrade=state.id, clock=state.clock, now=seen.now, elapsed_s=elapsed, limit_s=limit
@@ -247,7 +253,7 @@ class Controller:
         if watch.reading is not None and watch.reading.done():
             self._take(watch, watch.reading.result())
             watch.reading = None
-        due = watch.read_at is None or not 0 <= now - watch.read_at < max(reading_interval(profile), 2 * watch.took_s)
+        due = watch.read_at is None or not 0 <= now - watch.read_at < watch.every_s(profile)
         if state.stage not in (Stage.SHADOW, Stage.CANARY, Stage.SOAK) or watch.reading is not None or not due:
             return
         watch.read_at = now
@@ -272,6 +278,7 @@ class Controller:
                 if state.stage is Stage.CANARY and state.baseline is None:
                     found = self.evidence.baseline(state)
                     reading.baseline = dict(found) if found else None
+                    state = replace(state, baseline=reading.baseline)
                 self.evidence.score(self.project, state)
                 reading.judgement = self.evidence.judge(self.project, state, profile, now, held_s)
         except UnderstudyError as error:
@@ -284,6 +291,8 @@ class Controller:
         """Make a finished reading the present one, unless the upgrade has moved on since it began."""
         watch.problem, watch.took_s = reading.problem, reading.took_s
         if reading.problem:
+            # What was read before may no longer be so: nothing moves forward on it.
+            watch.shadow = watch.judgement = None
             return
         watch.evidence_at = reading.at
         if reading.clock == watch.clock:
@@ -320,9 +329,11 @@ class Controller:
             watch = self._watches.get(state.id)
             if state.workload not in self.project.config.workloads or watch is None:
                 continue
-            lease_s = self.project.profile(state.workload).lease_s
+            profile = self.project.profile(state.workload)
+            lease_s = profile.lease_s
             remaining = leases.get(state.id, now) - now
-            if may_renew(state, watch.evidence_at, now, lease_s) and not lease_s * 2 / 3 <= remaining <= lease_s:
+            due = state.stage is Stage.CANARY and not lease_s * 2 / 3 <= remaining <= lease_s
+            if due and watch.sees(now, profile):
                 leases[state.id] = now + lease_s
         return leases
 

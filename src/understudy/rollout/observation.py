@@ -40,8 +40,7 @@ class Probe:
 class Observation:
     """One tick's view of one upgrade. None always means "not measured", never zero.
 
-    `held_s` is the watched time of the present clock (see `dwell`), None where no clock runs. `evidence_at` is when
-    heartbeats and the ledger were last read without an error: a controller that is blind renews no lease.
+    `held_s` is the watched time of the present clock (see `dwell`), None where no clock runs.
     """
 
     now: float
@@ -62,6 +61,5 @@ class Observation:
     kill: Kill | None = None
     probe: Probe | None = None
     held_s: float | None = None
-    evidence_at: float | None = None
     notes: tuple[Finding, ...] = field(default=())
     """What else a person should know of this tick."""

@@ -268,6 +268,10 @@ def _wanted_eval(state: UpgradeState, seen: Observation) -> str:
     return "" if record is not None and record.binding == seen.binding else seen.binding
 
 
-def may_renew(state: UpgradeState, evidence_at: float | None, now: float, lease_s: float) -> bool:
-    """A canary's lease is for a controller that sees: blind for a whole lease, it lets the incumbent take over."""
-    return state.stage is Stage.CANARY and evidence_at is not None and now - evidence_at <= lease_s
+def sees(evidence_at: float | None, now: float, *, lease_s: float, every_s: float, took_s: float) -> bool:
+    """Whether a controller knows what it watches: it has read the evidence within a lease.
+
+    Where readings take long compared with the lease, it is given time for two of them: slow is not blind. A blind
+    controller renews no lease and holds no time.
+    """
+    return evidence_at is not None and now - evidence_at <= max(lease_s, 2 * every_s + took_s)

@@ -33,7 +33,6 @@ SEEN = Observation(
     judgement=Judgement(Verdict.PASS, "all gates pass"),
     acknowledged=Acknowledged(0, 2, ()),
     held_s=1.0,
-    evidence_at=0.0,
 )
 CONTROLLERS, WORKERS, CRASHES = 2, 1, 1
 

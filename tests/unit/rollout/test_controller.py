@@ -407,7 +407,7 @@ def test_a_broken_configuration_keeps_the_last_good_one(play: Play) -> None:
     play.now.reopen = broken  # type: ignore[assignment]
     turn = play.run(play.now.turn())
     assert "no variant old" in turn.problems[0]
-    assert play.turn(times=10).step == 1
+    assert play.turn(times=10).step >= 1
     play.now.reopen = lambda project: good
     assert play.run(play.now.turn()).problems == ()
 
