@@ -6,6 +6,7 @@ A pool opens, lends and forgets connections; it never retries and never follows 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import deque
 
@@ -13,6 +14,7 @@ from understudy.upstream.connection import Connection, Receiver
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
 from understudy.upstream.origin import Origin, tls_context
+from understudy.upstream.tunnel import open_tunnel, proxy_for
 from understudy.upstream.wheel import Wheel
 
 MAX_CONNECTIONS = 4096
@@ -30,6 +32,7 @@ class Pool:
         self.wheel = wheel
         self.deadlines = deadlines or Deadlines()
         self._limit = limit
+        self._proxy = proxy_for(origin, os.environ)
         self._tls = tls_context(origin.ca_file) if origin.tls else None
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._idle: deque[Connection] = deque()
@@ -113,14 +116,17 @@ class Pool:
     async def _open_one(self) -> Connection:
         loop = asyncio.get_running_loop()
         origin = self.origin
+        server_hostname = origin.host if self._tls else None
         async with asyncio.timeout(self.deadlines.connect_s):
-            _, connection = await loop.create_connection(
-                lambda: Connection(self),
-                origin.host,
-                origin.port,
-                ssl=self._tls,
-                server_hostname=origin.host if self._tls else None,
-            )
+            if self._proxy is None:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), origin.host, origin.port, ssl=self._tls, server_hostname=server_hostname
+                )
+            else:
+                tunnel = await open_tunnel(self._proxy, origin.host, origin.port)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), sock=tunnel, ssl=self._tls, server_hostname=server_hostname
+                )
         self._open.add(connection)
         return connection
 
