@@ -32,11 +32,15 @@ RATIO_FLOOR = math.log(1.10)
 FLAG_FLOOR = 0.01
 SCORE_FLOOR = 0.2
 DISTANCE_FLOOR = 0.05
+NOTICED_S = 0.02
+"""Seconds below which nobody feels a wait change, whatever the ratio."""
 
 
 class Feature(NamedTuple):
     """`kind_of_finding` groups features that say one thing; `explained_by` names features that, where they drifted
-    too, are the reason, so that one defect is one finding. `resolution` is a difference too small to matter.
+    too, are the reason, so that one defect is one finding. `resolution` is a difference too small to matter. `least`
+    is how far apart the two means must be, in the feature's own unit, before anybody could notice: a fifth of a school
+    year can be many standard deviations and is still nothing.
     """
 
     name: str
@@ -48,14 +52,15 @@ class Feature(NamedTuple):
     explained_by: tuple[str, ...] = ()
     resolution: float = RATIO_FLOOR
     offset: float = 0.0
+    least: float = 0.0
 
 
 def _flag(name: str, harm: Harm, words: str, *explained_by: str) -> Feature:
     return Feature(name, Kind.FLAG, name, harm, words, explained_by)
 
 
-def _tone(name: str, words: str) -> Feature:
-    return Feature(name, Kind.SCORE, "tone", Harm.EITHER, words, resolution=0.5)
+def _tone(name: str, words: str, least: float = 0.3) -> Feature:
+    return Feature(name, Kind.SCORE, "tone", Harm.EITHER, words, resolution=0.5, least=least)
 
 
 FORMS = ("json", "single_quotes", "code_fence", "table", "list", "heading")
@@ -95,9 +100,9 @@ FEATURES: dict[str, Feature] = {
         _tone("apology", "apologies /100"),
         _tone("exclamation", "exclamations /100"),
         _tone("first_person", "first person /100"),
-        _tone("reading_grade", "reading grade"),
-        Feature("latency", Kind.RATIO, "latency", Harm.MORE, "latency"),
-        Feature("first_byte", Kind.RATIO, "first_byte", Harm.MORE, "first byte", ("latency",)),
+        _tone("reading_grade", "reading grade", least=0.5),
+        Feature("latency", Kind.RATIO, "latency", Harm.MORE, "latency", least=NOTICED_S),
+        Feature("first_byte", Kind.RATIO, "first_byte", Harm.MORE, "first byte", ("latency",), least=NOTICED_S),
         _flag("slow_tail", Harm.MORE, "latency past p99"),
         Feature("cost", Kind.RATIO, "cost", Harm.MORE, "cost"),
         _flag("dear_tail", Harm.MORE, "cost past p99", "cost"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from understudy.core.refusal import refusal
+from understudy.drift.catalogue import NOTICED_S
 from understudy.drift.form import form, tools
 from understudy.drift.text import MOST, first_line, is_data, last_line, opening, part, unfenced, words
 from understudy.drift.tone import tone
@@ -132,7 +133,7 @@ def measure(side: Side, habits: Habits) -> dict[str, float]:
         "cut_off": float(side.finish_reason.lower() in _CUT_OFF),
         "latency": side.latency_s,
         "first_byte": side.ttft_s,
-        "slow_tail": _beyond(side.latency_s, habits.latency_p99_s),
+        "slow_tail": _beyond(side.latency_s, habits.latency_p99_s, NOTICED_S),
         "cost": side.cost_usd,
         "dear_tail": _beyond(side.cost_usd, habits.cost_p99_usd),
     }
@@ -178,9 +179,9 @@ def distance(one: str, other: str) -> float:
     return 1.0 - (mine & yours).total() / union if union else 0.0
 
 
-def _beyond(value: float | None, limit: float | None) -> float | None:
-    """Whether a value lies beyond a limit by more than a ratio that matters: a shift of a hair is no fat tail."""
-    return None if value is None or limit is None else float(value > limit * BEYOND)
+def _beyond(value: float | None, limit: float | None, least: float = 0.0) -> float | None:
+    """Whether a value lies beyond a limit by a ratio, and a distance, that matter: a shift of a hair is no fat tail."""
+    return None if value is None or limit is None else float(value > max(limit * BEYOND, limit + least))
 
 
 def _tail(values: array[float]) -> float | None:

@@ -87,6 +87,21 @@ class _Tested(NamedTuple):
         harm = self.feature.harm
         return harm is Harm.EITHER or (self.drift.effect > 0) == (harm is Harm.MORE)
 
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of incumbent and candidate: geometric ones where the difference is a ratio."""
+        n = self.drift.n
+        if self.feature.kind is not Kind.RATIO:
+            return self.cell.incumbent / n, self.cell.candidate / n
+        log, offset = self.cell.incumbent_log / n, self.feature.offset
+        return math.exp(log) - offset, math.exp(log + self.drift.effect) - offset
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is more than its floors, in a direction somebody would notice."""
+        incumbent, candidate = self.means
+        return self.harmful and self.times_floor > 1.0 and abs(candidate - incumbent) >= self.feature.least
+
 
 def report(differ: Differ) -> DriftReport:
     """The rows of every slice with enough pairs, and what is found in them."""
@@ -96,7 +111,7 @@ def report(differ: Differ) -> DriftReport:
     adjusted = _adjusted(tested)
     weights = _shrunken(tested)
     rows = [
-        _row(one, q, q <= RATE and one.harmful and one.times_floor > 1.0, weight, differ.habits)
+        _row(one, q, q <= RATE and one.matters, weight, differ.habits)
         for one, q, weight in zip(tested, adjusted, weights, strict=True)
     ]
     return DriftReport(
@@ -171,10 +186,8 @@ def _row(one: _Tested, q: float, flagged: bool, weight: float, habits: Habits) -
     effect, low, high = (
         (math.expm1(min(value, 50.0)) if ratio else value) for value in (drift.effect, drift.low, drift.high)
     )
-    incumbent, candidate = means = one.cell.incumbent / n, one.cell.candidate / n
-    if ratio:
-        incumbent = math.exp(one.cell.incumbent_log / n) - one.feature.offset
-        candidate = math.exp(one.cell.incumbent_log / n + drift.effect) - one.feature.offset
+    means = one.cell.incumbent / n, one.cell.candidate / n
+    incumbent, candidate = one.means
     said = Said(one.feature.name, one.slice, incumbent, candidate, effect, *means)
     return Row(
         slice=one.slice,

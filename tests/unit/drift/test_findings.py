@@ -15,6 +15,7 @@ from understudy.drift.catalogue import FEATURES
 from understudy.drift.differ import MOST_SLICES, Differ, accumulate, slice_names
 from understudy.drift.features import Habits, learn
 from understudy.drift.report import MIN_PAIRS, DriftReport, report
+from understudy.testing.behaviour import Behaviour
 
 from .pairs import Pair, Side, pairs, swapped
 
@@ -286,3 +287,10 @@ def test_every_explanation_names_a_feature() -> None:
     for feature in FEATURES.values():
         for reason in feature.explained_by:
             assert feature.name not in FEATURES[reason].explained_by
+
+
+@pytest.mark.parametrize(("before", "after", "noticed"), [(0.002, 0.003, False), (0.2, 0.3, True)])
+def test_a_wait_nobody_can_feel_is_no_finding(before: float, after: float, noticed: bool) -> None:
+    """Half as slow again is drift at 200 ms, and nothing at 2 ms."""
+    sides = pairs(300, incumbent=Behaviour(latency_s=before, latency_spread=0.1), changes={"latency_s": after})
+    assert bool({"latency", "first_byte", "slow_tail"} & {kind for kind, _ in kinds(reported(sides))}) is noticed
