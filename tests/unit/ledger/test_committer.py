@@ -146,8 +146,8 @@ def test_a_segment_cut_at_every_byte_yields_its_whole_records(tmp_path: Path, ma
     for found in frames.scan(whole):
         ends.append(found.end)
     reader_folder = tmp_path / "cut"
+    segment = torn_boot(reader_folder, records, appended=3)
     for size in range(len(whole) + 1):
-        segment = torn_boot(reader_folder, records, appended=3)
         segment.write_bytes(whole[:size])
         batch = BootReader(reader_folder, Boot("w0", "00000000000000aa")).read()
         expected = sum(1 for end in ends[1:] if end <= size)

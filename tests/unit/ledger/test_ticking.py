@@ -99,7 +99,7 @@ def as_found(sums: Iterable[Sums]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("cycle_s", [DAY, 3_600.0, 50_000.0])
+@pytest.mark.parametrize("cycle_s", [3_600.0, 50_000.0])
 def test_sums_after_every_commit_are_those_counted_by_hand(
     tmp_path: Path, fill: Any, make: Any, cycle_s: float
 ) -> None:
@@ -109,7 +109,7 @@ def test_sums_after_every_commit_are_those_counted_by_hand(
     ledger = Ledger(lake)
     records: list[Record] = []
     scores: list[Score] = []
-    for turn in range(4):
+    for turn in range(3):
         fresh = traffic(make, rng, 60, turn * 60)
         records += fresh
         fill(fresh)
@@ -118,7 +118,7 @@ def test_sums_after_every_commit_are_those_counted_by_hand(
         known = {score.exchange for score in scores}
         scores += [score for score in new if score.exchange not in known]
         ledger.add_scores(new)
-        if turn == 2:
+        if turn == 1:
             Lake(lake).compact(Table.EXCHANGES)
         found = as_found(ledger.sums(METRICS, workload="reply", upgrade="up-1", cycle_s=cycle_s))
         expected = by_hand(records, scores, cycle_s)

@@ -12,6 +12,7 @@ import pytest
 
 from understudy.cli.moment import moment, said
 from understudy.core.errors import UsageError
+from understudy.core.records import Exchange
 from understudy.ledger.segments import SegmentWriter
 
 UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
@@ -26,6 +27,18 @@ workloads:
 """
 
 
+def make(number: int, **fields: Any) -> Exchange:
+    given: dict[str, Any] = {"variant": "old", "served_variant": "old", "reason": "no_route", "unit": f"u{number % 2}"}
+    return Exchange(
+        exchange=f"x-{number:06d}",
+        workload="reply",
+        started_at=1_700_000_000.0 + number,
+        epoch=1,
+        generation="g",
+        **(given | fields),
+    )
+
+
 def run(folder: Path, *arguments: str, code: int = 0) -> str:
     done = subprocess.run([UNDERSTUDY, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr + done.stdout
@@ -34,12 +47,12 @@ def run(folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, make: Any) -> Path:
+def project(tmp_path: Path) -> Path:
     """A project in which one worker wrote ten exchanges of two users."""
     (tmp_path / "understudy.yaml").write_text(CONFIG)
     writer = SegmentWriter(tmp_path / ".understudy" / "segments", "w0")
     for number in range(10):
-        writer.append(make(number, unit=f"u{number % 2}", variant="old", reason="no_route"))
+        writer.append(make(number))
     writer.close()
     return tmp_path
 
@@ -60,7 +73,7 @@ def test_a_ledger_is_committed_verified_asked_exported_and_erased(project: Path)
     assert "every one of 10 numbers is accounted for" in run(project, "ledger", "verify")
 
 
-def test_a_suite_is_made_from_traffic_and_single_findings_are_added(project: Path, make: Any) -> None:
+def test_a_suite_is_made_from_traffic_and_single_findings_are_added(project: Path) -> None:
     """One command makes the suite, the same command with --exchange adds a finding; exit code 3 without content."""
     run(project, "suite", "from-ledger", "reply", "--since", "2023-01-01", code=3)
     body = json.dumps({"messages": [{"role": "user", "content": "why?"}]}).encode()
