@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: bench-ledger help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
@@ -35,6 +35,9 @@ check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast t
 
 fast: .venv/.dev  ## the fast tests alone
 	$(BIN)/python scripts/run_all.py fast
+
+bench-ledger: .venv/.dev  ## measure the ledger: append, commit, queries, space, losses under kill -9 (two minutes)
+	$(BIN)/python benchmarks/ledger/run.py
 
 format: .venv/.dev  ## rewrite the code to the house format
 	$(BIN)/ruff format .
