@@ -373,7 +373,6 @@ def sources_of(project: Project) -> table.Sources:
     return table.Sources(
         workloads=workloads,
         variants={name: project.variants(name) for name in workloads},
-        profiles={name: project.profile(name) for name in workloads},
         providers=project.providers(),
         keys=project.gateway_keys(),
     )

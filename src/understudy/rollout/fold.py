@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from understudy.core.errors import DataCorrupt
 from understudy.core.evidence import ALL_SLICES, Finding
-from understudy.core.playbook import Arm, Outcome, Stage
+from understudy.core.playbook import Outcome, Stage
 from understudy.core.variant import Variant
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import EXPOSING, Kind, Place, move
@@ -136,11 +136,6 @@ class UpgradeState:
     def exposing(self) -> bool:
         """True where users may be answered by the candidate."""
         return self.stage in EXPOSING
-
-    @property
-    def serves(self) -> Arm:
-        """The arm most traffic is meant for."""
-        return Arm.CANDIDATE if self.share > 500_000 else Arm.INCUMBENT
 
     @property
     def tracked(self) -> tuple[str, ...]:

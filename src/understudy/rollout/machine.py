@@ -56,7 +56,6 @@ class Kind(StrEnum):
     WAIVED = "waived"
     APPROVED = "approved"
     CLOCK_STARTED = "clock_started"
-    CLOCK_RESET = "clock_reset"
     BASELINED = "baselined"
     JUDGED = "judged"
     PROMOTED = "promoted"
@@ -121,7 +120,6 @@ RECORDS: Mapping[Kind, frozenset[Stage]] = {
     Kind.WAIVED: frozenset({Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
     Kind.APPROVED: frozenset({Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
     Kind.CLOCK_STARTED: frozenset({Stage.SHADOW}),
-    Kind.CLOCK_RESET: frozenset({Stage.SHADOW}),
     Kind.BASELINED: frozenset({Stage.CANARY}),
     Kind.JUDGED: frozenset({Stage.SHADOW, Stage.CANARY, Stage.SOAK}),
     Kind.PROMOTED: frozenset({Stage.CANARY}),
@@ -232,8 +230,6 @@ def _recorded(place: Place, kind: Kind, seq: int) -> Place:
             return place._replace(paused=False)
         case Kind.CLOCK_STARTED:
             return place._replace(clock=seq)
-        case Kind.CLOCK_RESET:
-            return place._replace(clock=0)
         case _:
             return place
 

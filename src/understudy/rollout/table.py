@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from understudy.config.schema import WorkloadSection
 from understudy.core.errors import DataCorrupt
-from understudy.core.playbook import Profile, Stage
+from understudy.core.playbook import Stage
 from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
 from understudy.rollout.fold import UpgradeState
@@ -27,7 +27,6 @@ class Sources:
 
     workloads: Mapping[str, WorkloadSection]
     variants: Mapping[str, Mapping[str, Variant]]
-    profiles: Mapping[str, Profile]
     providers: Mapping[str, Provider]
     keys: tuple[GatewayKey, ...] = ()
 

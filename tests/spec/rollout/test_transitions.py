@@ -40,7 +40,6 @@ evaluated      -        same     -        same     -        -        -    -     
 waived         -        same     -        same     same     same     -    -       -           -
 approved       -        same     -        same     same     same     -    -       -           -
 clock_started  -        -        -        same     -        -        -    -       -           -
-clock_reset    -        -        -        same     -        -        -    -       -           -
 baselined      -        -        -        -        same     -        -    -       -           -
 judged         -        -        -        same     same     same     -    -       -           -
 promoted       -        -        -        -        same     -        -    -       -           -

@@ -95,7 +95,6 @@ def sources(**variants: Variant) -> table.Sources:
     return table.Sources(
         workloads={"reply": section},
         variants={"reply": variants},
-        profiles={"reply": PROFILE},
         providers={"p": Provider("p", "openai", "http://127.0.0.1:1/v1")},
     )
 
