@@ -82,7 +82,7 @@ OPENERS = {
     "technical": ("The app shows an error, ticket {n}.", "It is slow now, ticket {n}.", "There is a bug, ticket {n}."),
 }
 
-WEIGHTS = {"delivery": 0.4, "account": 0.2, "technical": 0.16, "billing": 0.1, "refund": 0.08, "cancellation": 0.06}
+WEIGHTS = {"delivery": 0.36, "account": 0.2, "refund": 0.16, "technical": 0.12, "billing": 0.1, "cancellation": 0.06}
 
 
 def prompts(kind: str, numbers: Iterable[object]) -> Iterator[str]:
