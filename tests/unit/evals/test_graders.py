@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,21 +178,30 @@ def test_a_refusal_is_known_by_its_opening(answer: str, how: str) -> None:
     assert refusal(answer) == how
 
 
-def test_ten_thousand_answers_are_graded_in_seconds() -> None:
-    """Every type together takes well under a millisecond for an ordinary answer."""
-    graders = [made(each) for each in SETTINGS]
+@pytest.mark.parametrize("given_settings", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values())[:40])
+def test_an_ordinary_answer_takes_few_steps(
+    given_settings: dict[str, Any], calls: Callable[[Callable[[], object]], int]
+) -> None:
+    """Some dozens of calls; only what looks at every match or number of an answer makes some for each."""
+    grader = made(given_settings)
     answered = Answered("Step 1: check the divisors of 17077. " * 20 + "[Yes]", "[Yes]", {"a": 1.0})
-    began = time.perf_counter()
-    for _ in range(100):
-        for grader in graders:
-            grader.grade(answered)
-    assert (time.perf_counter() - began) / 100 < 0.03
+    grader.grade(answered)  # imports and compiles what it needs
+    most = {"regex_match": 50 * len(answered.text), "numeric": 200}.get(given_settings["type"], 50)
+    assert 0 < calls(lambda: grader.grade(answered)) <= most
 
 
 @pytest.mark.parametrize("given_settings", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values())[:40])
-@pytest.mark.parametrize("answer", ["a" * 40_000, "1," * 20_000, "```\n" * 10_000, "[1," * 13_000, "a b " * 10_000])
-def test_no_answer_takes_long(given_settings: dict[str, Any], answer: str) -> None:
-    """An answer of 40,000 characters made to be slow is graded in a second or two at the very worst."""
-    began = time.perf_counter()
-    made(given_settings).grade(Answered(answer, answer[:1000], {}))
-    assert time.perf_counter() - began < 5
+@pytest.mark.parametrize("piece", ["a", "1,", "```\n", "[1,", "a b "])
+def test_the_steps_grow_no_faster_than_the_answer(
+    given_settings: dict[str, Any], piece: str, calls: Callable[[Callable[[], object]], int]
+) -> None:
+    """Twice an answer made to be slow is at most twice the steps, and one of 40,000 characters comes to an end."""
+    grader = made(given_settings)
+
+    def answered(characters: int) -> Answered:
+        answer = piece * (characters // len(piece))
+        return Answered(answer, answer[:1000], {})
+
+    grader.grade(answered(40_000))
+    half, whole = (calls(lambda n=n: grader.grade(answered(n))) for n in (4_000, 8_000))  # type: ignore[misc]
+    assert 0 < half <= whole <= 2 * half + 50

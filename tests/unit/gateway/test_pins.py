@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from understudy.core.playbook import Arm
@@ -41,12 +40,10 @@ def test_a_silent_conversation_is_forgotten_and_a_used_one_is_not() -> None:
 def test_a_full_table_loses_pins_and_never_confuses_them() -> None:
     """With far more conversations than slots a pin may be gone; one that is there is right."""
     pins = Pins(None)
-    start = time.monotonic()
     arms = {f"talk-{n}": Arm.CANDIDATE if n % 3 == 0 else Arm.INCUMBENT for n in range(300_000)}
     for talk, arm in arms.items():
         pins.put("u1", talk, arm, NOW)
     found = {talk: pins.get("u1", talk, NOW) for talk in arms}
     assert all(found[talk] in (None, arm) for talk, arm in arms.items())
     assert sum(arm is not None for arm in found.values()) > 150_000
-    assert time.monotonic() - start < 20
     pins.close()
