@@ -32,6 +32,8 @@ NO_TALLY = "no_tally"
 UNCOUNTED = (GAP, NO_TALLY)
 
 BATCH_RECORDS = 50_000
+BATCH_BYTES = 64 * 1024 * 1024
+"""Of payload in a batch, whatever the number of records: long conversations must not fill the memory."""
 
 
 class Row(NamedTuple):
@@ -55,11 +57,16 @@ class Batch:
 
     rows: list[Row] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
+    size: int = 0
+    """Bytes of payload it was made from."""
     next_seq: int = 0
     more: bool = False
     """True where the batch was full before the segments were at their end."""
     over: bool = False
     """True where the writer is gone and everything it left is in this batch or an earlier one."""
+
+    def full(self, limit: int) -> bool:
+        return len(self.rows) >= limit or self.size >= BATCH_BYTES
 
 
 def boots(folder: Path) -> list[Boot]:
@@ -98,7 +105,7 @@ class BootReader:
             if index > self._segment:
                 self._segment, self._offset = index, 0
             self._read_segment(path, batch, final=path != segments[-1][1] or not alive, limit=limit)
-            if len(batch.rows) >= limit:
+            if batch.full(limit):
                 batch.more = True
                 break
         if not alive and not batch.more:
@@ -138,9 +145,10 @@ class BootReader:
                     batch.poison.append(Poison(path.name, 0, data))
                 return
             position = len(frames.MAGIC)
-        while len(batch.rows) < limit:
+        while not batch.full(limit):
             found = frames.read_frame(data, position)
             if found is not None:
+                batch.size += len(found.payload)
                 if found.seq == self._expected and (record := _ordinary(found.payload)) is not None:
                     batch.rows.append(Row(found.seq, record))  # what nearly all are: the next one, and whole
                     self._expected = found.seq + 1

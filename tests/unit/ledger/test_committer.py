@@ -19,7 +19,7 @@ from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import COMMITTER_LOCK, LAKE_LOCK
 from understudy.ledger.prices import Price, Prices
-from understudy.ledger.reading import BootReader
+from understudy.ledger.reading import BATCH_BYTES, BootReader
 from understudy.ledger.segments import SegmentWriter
 from understudy.ledger.tally import Tally
 from understudy.ledger.verify import verify
@@ -99,6 +99,25 @@ def test_batches_of_any_size_bring_in_the_same(tmp_path: Path, make: Any) -> Non
     with Committer(segments, lake, batch=4) as committer:
         assert committer.run_once() == Committed(exchanges=50, boots_over=2)
     assert stored(lake, Table.EXCHANGES, "seq") == sorted(list(range(25)) * 2)
+
+
+def test_long_conversations_make_small_batches(tmp_path: Path, make: Any) -> None:
+    """A batch is bounded in bytes as well: the rest comes with the next one, and nothing is skipped."""
+    writer = SegmentWriter(tmp_path, "w0", max_buffered=1 << 30, segment_bytes=30 * 1024 * 1024)
+    for n in range(40):
+        writer.append(make(n, answer="a" * 4 * 1024 * 1024))
+    writer.close()
+    reader = BootReader(tmp_path, writer.boot)
+    sizes, numbers = [], []
+    while True:
+        batch = reader.read()
+        sizes.append(batch.size)
+        numbers += [row.seq for row in batch.rows]
+        if not batch.more:
+            break
+    assert batch.over
+    assert max(sizes) < BATCH_BYTES + 5 * 1024 * 1024
+    assert numbers == list(range(40))
 
 
 def test_two_committers_on_one_folder_are_refused(tmp_path: Path) -> None:
