@@ -88,16 +88,18 @@ class Reopener:
         self._stamp = _stamp(self.project)
 
     def __call__(self, project: Project) -> Project:
-        stamp = _stamp(project)
+        """The configuration as it was last read without an error, whether or not `project` is that one."""
+        stamp = _stamp(self.project)
         if stamp != self._stamp:
             self._stamp, self._problem = stamp, None
             try:
-                return open_project(project.file, project.environment)
+                self.project = open_project(project.file, project.environment)
+                self._stamp = _stamp(self.project)
             except UnderstudyError as error:
                 self._problem = error
         if self._problem is not None:
             raise self._problem
-        return project
+        return self.project
 
 
 def _stamp(project: Project) -> tuple[tuple[str, int, int], ...]:

@@ -110,9 +110,9 @@ class Controller:
 
     async def turn(self) -> Turn:
         """Look at everything once and do what follows. Raises StoreUnavailable where there is no store to go by."""
-        self._reread()
         now = self.clock.wall()
         snapshot = await self.store.read()
+        self._reread(snapshot)
         problems = [self._config_problem] if self._config_problem else []
         written: list[str] = []
         published: int | None = None
@@ -140,13 +140,18 @@ class Controller:
         await self.prober.close()
         await self.store.close()
 
-    def _reread(self) -> None:
-        """Take the configuration as it is now; while it is wrong, the last good one stays in force."""
+    def _reread(self, snapshot: Snapshot) -> None:
+        """Take the configuration as it is now; while it is wrong, the last good one stays in force [S11]."""
         try:
-            self.project = self.reopen(self.project)
-            self._config_problem = ""
+            fresh = self.reopen(self.project)
+            missing = missing_for(fresh, snapshot)
         except UnderstudyError as error:
             self._config_problem = f"the configuration is wrong, the last good one stays in force: {error}"
+            return
+        if missing and not missing_for(self.project, snapshot):
+            self._config_problem = f"the last good configuration stays in force: {missing}"
+            return
+        self.project, self._config_problem = fresh, missing
 
     # -- observe and decide
 
@@ -353,6 +358,19 @@ class Controller:
 def reading_interval(profile: Profile) -> float:
     """Seconds between two readings of the ledger."""
     return min(60.0, max(0.3, profile.cycle_s / 10))
+
+
+def missing_for(project: Project, snapshot: Snapshot) -> str:
+    """What an upgrade under way needs and the configuration does not have any more, "" where nothing is missing."""
+    for state in snapshot.upgrades:
+        if state.over:
+            continue
+        if state.workload not in project.config.workloads:
+            return f"workload {state.workload} is gone, and its upgrade {state.id} is under way"
+        for variant in (state.incumbent, state.candidate):
+            if variant.provider not in project.config.providers:
+                return f"provider {variant.provider} is gone, and upgrade {state.id} needs it for {variant.name}"
+    return ""
 
 
 def policy_of(project: Project, workload: str, profile: Profile) -> Policy:

@@ -50,7 +50,7 @@ async def active(store: Store, workload: str) -> UpgradeState:
 
 
 async def carry_out(
-    project: Project, store: Store, board: Board, workload: str, asked: Asked, *, patience_s: float = 5.0
+    project: Project, store: Store, board: Board, workload: str, asked: Asked, *, patience_s: float = 10.0
 ) -> tuple[UpgradeState, str]:
     """Have a wish granted and published; returns the state after it and the answer.
 

@@ -412,6 +412,22 @@ def test_a_broken_configuration_keeps_the_last_good_one(play: Play) -> None:
     assert play.run(play.now.turn()).problems == ()
 
 
+def test_a_workload_with_an_upgrade_cannot_be_deleted(play: Play) -> None:
+    """S11: a configuration without what an upgrade needs is not taken, and is once the upgrade is over."""
+    play.start()
+    play.until(Stage.CANARY)
+    before, after = play.world.project.file.read_text().split("  other:")
+    play.reconfigure(lambda text: before.split("  reply:")[0] + "  other:" + after)
+    turn = play.run(play.now.turn())
+    assert "workload reply is gone" in turn.problems[0]
+    assert play.turn(times=10).step >= 1
+    play.wish("abort", "enough")
+    play.run(play.now.turn())
+    table = play.world.board.read()
+    assert table is not None
+    assert list(table.workloads) == ["other"]
+
+
 # -- soak and after
 
 
