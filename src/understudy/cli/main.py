@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
-from typing import Any
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
+from typer._click.exceptions import ClickException, UsageError
 from typer.core import TyperCommand, TyperGroup
 
 from understudy import __version__
+from understudy.cli.output import fail
+from understudy.core.errors import CannotMeasure
+from understudy.core.errors import UsageError as UserMistake
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module, panel, what it does)
@@ -42,6 +50,10 @@ Exit codes: 0 pass, 1 a gate failed or a finding exists, 2 usage or configuratio
 """
 
 
+class Defect(CannotMeasure):
+    """Something that should not have happened: our mistake, not the user's."""
+
+
 class Verbs(TyperGroup):
     """Lists verbs from the table and imports a verb's module when it is called."""
 
@@ -56,9 +68,15 @@ class Verbs(TyperGroup):
         return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`understudy --help` lists the commands"
+            raise UsageError(f"there is no command {args[0]!r}: {hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if name in VERBS:
             module = importlib.import_module(VERBS[name][0])
+            module.app.rich_markup_mode = None  # one look for the help of every verb
+            module.app._add_completion = False
             command = typer.main.get_command(module.app)
             command.name = name
         return name, command, rest
@@ -88,5 +106,30 @@ def _root(
     """Options before the verb."""
 
 
-def run() -> None:
-    app(prog_name="understudy")
+TRACEBACK = "UNDERSTUDY_TRACEBACK"
+"""Set this variable to see where a defect of ours happened."""
+
+
+def run() -> NoReturn:
+    """Run the command line and leave with its exit code; what went wrong is said in the form that was asked for."""
+    try:
+        code = app(prog_name="understudy", standalone_mode=False)
+    except ClickException as error:
+        if "--json" in sys.argv:
+            fail(UserMistake(error.format_message(), remedy="see the same command with --help"), as_json=True)
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        fail(
+            Defect(_what_happened(error), remedy=f"report it with what {TRACEBACK}=1 shows"),
+            as_json="--json" in sys.argv,
+        )
+    sys.exit(code)
+
+
+def _what_happened(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"a defect of understudy: unexpected {type(error).__name__}{where}: {error}"

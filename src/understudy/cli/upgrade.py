@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from understudy.config.project import Project
     from understudy.rollout.intents import Wish
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Begin an upgrade, see where it stands, promote, pause, waive."
+)
 
 
 @app.command()

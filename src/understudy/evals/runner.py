@@ -213,8 +213,8 @@ class _Asking:
 
     async def _work(self, questions: Iterator[_Question]) -> None:
         for side, case, key in questions:
-            self.asked += 1
             result = await self.asker.ask(side.variant, case, key)
+            self.asked += 1
             if isinstance(result, Failed):
                 side.failed.append(result)
                 self._check_failures(side, self.job.repeats)
