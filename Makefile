@@ -46,6 +46,18 @@ format: .venv/.dev  ## rewrite the code to the house format
 docs: .venv/.dev  ## write the generated pages anew
 	$(BIN)/python scripts/generate_docs.py --write
 
+bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, beside nginx and whatever peers are installed
+	$(BIN)/python -m benchmarks.gateway
+
+bench-ledger: .venv/.dev  ## append, commit, aggregate, tick, losses under kill -9
+	$(BIN)/python benchmarks/ledger/run.py
+
+calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
+	$(BIN)/python -m benchmarks.gates.calibrate
+
+chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (long)
+	$(BIN)/python -m benchmarks.chaos.run
+
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -o requirements/dev.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
