@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import zlib
 
+import msgspec
+
 from understudy.wires.base import Answer, Endpoint, StreamReader, Wire
 
 WHOLE_LIMIT = 4 * 1024 * 1024
@@ -47,6 +49,17 @@ class Copy:
     def complete(self) -> bool:
         """False where a stream ended without the provider's own terminal event. Call `answer` first."""
         return self.reader is None or self._lost or self.reader.done
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a JSON answer ends before its last bracket: then it is no nonsense but a part."""
+        if self.reader is not None or self._lost:
+            return False
+        try:
+            msgspec.json.decode(b"".join(self._parts), type=msgspec.Raw)
+        except msgspec.DecodeError as error:
+            return "truncated" in str(error)  # its word for an end in the middle of a value
+        return False
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)

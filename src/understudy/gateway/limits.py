@@ -24,7 +24,7 @@ class Limits:
     key_requests: int = 256
     """Under way at once for one gateway key, in one worker; where there are no keys there is no such limit."""
     pipelined: int = 8
-    buffer: int = 32 * 1024
+    buffer: int = 16 * 1024
     """Bytes of an answer waiting for a slow client before the provider is no longer read."""
     drain_s: float = 30.0
     linger_s: float = 1.0

@@ -195,9 +195,9 @@ class Relay(Receiver):
         answer = self._copy.answer()
         error = of_answer(self._status, answer, complete=self._copy.complete)
         if answer.unreadable and not answer.truncated and not self._streamed and not error:
-            # Without a length nobody knows whether such a body is whole; with one it is the provider's own nonsense.
-            unread = "unreadable" if self._framed else "truncated"
-            error = unread if self._hold or not self._framed else ""
+            # Of nonsense of a stated length the client is the judge; what ends in the middle is not whole.
+            part = not self._framed or self._copy.cut_short
+            error = "truncated" if part else "unreadable" if self._hold else ""
         if self._hold and error:
             self._fall_back(error)
             return

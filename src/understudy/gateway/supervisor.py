@@ -20,7 +20,7 @@ from pathlib import Path
 from understudy.core.errors import UnderstudyError, UsageError
 from understudy.gateway.worker import Settings
 
-SEND_BUFFER = 48 * 1024
+SEND_BUFFER = 32 * 1024
 READY_S = 20.0
 STOP_S = 40.0
 """Longer than a worker's own time for draining."""

@@ -18,7 +18,7 @@ from understudy.upstream.tunnel import open_tunnel, proxy_for
 from understudy.upstream.wheel import Wheel
 
 MAX_CONNECTIONS = 4096
-READ_BYTES = 32 * 1024
+READ_BYTES = 16 * 1024
 """The most that is read of an answer before it is passed on; bounds what waits for a slow client."""
 
 
