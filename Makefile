@@ -49,9 +49,6 @@ docs: .venv/.dev  ## write the generated pages anew
 bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, beside nginx and whatever peers are installed
 	$(BIN)/python -m benchmarks.gateway
 
-bench-ledger: .venv/.dev  ## append, commit, aggregate, tick, losses under kill -9
-	$(BIN)/python benchmarks/ledger/run.py
-
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
 	$(BIN)/python -m benchmarks.gates.calibrate
 
