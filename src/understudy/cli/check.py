@@ -45,6 +45,7 @@ def check(
             return
         project = open_project(config)
         suites = read_suites(project)
+        refuse_unknown_metrics(project, suites)
         warnings = sorted([*project.warnings(), *suite_warnings(project, suites)], key=lambda warning: warning.where)
         document = describe(project, suites, warnings)
         print_json(document) if as_json else _print(out(), document)
@@ -68,6 +69,34 @@ def read_suites(project: Project) -> dict[str, list[Suite]]:
     if problems:
         raise ConfigError(list(problems))
     return found
+
+
+def refuse_unknown_metrics(project: Project, suites: Mapping[str, Sequence[Suite]]) -> None:
+    """Raise ConfigError for gates on a metric that nobody measures: such a gate would wait for ever."""
+    from understudy.config.explain import nearest
+    from understudy.core.errors import ConfigError
+    from understudy.evals.live import live_graders
+    from understudy.gates.gate import STANDARD
+    from understudy.rollout.gating import FROZEN
+
+    problems: list[Problem] = []
+    for workload, found in suites.items():
+        known = {*STANDARD, *FROZEN, *(grader.label for grader in live_graders(found).graders)}
+        for metric, gate in project.workload(workload).gates.metrics.items():
+            if gate.source or metric in known:
+                continue
+            near = nearest(metric, known)
+            hint = f"did you mean {near}? " if near else f"there is {', '.join(sorted(known))}; "
+            problems.append(
+                project.document.problem(
+                    ("workloads", workload, "gates", metric),
+                    f"nothing measures {metric!r}: its gate would wait for data for ever",
+                    f"{hint}For a number of your own say where it comes from: source: feedback:{metric}, "
+                    "grader:NAME or field:NAME",
+                )
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def suite_warnings(project: Project, suites: Mapping[str, Sequence[Suite]]) -> Iterator[Problem]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -119,6 +120,10 @@ def run() -> NoReturn:
             fail(UserMistake(error.format_message(), remedy="see the same command with --help"), as_json=True)
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        fail(_disk(error), as_json="--json" in sys.argv)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -127,6 +132,24 @@ def run() -> NoReturn:
             as_json="--json" in sys.argv,
         )
     sys.exit(code)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room, then run this again",
+    errno.EDQUOT: "make room, then run this again",
+    errno.EACCES: "check who may write there",
+    errno.EPERM: "check who may write there",
+    errno.EROFS: "name a folder that can be written: `state:` in understudy.yaml",
+    errno.EEXIST: "a file is where a folder has to be: move it away",
+    errno.ENOTDIR: "a file is where a folder has to be: move it away",
+}
+
+
+def _disk(error: OSError) -> CannotMeasure:
+    """What the operating system refused, of which file."""
+    which = f"{error.filename}: " if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0, f"report it with what {TRACEBACK}=1 shows")
+    return CannotMeasure(f"{which}{error.strerror or error}", remedy=remedy)
 
 
 def _what_happened(error: Exception) -> str:

@@ -36,6 +36,7 @@ def start(
 
     The controller (`understudy up`) carries it from there: regression eval, shadow, canary, soak.
     """
+    from understudy.cli.check import read_suites, refuse_unknown_metrics
     from understudy.config.project import open_project
     from understudy.rollout.begin import Request, begin
     from understudy.wiring import control
@@ -54,7 +55,11 @@ def start(
             }
 
     with errors_shown(as_json):
-        document = asyncio.run(run(open_project(config)))
+        project = open_project(config)
+        refuse_unknown_metrics(
+            project, {name: of_it for name, of_it in read_suites(project).items() if name == workload}
+        )
+        document = asyncio.run(run(project))
         if as_json:
             print_json(document)
             return
