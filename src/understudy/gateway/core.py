@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from understudy.core.records import Record
@@ -83,6 +83,13 @@ class Gateway:
             for (workload, upgrade), breaker in sorted(self.compiler.breakers.items())
             if breaker.open
         ]
+
+    def trip(self, opened: Iterable[tuple[str, str, str]]) -> None:
+        """Open the breakers that another worker of this machine has opened for the same upgrade."""
+        for workload, upgrade, why in opened:
+            breaker = self.compiler.breakers.get((workload, upgrade))
+            if breaker is not None:
+                breaker.trip(why)
 
     def candidate_ended(self, ask: Ask, error: str) -> None:
         """A request of the candidate's arm is over; `error` is "" where the candidate is not to blame."""

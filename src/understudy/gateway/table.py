@@ -152,6 +152,17 @@ class TableReader:
         self._last_beat = now
         self._last_content = content
 
+    def open_elsewhere(self) -> list[tuple[str, str, str]]:
+        """Workload, upgrade and reason of every breaker that a worker here opened, this one's former life included."""
+        found: list[tuple[str, str, str]] = []
+        for file in self._heartbeat.parent.glob("*.json"):
+            try:
+                details = json.loads(file.read_bytes()).get("breaker_details", ())
+                found += [(each["workload"], each["upgrade"], each["why"]) for each in details]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # a file that is just being replaced or is none of ours says nothing
+        return found
+
     def step_aside(self) -> None:
         """From now on beat under a name of our own: this worker drains, and its successor has the name."""
         former, self._heartbeat = self._heartbeat, self._heartbeat.with_name(f"{self._worker}-{os.getpid()}.json")

@@ -116,8 +116,9 @@ class Worker:
 
     async def _turn(self) -> None:
         """Look for a new table and acknowledge it; the files are touched in a thread, a slow disk stops no request."""
-        await asyncio.to_thread(self.reader.look)
+        opened = await asyncio.to_thread(self._look)
         self.reader.take(time.time())
+        self.gateway.trip(opened)
         self.gateway.killed = self.reader.killed
         breakers = self.gateway.open_breakers()
         facts = {
@@ -135,6 +136,10 @@ class Worker:
             self._complain(f"the heartbeat cannot be written: {error}")
         if self.reader.status != "serving":
             self._complain(self.reader.status)
+
+    def _look(self) -> list[tuple[str, str, str]]:
+        self.reader.look()
+        return self.reader.open_elsewhere()
 
     def _record(self, record: Record) -> None:
         self.ledger.append(record)

@@ -249,6 +249,45 @@ def test_the_listener_speaks_tls(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
+def test_a_breaker_opens_in_every_worker_and_outlives_a_kill(tmp_path: Path) -> None:
+    """What one worker found out the others know at once, and a killed worker's successor too; no user fails."""
+
+    async def broken(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(b"{}", 500, b"content-type: application/json\r\n"))
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as old,
+            raw_server(broken) as new,
+            GatewayProcess(tmp_path, table(old.base_url, new.base_url, route=route(ALL)), workers=3) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            body = chat(user="u")
+            for _ in range(6):  # on one connection: one worker finds out
+                head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body)
+                writer.write(head + body)
+                assert (await read_answer(reader)).status == 200
+            writer.close()
+            assert len(new.requests) == 5
+            start = time.monotonic()
+            while not all(beat["breakers"] == ["chat"] for beat in gateway.heartbeats().values()):
+                assert time.monotonic() - start < 2
+                await asyncio.sleep(0.02)
+            before = gateway.pids
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            while set(gateway.pids) & set(before):
+                assert time.monotonic() - start < 10
+                await asyncio.sleep(0.02)
+            for number in range(20):
+                assert (await call(gateway.port, chat(), headers={"x-user-id": f"u{number}"})).status == 200
+            assert len(new.requests) == 5
+
+    asyncio.run(main())
+
+
 def understudy(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "understudy", "gateway", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
