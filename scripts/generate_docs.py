@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import re
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import field_tables
+
+if TYPE_CHECKING:
+    import typer
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "understudy"
@@ -84,22 +93,28 @@ def exit_codes() -> str:
 
 
 def command_help() -> str:
-    """`--help` of every verb, as a user sees it at 100 columns."""
-    from typer.testing import CliRunner
+    """`--help` of every verb and sub-verb, as a user sees it at 100 columns."""
+    from typer.main import get_command
 
     from understudy.cli.main import VERBS, app
 
-    runner = CliRunner()
     parts: list[str] = []
-    for verb in VERBS:
-        shown = runner.invoke(
-            app, [verb, "--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}, prog_name="understudy"
-        )
-        parts.append(f"## {verb}\n\n```text\n{shown.output.strip()}\n```\n")
-        for sub in re.findall(r"^  ([a-z-]+)  ", shown.output.partition("Commands:")[2], re.M):
-            inner = runner.invoke(app, [verb, sub, "--help"], env={"COLUMNS": "100"}, prog_name="understudy")
-            parts.append(f"### {verb} {sub}\n\n```text\n{inner.output.strip()}\n```\n")
+    for verb, (module, _, _) in VERBS.items():
+        parts.append(f"## {verb}\n\n```text\n{_help(app, verb)}\n```\n")
+        command = get_command(importlib.import_module(module).app)
+        for sub in getattr(command, "commands", {}):
+            parts.append(f"### {verb} {sub}\n\n```text\n{_help(app, verb, sub)}\n```\n")
     return "\n".join(parts).strip()
+
+
+def _help(app: typer.Typer, *words: str) -> str:
+    from typer.testing import CliRunner
+
+    wide = {"COLUMNS": "100", "TERMINAL_WIDTH": "100"}
+    shown = CliRunner().invoke(app, [*words, "--help"], env=wide, prog_name="understudy")
+    if shown.exit_code:
+        raise RuntimeError(f"{' '.join(words)} --help ended with {shown.exit_code}: {shown.output}")
+    return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
 
 
 def configuration() -> str:
@@ -109,6 +124,20 @@ def configuration() -> str:
     return configuration_reference()
 
 
+def graders() -> str:
+    """Every grader with its settings, and the examples of its specification."""
+    from understudy.evals import reference
+
+    return reference.graders(runpy.run_path(str(ROOT / "tests/spec/evals/test_graders.py"))["EXAMPLES"])
+
+
+def suites() -> str:
+    """The keys of a suite file, of a case and of a message."""
+    from understudy.evals import reference
+
+    return reference.suites()
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "module-map": module_map,
@@ -116,6 +145,11 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "exit-codes": exit_codes,
     "command-help": command_help,
+    "graders": graders,
+    "suites": suites,
+    "records": field_tables.records,
+    "lake-tables": field_tables.lake_tables,
+    "routing-table": field_tables.routing_table,
 }
 
 
