@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import signal
@@ -61,6 +62,24 @@ class Evidence:
 
     def served(self) -> list[Exchange]:
         return [record for record in self.records if record.role == "served"]
+
+    def first(self, count: int) -> Evidence:
+        """A copy with the first so many clients and all that belongs to them; nothing in it is shared that a plant
+        might change."""
+        saw = copy.deepcopy(self.saw[:count])
+        marks = {one.mark for one in saw}
+        whole = len(self.saw) <= count
+        return replace(
+            self,
+            saw=saw,
+            received={
+                name: [copy.copy(call) for call in calls if whole or call.mark in marks]
+                for name, calls in self.received.items()
+            },
+            records=[r for r in self.records if whole or r.unit in marks],
+            facts=copy.deepcopy(self.facts),
+            _indexed=-1,
+        )
 
     def calls(self, mark: str) -> list[Received]:
         """Every request with that mark that reached a provider."""
