@@ -120,6 +120,16 @@ def run() -> NoReturn:
             fail(UserMistake(error.format_message(), remedy="see the same command with --help"), as_json=True)
         error.show()
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "understudy":
+            raise
+        fail(
+            UserMistake(
+                f"this command needs {error.name}, which the plain install does not have",
+                remedy="install everything for one machine: pip install 'understudy[all]'",
+            ),
+            as_json="--json" in sys.argv,
+        )
     except OSError as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -1,0 +1,25 @@
+"""The plain install has no control store and no lake: commands that need them say which install has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CONFIG = """
+providers: {p: {wire: openai, base_url: "http://127.0.0.1:9/v1"}}
+workloads: {w: {incumbent: a, variants: {a: {provider: p, model: m}}}}
+"""
+
+
+def test_a_command_that_needs_more_than_the_plain_install_says_so(tmp_path: Path) -> None:
+    """No module name in a traceback: what is missing, and the pip line that brings it."""
+    (tmp_path / "understudy.yaml").write_text(CONFIG)
+    program = (
+        "import sys; sys.modules['sqlalchemy'] = None; sys.argv = ['understudy', 'upgrade', 'status']\n"
+        "from understudy.cli.main import run; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "this command needs sqlalchemy" in done.stderr
+    assert "pip install 'understudy[all]'" in done.stderr
