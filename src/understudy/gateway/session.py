@@ -209,8 +209,9 @@ class Session(asyncio.Protocol, Timed):
             raise _Bad(400, "the request target must be a path")
         # The parser forgives white space between the parts of a request line; others may cut it elsewhere.
         method = self._parser.get_method()
-        line, raw = b"%b %b HTTP/1." % (method, self._url), self._raw
-        if b"#" in self._url or not (raw.startswith(line) if self._first else line in raw):
+        line, raw = b"%b %b HTTP/1.1\r\n" % (method, self._url), self._raw
+        usual = raw.startswith(line) if self._first else line in raw
+        if b"#" in self._url or not (usual or raw.startswith(line[:-3])):
             raise _Bad(400, "the request line is not method, path and version with one space between them")
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.body:
@@ -220,7 +221,7 @@ class Session(asyncio.Protocol, Timed):
             raise _Bad(411, "a request with a body must state its content-length or come in chunks")
         if parser.should_upgrade():
             raise _Bad(400, "no other protocol is spoken here")
-        self._old = _is_1_0(parser.get_http_version())
+        self._old = not usual and _is_1_0(parser.get_http_version())
         if b"expect" in headers:
             self._expect(headers[b"expect"])
 
