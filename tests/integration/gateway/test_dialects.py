@@ -16,7 +16,7 @@ from understudy.core.routing import GatewayKey, Shadow
 from understudy.gateway.limits import Limits
 from understudy.testing.behaviour import Behaviour
 from understudy.testing.raw import raw_server, whole
-from understudy.testing.served import ALL, Served, call, chat, route, served, table
+from understudy.testing.served import ALL, Served, call, chat, route, served, table, until
 from understudy.testing.simulated import SimulatedProvider
 from understudy.upstream.deadlines import Deadlines
 
@@ -193,21 +193,28 @@ def test_a_key_cannot_have_everything_at_once() -> None:
     def key(name: str) -> GatewayKey:
         return GatewayKey(name, sha256(name.encode()).hexdigest(), ("*",))
 
-    async def slow(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.2)
-        writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
-
     async def main() -> None:
-        async with raw_server(slow) as provider:
+        held = asyncio.Event()
+
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await held.wait()
+            writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+        async with raw_server(reply) as provider:
             first = table(provider.base_url, keys=[key("greedy"), key("honest")])
             async with served(first, limits=Limits(key_requests=5)) as gateway:
                 greedy = {"authorization": "Bearer greedy"}
                 for _ in range(2):
-                    answers = asyncio.gather(*(call(gateway.port, chat(), headers=greedy) for _ in range(12)))
-                    await asyncio.sleep(0.1)
-                    honest = await call(gateway.port, chat(), headers={"authorization": "Bearer honest"})
-                    assert honest.status == 200
-                    statuses = sorted(answer.status for answer in await answers)
+                    held.clear()
+                    before = len(provider.requests)
+                    asking = [asyncio.create_task(call(gateway.port, chat(), headers=greedy)) for _ in range(12)]
+                    await until(lambda: sum(task.done() for task in asking) == 7)  # noqa: B023
+                    other = {"authorization": "Bearer honest"}
+                    honest = asyncio.create_task(call(gateway.port, chat(), headers=other))
+                    await until(lambda: len(provider.requests) == before + 6)  # noqa: B023
+                    held.set()
+                    assert (await honest).status == 200
+                    statuses = sorted(answer.status for answer in await asyncio.gather(*asking))
                     assert statuses == [200] * 5 + [429] * 7
                 assert gateway.gateway.in_use == {"greedy": 0, "honest": 0}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
 import pytest
@@ -12,7 +12,7 @@ from understudy.assign.bucket import bucket
 from understudy.core.routing import GatewayKey, Shadow
 from understudy.core.variant import Reasoning, Variant
 from understudy.testing.raw import raw_server, whole
-from understudy.testing.served import ALL, call, chat, route, served, table
+from understudy.testing.served import ALL, QUICK, call, chat, route, served, table, until
 
 Reply = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -45,11 +45,11 @@ def events(*texts: str, done: bool = True) -> list[bytes]:
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-def streaming(pieces: list[bytes | float], *, ends: bool = True) -> Reply:
-    """Each piece is a chunk of its own; a number waits; without `ends` the connection is cut after the last one."""
+def streaming(pieces: Sequence[bytes | float], *, ends: bool | None = True, head: bytes = STREAM_HEAD) -> Reply:
+    """Each piece is a chunk of its own; a number waits. `ends` False cuts the connection, None leaves it open."""
 
     async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(STREAM_HEAD)
+        writer.write(head)
         for piece in pieces:
             if isinstance(piece, bytes):
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -58,7 +58,7 @@ def streaming(pieces: list[bytes | float], *, ends: bool = True) -> Reply:
                 await asyncio.sleep(piece)
         if ends:
             writer.write(b"0\r\n\r\n")
-        else:
+        elif ends is False:
             writer.close()
 
     return reply
@@ -102,7 +102,9 @@ def test_the_variant_is_applied_and_the_answer_comes_back_unchanged() -> None:
             async with served(first) as gateway:
                 sent = chat("hi", temperature=1, custom={"deep": [1]}, user="u1")
                 headers = {"x-kind": "urgent", "authorization": "Bearer app", "x-secret": "1", "openai-project": "pr"}
+                asked_at = time.monotonic()
                 got = await call(gateway.port, sent, headers=headers)
+                took = time.monotonic() - asked_at
                 assert (got.status, got.body, got.complete) == (200, answer, True)
                 assert got.headers["x-request-id"] == "r1"
                 assert "set-cookie" not in got.headers
@@ -131,7 +133,7 @@ def test_the_variant_is_applied_and_the_answer_comes_back_unchanged() -> None:
                 assert record.answer == "grüß dich 🎭"
                 assert record.latency_s is not None
                 assert record.ttft_s is not None
-                assert 0 < record.ttft_s <= record.latency_s < 1
+                assert 0 < record.ttft_s <= record.latency_s <= took
 
     asyncio.run(main())
 
@@ -164,23 +166,28 @@ def test_the_first_token_arrives_before_the_last_is_written() -> None:
     """A stream is passed on as it comes, and its first token is timed."""
 
     async def main() -> None:
-        pieces: list[bytes | float] = [*events("a")[:2], 0.2, *events("b")[1:]]
-        async with raw_server(streaming(pieces)) as provider, served(table(provider.base_url)) as gateway:
+        seen = asyncio.Event()
+
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await streaming(events("a")[:2], ends=None)(number, request, writer)
+            await seen.wait()
+            await streaming(events("b")[1:], head=b"")(number, request, writer)
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             body = chat(stream=True)
             writer.write(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )
-            started = time.monotonic()
-            await reader.readuntil(b'"a"')
-            assert time.monotonic() - started < 0.15
+            await asyncio.wait_for(reader.readuntil(b'"a"'), 20)
+            await asyncio.sleep(0.1)
+            seen.set()
             await reader.readuntil(b"[DONE]")
-            assert time.monotonic() - started > 0.18
             writer.close()
             (record,) = await gateway.settled(1)
             assert record.ttft_s is not None
             assert record.latency_s is not None
-            assert record.ttft_s < 0.15 < record.latency_s
+            assert record.latency_s - record.ttft_s > 0.09
 
     asyncio.run(main())
 
@@ -212,14 +219,14 @@ def test_kill_file_and_lease_send_everybody_to_the_incumbent() -> None:
 
     async def main() -> None:
         async with raw_server(saying("x")) as provider, served(table(provider.base_url)) as gateway:
-            lease = time.time() + 0.3
+            lease = time.time() + 3600
             gateway.gateway.apply(table(provider.base_url, epoch=2, route=route(ALL, lease_until=lease)))
             assert (await gateway.chat("u")).headers["x-understudy-variant"] == "new"
             gateway.gateway.killed = frozenset({"chat"})
             assert (await gateway.chat("u")).headers["x-understudy-variant"] == "old"
             gateway.gateway.killed = frozenset()
             assert (await gateway.chat("u")).headers["x-understudy-variant"] == "new"
-            await asyncio.sleep(max(0.0, lease - time.time()) + 0.02)
+            gateway.gateway.now = lambda: lease
             assert (await gateway.chat("u")).headers["x-understudy-variant"] == "old"
             reasons = [record.reason for record in gateway.exchanges]
             assert reasons == ["below_share", "kill_file", "below_share", "lease_expired"]
@@ -295,7 +302,7 @@ def test_the_incumbent_answers_where_the_candidate_fails_before_its_first_conten
         async with (
             raw_server(good) as old,
             raw_server(reply) as new,
-            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+            served(table(old.base_url, new.base_url, route=route(ALL)), deadlines=QUICK) as gateway,
         ):
             got = await gateway.chat("u", stream=stream)
             assert (got.status, got.complete) == (200, True)
@@ -409,7 +416,7 @@ def test_a_provider_that_does_not_answer_is_an_error_in_the_callers_dialect(
     """Without a candidate to mask, the caller is told, and the connection lives on."""
 
     async def main() -> None:
-        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+        async with raw_server(reply) as provider, served(table(provider.base_url), deadlines=QUICK) as gateway:
             got = await gateway.chat("u")
             assert (got.status, got.complete) == (status, True)
             assert json.loads(got.body)["error"]["code"] == code
@@ -505,15 +512,13 @@ def test_each_served_request_has_its_copy_and_the_client_sees_nothing_of_it() ->
 
 @pytest.mark.parametrize("reply", [hang, cut, saying("down", 500), streaming([b"data: nonsense\n\n"])])
 def test_a_candidate_that_is_ill_in_shadow_leaves_the_primary_alone(reply: Reply) -> None:
-    """Every client gets the incumbent's answer as quickly as ever; each copy's failure is on record."""
+    """Every client gets the incumbent's answer; each copy's failure is on record."""
 
     async def main() -> None:
         async with raw_server(saying("fine")) as old, raw_server(reply) as new:
             first = table(old.base_url, new.base_url, route=route(0, shadow=Shadow(ALL)))
-            async with served(first) as gateway:
-                started = time.monotonic()
+            async with served(first, deadlines=QUICK) as gateway:
                 answers = [await gateway.chat(f"u{n}") for n in range(10)]
-                assert time.monotonic() - started < 0.35
                 assert all(answer.status == 200 and b"fine" in answer.body for answer in answers)
                 copies = await gateway.settled(10, copies=True)
                 assert all(copy.error for copy in copies)
@@ -522,21 +527,52 @@ def test_a_candidate_that_is_ill_in_shadow_leaves_the_primary_alone(reply: Reply
     asyncio.run(main())
 
 
+def test_no_client_waits_for_a_copy() -> None:
+    """Ten clients have their answers, one after the other, while the candidate has not answered one copy."""
+
+    async def main() -> None:
+        answered = asyncio.Event()
+
+        async def held(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await answered.wait()
+            await saying("late")(number, request, writer)
+
+        async with raw_server(saying("fine")) as old, raw_server(held) as new:
+            first = table(old.base_url, new.base_url, route=route(0, shadow=Shadow(ALL)))
+            async with served(first) as gateway:
+                answers = [await gateway.chat(f"u{n}") for n in range(10)]
+                assert all(b"fine" in answer.body for answer in answers)
+                assert gateway.copies == []
+                answered.set()
+                copies = await gateway.settled(10, copies=True)
+                assert [(copy.error, copy.answer) for copy in copies] == [("", "late")] * 10
+
+    asyncio.run(main())
+
+
 def test_copies_are_bounded_and_what_is_not_made_is_counted() -> None:
     """With two in flight the newest are dropped, each with its reason."""
 
     async def main() -> None:
-        async with raw_server(saying("fine")) as old, raw_server(hang) as new:
+        counted = asyncio.Event()
+
+        async def held(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await counted.wait()
+            await saying("late")(number, request, writer)
+
+        async with raw_server(saying("fine")) as old, raw_server(held) as new:
             first = table(old.base_url, new.base_url, route=route(0, shadow=Shadow(ALL, max_in_flight=2)))
             async with served(first) as gateway:
                 for n in range(6):
                     await gateway.chat(f"u{n}")
-                dropped = await gateway.settled(4, copies=True, within_s=0.3)
+                dropped = await gateway.settled(4, copies=True)
                 assert [copy.error for copy in dropped] == ["shadow_busy"] * 4
-                assert len(new.requests) == 2
+                await until(lambda: len(new.requests) == 2)
                 assert gateway.gateway.mirror.in_flight("chat") == 2
+                counted.set()
                 await gateway.settled(6, copies=True)
                 assert gateway.gateway.mirror.in_flight("chat") == 0
+                assert len(new.requests) == 2
 
     asyncio.run(main())
 
@@ -552,8 +588,11 @@ def test_calls_with_effects_are_never_copied() -> None:
                 await gateway.chat("u", tools=[{"type": "web_search"}])
                 gateway.gateway.killed = frozenset({"chat"})
                 await gateway.chat("u")
-                await asyncio.sleep(0.05)
-                assert (new.requests, gateway.copies) == ([], [])
+                gateway.gateway.killed = frozenset()
+                await gateway.chat("u", text="copied")
+                (copy,) = await gateway.settled(1, copies=True)
+                assert copy.pair == gateway.exchanges[-1].exchange
+                assert len(new.requests) == 1
 
     asyncio.run(main())
 
@@ -567,7 +606,7 @@ def test_a_sample_is_chosen_by_hash() -> None:
             async with served(first) as gateway:
                 for n in range(200):
                     await gateway.chat(f"u{n}")
-                await asyncio.sleep(0.05)
+                await until(lambda: gateway.gateway.mirror.in_flight("chat") == 0)
                 assert 35 <= len(gateway.copies) <= 90
 
     asyncio.run(main())
@@ -593,27 +632,27 @@ def test_a_primary_that_is_asked_too_much_stops_the_copies() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_closes_the_providers_connection(stream: bool) -> None:
-    """The provider sees the end within 100 ms, before its answer and in the middle of it."""
+    """What was asked of the provider ends with the client, before its answer and in the middle of it."""
 
     async def main() -> None:
         reply = streaming([*events("a", "b")[:3], 30.0]) if stream else hang
         async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
-            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             body = chat(stream=stream)
             writer.write(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )
-            await asyncio.sleep(0.1)
-            assert provider.connections == 1
+            await until(lambda: len(provider.requests) == 1)
+            if stream:
+                await reader.readuntil(b'"b"')
             writer.transport.abort()
-            (record,) = await gateway.settled(1, within_s=0.1)
+            (record,) = await gateway.settled(1)
             assert record.error == "client_gone"
             assert record.answer == ("ab" if stream else "")
             assert record.status == (200 if stream else 0)
             assert len(gateway.gateway.sessions) == 0
             pools = gateway.gateway.compiler.pools.values()
-            await asyncio.sleep(0.05)
-            assert sum(pool.open_connections for pool in pools) == 0
+            await until(lambda: sum(pool.open_connections for pool in pools) == 0)
 
     asyncio.run(main())
 
