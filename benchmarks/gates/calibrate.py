@@ -326,7 +326,7 @@ def guards(bench: Bench) -> None:
 
 PAGE = """# How often the gates are wrong
 
-Simulated by `python -m benchmarks.gates.calibrate` (`make calibrate` runs it all and writes this page). "Gate" is the
+Simulated by `python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md`. "Gate" is the
 product's rule, "limit" the one-sided 95 % upper limit of that rate after so many runs; the other rules saw the same
 runs. The simulated users keep to their arm, differ in how active and how lucky they are (ICC: the part of the variance
 between them), and are looked at again and again; what each scenario is exactly stands in `canaries.py` and
