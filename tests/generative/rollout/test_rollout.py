@@ -54,6 +54,7 @@ workloads:
     shadow: {{min: {HOLD}s, max: 1000s}}
     canary:
       lease: {LEASE}s
+      cycle: 10s
       ladder: [{{share: 1%, hold: {HOLD}s}}, {{share: 25%, hold: {HOLD}s}}, {{share: 100%, hold: 0s}}]
     soak: {{duration: {HOLD}s, retain: {2 * HOLD}s}}
 """
@@ -137,19 +138,19 @@ class Rollout(RuleBasedStateMachine):
         request = Request("reply", "new", "ada", "", f"t{self.number}")
         self.run_(begin(self.project, self.world.store, self.world.board, request, self.world.clock.wall()))
         self.exposed_since, self.was_on, self.last = 0.0, set(), self.state()
-        self.gates_say("pass")
         for _ in range(60):
             if self.last is None or self.last.over or str(self.last.stage) == depth:
                 return
-            self.turns(0, 1)
+            self.turns(0, 1, "pass")
 
     @rule(who=st.sampled_from([0, 1]))
     def turn(self, who: int) -> None:
         self.run_(self.controllers[who].turn())
 
-    @rule(who=st.sampled_from([0, 1]), times=st.sampled_from([2, 5, 8, 12]))
-    def turns(self, who: int, times: int) -> None:
-        """A controller at work for a while: what makes the deep stages reachable."""
+    @rule(who=st.sampled_from([0, 1]), times=st.sampled_from([2, 5, 8, 12]), says=st.sampled_from(sorted(JUDGEMENTS)))
+    def turns(self, who: int, times: int, says: str) -> None:
+        """A controller at work for a while on one sort of evidence: what makes the deep stages reachable."""
+        self.gates_say(says)
         for _ in range(times):
             self.world.clock.pass_(LEASE / 2)
             self.turn(who)
