@@ -46,6 +46,7 @@ class World:
             [UNDERSTUDY, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False
         )
         assert "Traceback" not in done.stderr, done.stderr
+        assert "a defect of understudy" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, ready: float = 30) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -89,6 +90,20 @@ class World:
                 process.wait(5)
         for listener in self.listeners:
             listener.join(5)
+
+    def example(self) -> int:
+        """What `understudy init` writes, its provider running on a free port; returns that port."""
+        assert self.run("init").code == 0
+        _, replay = self.start("replay", "serve", "--recordings", "recordings/replies.jsonl", "--port", "0", "--json")
+        self.edit("understudy.yaml", ":9100/", f":{replay['port']}/")
+        return int(replay["port"])
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a file of the project; `old` has to be there."""
+        file = self.folder / name
+        text = file.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        file.write_text(text.replace(old, new))
 
 
 @contextmanager

@@ -135,8 +135,19 @@ async def _run(project: Project, port: int | None, workers: int | None, every: f
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
+    heard: list[str] = []
+
     def gateway_said(line: str) -> None:
-        ready = json.loads(line)
+        if line.startswith("{"):
+            heard.clear()  # what a gateway that was killed did not finish
+        heard.append(line)
+        try:
+            ready = json.loads("\n".join(heard))
+        except json.JSONDecodeError:
+            return  # an error goes over several lines
+        if "url" not in ready:
+            say(f"gateway: {ready.get('message', ready)}; {ready.get('remedy', '')}")
+            return
         said = {"ready": True, "url": ready["url"], "port": ready["port"], "pid": os.getpid(), "children": pids()}
         if as_json:
             _raw(said)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import By, Config, Json, Why, Workload, one_workload, status_of, who
-from understudy.cli.output import errors_shown, out, plain, print_json
+from understudy.cli.output import err, errors_shown, out, plain, print_json
+from understudy.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,12 @@ def status(
             return await status_of(project, opened, name)
 
     with errors_shown(as_json):
-        project = open_project(config)
+        try:
+            project = open_project(config)
+        except ConfigError:
+            if not as_json:
+                _say_what_stays(config)
+            raise
         name = one_workload(project, workload)
         if watch and not as_json:
             document = asyncio.run(watching(project, name))
@@ -102,6 +108,18 @@ def status(
             else:
                 show(out(), document, time.time())
         raise typer.Exit(exit_code(document))
+
+
+def _say_what_stays(config: Path | None) -> None:
+    """A broken configuration changes nothing for those who are served: say so where a table is in force."""
+    import os
+
+    from understudy.config.project import find
+    from understudy.rollout.publish import read_table
+
+    table = read_table(find(config, os.environ).parent / ".understudy" / "routing")
+    if table is not None:
+        err().print(f"gateways go on with the last good configuration (epoch {table.epoch})", style="yellow")
 
 
 def _wish(
