@@ -38,7 +38,12 @@ def answer(model: str, kind: str, number: str) -> str:
 
 
 cases = [
-    {"id": f"{kind}-{i}", "slice": kind, "prompt": questions[i % 3].format(n=f"G-{first + i}"), "reference": f"G-{first + i}"}
+    {
+        "id": f"{kind}-{i}",
+        "slice": kind,
+        "prompt": questions[i % 3].format(n=f"G-{first + i}"),
+        "reference": f"G-{first + i}",
+    }
     for (kind, questions), first in zip(QUESTIONS.items(), (1000, 2000), strict=True)
     for i in range(150)
 ]
