@@ -51,21 +51,21 @@ def chat(port: int, model: str, prompt: str) -> tuple[int, Any, float]:
     )
 
 
-def recordings(folder: Path) -> Path:
+def recordings(folder: Path, latency_s: float = 0.8) -> Path:
     file = folder / "r.jsonl"
-    row = {"case_id": "1", "model": "m", "prompt": "Hello?", "output": "Hello.", "latency_s": 0.8, "output_tokens": 77}
+    row = {"case_id": "1", "model": "m", "prompt": "Hello?", "output": "Hello.", "output_tokens": 77}
+    row["latency_s"] = latency_s
     file.write_text(json.dumps(row) + "\n")
     return file
 
 
 def test_replay_serves_what_was_recorded_and_ends_on_sigterm(tmp_path: Path) -> None:
-    """One JSON ready line with the port; recorded text and tokens; a clean end."""
-    with started(*REPLAY, str(recordings(tmp_path)), "--port", "0", "--json") as (ready, process):
+    """One JSON ready line with the port; recorded text and tokens without the recorded wait; a clean end."""
+    with started(*REPLAY, str(recordings(tmp_path, 3600)), "--port", "0", "--json") as (ready, process):
         assert ready["models"] == ["m"]
-        status, answer, took = chat(ready["port"], "m", "Hello?")
+        status, answer, _ = chat(ready["port"], "m", "Hello?")
         assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hello.")
         assert answer["usage"]["completion_tokens"] == 77
-        assert took < 0.5
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
 
@@ -73,7 +73,7 @@ def test_replay_serves_what_was_recorded_and_ends_on_sigterm(tmp_path: Path) -> 
 def test_replay_takes_as_long_as_recorded_when_told(tmp_path: Path) -> None:
     """--latency-scale 1 takes the recorded 0.8 s."""
     with started(*REPLAY, str(recordings(tmp_path)), "--latency-scale", "1", "--json") as (ready, _):
-        assert 0.75 < chat(ready["port"], "m", "Hello?")[2] < 2
+        assert chat(ready["port"], "m", "Hello?")[2] > 0.75
 
 
 def test_replay_names_the_nearest_known(tmp_path: Path) -> None:

@@ -1,74 +1,94 @@
 from __future__ import annotations
 
-import asyncio
+import heapq
+from collections.abc import Callable
 
 from understudy.upstream.wheel import NEVER, Timed, Wheel
 
 
-class Bell(Timed):
-    __slots__ = ("loop", "rang")
+class Clock:
+    """What the wheel needs of a loop, with a hand that the test moves."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        heapq.heappush(self._calls, (self.now + delay, len(self._calls), callback))
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass and ring what is due, each at its time."""
+        end = self.now + seconds
+        while self._calls and self._calls[0][0] <= end:
+            self.now, _, callback = heapq.heappop(self._calls)
+            callback()
+        self.now = end
+
+
+class Bell(Timed):
+    __slots__ = ("clock", "rang")
+
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self.loop = loop
+        self.clock = clock
         self.rang: list[float] = []
 
     def expired(self) -> None:
-        self.rang.append(self.loop.time())
+        self.rang.append(self.clock.time())
 
 
 def test_a_bell_rings_once_and_not_before_its_time() -> None:
     """An armed object expires once, between its deadline and two ticks later."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        wheel = Wheel(loop, 0.01)
-        bell = Bell(loop)
-        start = loop.time()
-        wheel.arm(bell, 0.05)
-        await asyncio.sleep(0.15)
-        assert len(bell.rang) == 1
-        assert 0.04 <= bell.rang[0] - start <= 0.12
-        assert bell.due == NEVER
-        wheel.close()
-
-    asyncio.run(main())
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    bell = Bell(clock)
+    start = clock.time()
+    wheel.arm(bell, 0.05)
+    clock.forward(1.0)
+    assert len(bell.rang) == 1
+    assert 0.05 <= bell.rang[0] - start <= 0.0701
+    assert bell.due == NEVER
 
 
 def test_moving_a_deadline_later_delays_and_disarming_silences() -> None:
     """Arming again later moves the deadline; disarming takes it away."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        wheel = Wheel(loop, 0.01)
-        moved, silenced = Bell(loop), Bell(loop)
-        wheel.arm(moved, 0.03)
-        wheel.arm(silenced, 0.03)
-        wheel.arm(moved, 0.12)
-        wheel.disarm(silenced)
-        await asyncio.sleep(0.08)
-        assert moved.rang == []
-        await asyncio.sleep(0.12)
-        assert len(moved.rang) == 1
-        assert silenced.rang == []
-        wheel.close()
-
-    asyncio.run(main())
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    moved, silenced = Bell(clock), Bell(clock)
+    wheel.arm(moved, 0.03)
+    wheel.arm(silenced, 0.03)
+    wheel.arm(moved, 0.12)
+    wheel.disarm(silenced)
+    clock.forward(0.08)
+    assert moved.rang == []
+    clock.forward(0.12)
+    assert len(moved.rang) == 1
+    assert silenced.rang == []
 
 
 def test_an_earlier_deadline_is_kept_and_rings_once() -> None:
     """Arming again earlier files anew; the older place in the wheel is ignored."""
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    bell = Bell(clock)
+    wheel.arm(bell, 0.15)
+    wheel.arm(bell, 0.03)
+    clock.forward(0.08)
+    assert len(bell.rang) == 1
+    clock.forward(0.5)
+    assert len(bell.rang) == 1
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        wheel = Wheel(loop, 0.01)
-        bell = Bell(loop)
-        wheel.arm(bell, 0.15)
-        wheel.arm(bell, 0.03)
-        await asyncio.sleep(0.08)
-        assert len(bell.rang) == 1
-        await asyncio.sleep(0.15)
-        assert len(bell.rang) == 1
-        wheel.close()
 
-    asyncio.run(main())
+def test_a_loop_that_stood_still_rings_what_is_due_when_it_goes_on() -> None:
+    """A tick that comes late visits every slot that it missed."""
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    bells = [Bell(clock) for _ in range(5)]
+    for number, bell in enumerate(bells):
+        wheel.arm(bell, 0.05 * (number + 1))
+    clock.now += 0.3
+    clock.forward(0.02)
+    assert [len(bell.rang) for bell in bells] == [1] * 5
