@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import ibis
 from ibis import _
 
+from understudy.assign.choose import Reason
 from understudy.core.errors import UsageError
 from understudy.core.evidence import ALL_SLICES
+from understudy.core.playbook import Stage
 from understudy.ledger.metrics import MetricSpec
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 CLIENT_GONE = "client_gone"
 CELL = ("stage", "step", "period", "arm", "slice", "bucket")
 """What sums are grouped by; in this order the fields of a Stratum, then arm, slice and bucket of a Sums."""
+
+
+_EXPOSING = (Stage.CANARY.value, Stage.SOAK.value)
+_UNDRAWN = tuple(
+    reason.value for reason in (Reason.KILL_FILE, Reason.BREAKER_OPEN, Reason.LEASE_EXPIRED, Reason.NO_UNIT)
+)
 
 
 def served(exchanges: Table, *, workload: str, upgrade: str | None, role: str = "served") -> Table:
@@ -34,9 +42,10 @@ def sums(exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[Met
     """Sums by cell of the chosen exchanges: one row a cell, for each metric the columns n_I, t_I, s_I and u_I.
 
     I is the metric's place in `metrics`. Added up per unit first: that is what a count needs (a unit with a burst of
-    events counts once), and cheaper than telling units apart afterwards.
+    events counts once), and cheaper than telling units apart afterwards. Live exchanges that no draw sent to their arm
+    are left out: behind an open breaker or without a unit everybody gets the incumbent, and such a crowd is no control.
     """
-    rows = exchanges
+    rows = exchanges.filter(~(exchanges.stage.isin(_EXPOSING) & exchanges.reason.isin(_UNDRAWN)))
     for index, metric in enumerate(metrics):
         rows = _with_value(rows, feedback, scores, metric, f"v_{index}")
     rows = rows.select(

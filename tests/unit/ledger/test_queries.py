@@ -89,6 +89,20 @@ def test_only_served_exchanges_of_the_upgrade_count(fill: Any, make: Any) -> Non
     assert sum(s.n for s in ask(lake, metric, role="shadow")) == 1
 
 
+@pytest.mark.parametrize("reason", ["kill_file", "breaker_open", "lease_expired", "no_unit"])
+def test_who_was_not_drawn_is_no_control(fill: Any, make: Any, reason: str) -> None:
+    """In canary and soak the crowd behind an open breaker stays out of the sums; in shadow nobody was drawn anyway."""
+    lake = fill(
+        [
+            make(0, latency_s=1.0, reason="above_share"),
+            make(1, latency_s=9.0, reason=reason),
+            make(2, latency_s=5.0, reason=reason, stage="shadow", step=-1),
+        ]
+    )
+    found = {s.stratum.stage: s.total for s in ask(lake, MetricSpec("latency_s", "mean")) if s.slice == ""}
+    assert found == {"canary": 1.0, "shadow": 5.0}
+
+
 def test_strata_are_stage_step_and_cycle(fill: Any, make: Any) -> None:
     """Evidence is kept apart by step and by whole cycle of time."""
     lake = fill(
