@@ -115,7 +115,7 @@ def test_a_provider_that_is_not_there(here: World) -> None:
         document: dict[str, Any] = here.run("upgrade", "status", "--json").json
         return document
 
-    eventually(lambda: any("127.0.0.1:1" in note for note in status()["notes"]), within=30)
+    eventually(lambda: "127.0.0.1:1" in str(status()["upgrade"]["assessment"]), within=30)
     assert status()["upgrade"]["stage"] == "regress"
     assert status()["serves"] == {"small-1": 1.0}
     _, replay = here.start("replay", "serve", "--recordings", "recordings/replies.jsonl", "--port", "0", "--json")

@@ -78,6 +78,20 @@ class World:
         assert document, f"{arguments} ended before it was ready: {Path(log.name).read_text()}"
         return process, document
 
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+        """A long-running command that has nothing to announce; what it says goes to VERB.out."""
+        with (self.folder / f"{arguments[0]}.out").open("w") as said:
+            process = subprocess.Popen(
+                [UNDERSTUDY, *arguments],
+                cwd=self.folder,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
     def stop(self) -> None:
         for process in reversed(self.processes):
             if process.poll() is None:
