@@ -4,6 +4,7 @@ the docstrings they carry in the code."""
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def _kind(annotation: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text of a docstring as a table cell of a page about files, where None is null."""
+    return re.sub(r"\bNone\b", "null", text).replace("|", "\\|")
 
 
 _RECORDS = "core/records.py"
