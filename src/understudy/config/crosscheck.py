@@ -10,7 +10,8 @@ from understudy.config.explain import dotted, suggest
 from understudy.config.load import Document, KeyPath
 from understudy.config.schema import Config, VariantSection, WorkloadSection
 from understudy.core.errors import Problem
-from understudy.core.playbook import DAY, PARTS_PER_MILLION, PROFILES, Profile, Step, widening
+from understudy.core.playbook import DAY, PARTS_PER_MILLION, PROFILES, Profile
+from understudy.core.playbook import ladder as rising
 from understudy.core.variant import Reasoning, Variant
 
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -29,9 +30,7 @@ def overridden(profile: Profile, section: WorkloadSection) -> Profile:
         profile,
         shadow_min_s=own(section.shadow.min, profile.shadow_min_s),
         shadow_max_s=own(section.shadow.max, profile.shadow_max_s),
-        ladder=profile.ladder
-        if ladder is None
-        else tuple(Step(share=step.share, hold_s=step.hold, widen=widening(step.share)) for step in ladder),
+        ladder=profile.ladder if ladder is None else rising((step.share, step.hold) for step in ladder),
         soak_s=own(section.soak.duration, profile.soak_s),
         retain_s=own(section.soak.retain, profile.retain_s),
         cycle_s=own(section.canary.cycle, profile.cycle_s),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -103,13 +104,23 @@ class Profile:
             raise ValueError(f"the ladder of profile {self.name} must rise from above 0 to 100%, it is {shares}")
 
 
-def _ladder(*steps: tuple[float, float]) -> tuple[Step, ...]:
-    return tuple(Step(share=round(p * 10_000), hold_s=hold, widen=widening(round(p * 10_000))) for p, hold in steps)
+def ladder(rungs: Iterable[tuple[int, float]]) -> tuple[Step, ...]:
+    """Steps of (share in parts per million, hold in seconds), each with its widening.
+
+    The last rung below 100 % never widens, however low it is: behind it is everybody.
+    """
+    rungs = tuple(rungs)
+    below = [share for share, _ in rungs if share < PARTS_PER_MILLION]
+    return tuple(Step(share, hold, 1.0 if below and share == below[-1] else widening(share)) for share, hold in rungs)
 
 
 def widening(share: int) -> float:
     """How much wider than the gate's margin the pass may be that leaves a rung of this share."""
     return 5.0 if share < 20_000 else 2.0 if share < 100_000 else 1.0
+
+
+def _ladder(*rungs: tuple[float, float]) -> tuple[Step, ...]:
+    return ladder((round(percent * 10_000), hold) for percent, hold in rungs)
 
 
 PROFILES: dict[str, Profile] = {

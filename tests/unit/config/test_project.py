@@ -99,7 +99,7 @@ def test_a_key_is_asked_for_when_it_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_profile_takes_the_workload_s_own_durations(tmp_path: Path) -> None:
-    """What is not written comes from the named profile; a ladder of one's own is widened like the named ones."""
+    """What is not written comes from the named profile; the rung before all traffic never widens."""
     own = """    policy: gradual
     shadow: {min: 3d}
     canary: {ladder: [{share: 1%, hold: 36h}, {share: 100%, hold: 0}], lease: 90s, cycle: 7d}
@@ -107,7 +107,7 @@ def test_a_profile_takes_the_workload_s_own_durations(tmp_path: Path) -> None:
     incumbent: old"""
     made = project(tmp_path, TEXT.replace("    incumbent: old", own)).profile("reply-drafting")
     assert (made.shadow_min_s, made.shadow_max_s) == (3 * DAY, 14 * DAY)
-    assert [(s.share, s.hold_s, s.widen) for s in made.ladder] == [(10_000, 1.5 * DAY, 5.0), (1_000_000, 0, 1.0)]
+    assert [(s.share, s.hold_s, s.widen) for s in made.ladder] == [(10_000, 1.5 * DAY, 1.0), (1_000_000, 0, 1.0)]
     assert (made.lease_s, made.cycle_s, made.soak_s, made.retain_s) == (90, 7 * DAY, 14 * DAY, 60 * DAY)
     assert made.min_units == PROFILES["gradual"].min_units
     assert project(tmp_path).profile("reply-drafting") == PROFILES["interactive"]

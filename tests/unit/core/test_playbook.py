@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from understudy.core.playbook import PROFILES, Profile, Stage, Step
+from understudy.core.playbook import PROFILES, Profile, Stage, Step, ladder
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
@@ -22,6 +22,13 @@ def test_a_ladder_that_does_not_rise_is_refused(shares: list[int]) -> None:
     steps = tuple(Step(share, 1.0) for share in shares)
     with pytest.raises(ValueError, match="must rise"):
         Profile("p", 1, 2, steps, 1, 1)
+
+
+def test_the_last_rung_below_all_traffic_is_judged_at_the_margin() -> None:
+    """Widening is for rungs with another rung between them and everybody."""
+    made = ladder([(10_000, 1.0), (50_000, 1.0), (1_000_000, 0.0)])
+    assert [step.widen for step in made[:2]] == [5.0, 1.0]
+    assert next(step.widen for step in ladder([(10_000, 1.0), (1_000_000, 0.0)])) == 1.0
 
 
 def test_the_interactive_profile_is_the_playbook() -> None:
