@@ -156,12 +156,13 @@ def handler_for(front: Front) -> type[BaseHTTPRequestHandler]:
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             pieces = [carrying.feed(provider[i : i + 37]) for i in range(0, len(provider), 37)]
-            for piece in [*pieces, carrying.finish()]:
+            pieces.append(carrying.finish())
+            for piece in pieces:
                 reader.feed(piece)
-                if piece:
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            front.answers.append(reader.answer())  # before the app can have seen the end
+            for piece in filter(None, pieces):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
-            front.answers.append(reader.answer())
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)
