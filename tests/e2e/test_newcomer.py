@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .world import Customer, World, eventually, world
+from .world import Customer, eventually, world
 
 W = "reply-drafting"
 ASKED = "The hose of order G-1002 leaks. I want my money back."
@@ -29,7 +29,7 @@ JSON_COMMANDS: list[tuple[tuple[str, ...], int]] = [
     (("rollback", W, "--drill"), 0),
     (("rollback", W), 0),
     (("upgrade", "status"), 1),
-    (("who-served", W, "--user", "u1"), 3),
+    (("who-served", "--user", "u1"), 3),
     (("ledger", "verify"), 0),
     (("shadow", "report"), 3),
     (("upgrade", "promote", W), 2),
