@@ -159,7 +159,7 @@ def _workload(name: str, candidate: str, critical: str = "[]", ladder: str = "")
     gates:
       quality: {{margin: 5pt, source: "grader:closing"}}
       satisfaction: {{margin: 10pt, source: "feedback:satisfaction"}}
-      errors: {{margin: 2pt}}
+      errors: {{margin: 3pt}}
       latency: {{margin: 10pt}}
       critical: {critical}
     variants:
