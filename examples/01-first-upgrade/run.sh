@@ -15,7 +15,9 @@ understudy replay serve --recordings recordings/desk.jsonl --port "$provider" --
 listening "$provider"
 
 # Stage 1: worse on refunds, exit code 1. Stage 2: the better prompt, exit code 0.
-understudy eval reply-drafting --candidate small-2 && exit 1
+code=0
+understudy eval reply-drafting --candidate small-2 || code=$?
+[ "$code" = 1 ]
 understudy eval reply-drafting --candidate small-2-tuned
 
 # Stages 3 to 5, with live traffic.
