@@ -238,6 +238,14 @@ def counts(exchanges: Table, *, workload: str, upgrade: str | None, since: float
     )
 
 
+def drawn(exchanges: Table, *, workload: str, upgrade: str) -> Table:
+    """How many units each arm got by the draw, by step of the canary: what a share is held against."""
+    by_draw = (Reason.BELOW_SHARE.value, Reason.ABOVE_SHARE.value)
+    chosen = served(exchanges, workload=workload, upgrade=upgrade)
+    chosen = chosen.filter(chosen.stage == Stage.CANARY.value, chosen.reason.isin(by_draw), chosen.unit != "")
+    return chosen.group_by(["step", "arm"]).agg(units=_.unit.nunique()).order_by("step", "arm")
+
+
 def spent(exchanges: Table, *, workload: str, since: float | None) -> Table:
     """Tokens and cost by role and variant, of answers that succeeded; a masked one is the incumbent's."""
     chosen = exchanges.filter(_.workload == workload, (_.error == "") | _.masked)

@@ -129,6 +129,12 @@ class Served(NamedTuple):
     error: str
 
 
+class Drawn(NamedTuple):
+    step: int
+    arm: str
+    units: int
+
+
 class Count(NamedTuple):
     """How much was seen of one role and arm in one step."""
 
@@ -363,6 +369,14 @@ class Ledger:
             exchanges = self._views.table(Table.EXCHANGES, workload)
             found = expressions.counts(exchanges, workload=workload, upgrade=upgrade, since=since)
             return [Count(**row) for row in self._rows(found)]
+
+    def drawn(self, workload: str, upgrade: str) -> list[Drawn]:
+        """Distinct units by step of the canary and arm, of those whom the draw itself sent there."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            found = expressions.drawn(self._views.table(Table.EXCHANGES, workload), workload=workload, upgrade=upgrade)
+            return [Drawn(**row) for row in self._rows(found)]
 
     def _answer(self, row: Mapping[str, Any], suffix: str = "") -> Answer:
         values = {name: row[name + suffix] for name in Answer._fields}

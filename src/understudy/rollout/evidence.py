@@ -13,10 +13,11 @@ from typing import Any
 
 from understudy.config.project import Project
 from understudy.core.evidence import ALL_SLICES, Sums
-from understudy.core.playbook import Arm, Profile, Stage, Verdict
+from understudy.core.playbook import PARTS_PER_MILLION, Arm, Profile, Stage, Verdict
 from understudy.core.records import Exchange
 from understudy.evals.live import LiveGraders, live_graders
 from understudy.evals.setup import load_suites
+from understudy.gates.guards import Assigned
 from understudy.gates.panel import judge
 from understudy.ledger.lake import Score
 from understudy.ledger.queries import Answer, Ledger
@@ -147,8 +148,22 @@ class LedgerEvidence:
             elapsed_s=held_s,
             step=state.step,
             feedback_matured=now - state.entered_at >= profile.feedback_window_s,
+            assigned=self._assigned(state, profile),
         )
         return gating.judgement(panel, gating.live_names(state.tracked, live), critical, waived)
+
+    def _assigned(self, state: UpgradeState, profile: Profile) -> list[Assigned]:
+        """The users each arm got on each rung so far, beside the share that was asked for."""
+        units = {(row.step, row.arm): row.units for row in self.ledger.drawn(state.workload, state.id)}
+        return [
+            Assigned(
+                step,
+                rung_.share / PARTS_PER_MILLION,
+                units.get((step, Arm.INCUMBENT), 0),
+                units.get((step, Arm.CANDIDATE), 0),
+            )
+            for step, rung_ in enumerate(profile.ladder[: state.step + 1])
+        ]
 
     def _live_graders(self, project: Project, workload: str) -> LiveGraders:
         known = self._graders.get(workload)

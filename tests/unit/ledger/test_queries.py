@@ -180,6 +180,21 @@ def test_scores_are_added_once_for_each_exchange_and_grader(fill: Any, make: Any
     assert [a.exchange for a in ledger.exchanges(workload="reply", ungraded_by="refusal")] == ["x-000001", "x-000002"]
 
 
+def test_units_are_counted_where_the_draw_sent_them(fill: Any, make: Any) -> None:
+    """A unit counts once on a rung, and only with the arm the draw gave it."""
+    lake = fill(
+        [
+            make(0, unit="a", reason="above_share"),
+            make(1, unit="a", reason="above_share"),
+            make(2, unit="b", reason="below_share", arm="candidate"),
+            make(3, unit="c", reason="breaker_open"),
+            make(4, unit="", reason="no_unit"),
+            make(5, unit="a", reason="above_share", step=1),
+        ]
+    )
+    assert Ledger(lake).drawn("reply", "up-1") == [(0, "candidate", 1), (0, "incumbent", 1), (1, "incumbent", 1)]
+
+
 def test_exchanges_are_asked_for_by_arm_and_the_newest_first(fill: Any, make: Any) -> None:
     """A limit on the newest leaves out the oldest, and the other arm."""
     lake = fill([make(n, started_at=10 * DAY + n, arm="candidate" if n % 2 else "incumbent") for n in range(6)])
