@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.chaos.client import Saw
@@ -111,9 +111,9 @@ class Row:
 
     def catches_plant(self, evidence: Evidence) -> bool:
         """Whether the defect planted in the evidence adds violations to what was found without it."""
-        sound, spoiled = evidence.first(ENOUGH), evidence.first(ENOUGH)
+        sound, spoiled = (replace(evidence.first(ENOUGH), patience=1.0) for _ in range(2))
         self.plant(spoiled)
-        return len(self.verdict(spoiled)) > len(self.verdict(sound))
+        return not set(self.verdict(spoiled)) <= set(self.verdict(sound))
 
 
 def at_most(evidence: Evidence, fact: str, limit: float) -> list[str]:
@@ -122,6 +122,11 @@ def at_most(evidence: Evidence, fact: str, limit: float) -> list[str]:
     if value is None:
         return [f"{fact} was not measured"]
     return [] if value <= limit else [f"{fact} is {value:.6g}, the limit is {limit:g}"]
+
+
+def in_time(evidence: Evidence, fact: str, limit: float) -> list[str]:
+    """The same for a duration: where the evidence says that the machine is shared, the limit is wider."""
+    return at_most(evidence, fact, limit * evidence.patience)
 
 
 def none_of(evidence: Evidence, fact: str) -> list[str]:

@@ -15,6 +15,7 @@ from benchmarks.chaos.row import (
     Row,
     Scale,
     at_most,
+    in_time,
     none_of,
     only,
     plant_changed_byte,
@@ -188,7 +189,7 @@ async def encodings(scale: Scale) -> Evidence:
 
 def judge_encodings(evidence: Evidence) -> list[str]:
     found = none_of(evidence, "changed_answers") + at_most(evidence, "rss_growth_mb", 32)
-    return found + at_most(evidence, "bomb_cpu_s", 1.0) + only(evidence, "ok")
+    return found + in_time(evidence, "bomb_cpu_s", 1.0) + only(evidence, "ok")
 
 
 async def keep_alive_race(scale: Scale) -> Evidence:
@@ -298,7 +299,7 @@ async def unreachable(scale: Scale) -> Evidence:
 def judge_unreachable(evidence: Evidence) -> list[str]:
     wanted = {"openai": "ok", "anthropic": "error"}
     found = [f"{s.mark} ({s.dialect}): {s.outcome}" for s in evidence.saw if s.outcome != wanted[s.dialect]]
-    found += at_most(evidence, "healthy_p99_ms", 100) + at_most(evidence, "slowest_error_s", 2.0)
+    found += in_time(evidence, "healthy_p99_ms", 100) + in_time(evidence, "slowest_error_s", 2.0)
     return found + none_of(evidence, "tls_requests_sent")
 
 

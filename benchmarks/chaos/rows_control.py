@@ -12,6 +12,7 @@ from benchmarks.chaos.row import (
     Row,
     Scale,
     at_most,
+    in_time,
     none_of,
     only,
     plant_fact,
@@ -57,7 +58,7 @@ async def flips(scale: Scale) -> Evidence:
 
 def judge_flips(evidence: Evidence) -> list[str]:
     found = none_of(evidence, "stale_after_effective") + none_of(evidence, "false_acknowledgements")
-    return found + only(evidence, "ok") + at_most(evidence, "propagation_p99_ms", 300)
+    return found + only(evidence, "ok") + in_time(evidence, "propagation_p99_ms", 300)
 
 
 async def flips_while_starting(scale: Scale) -> Evidence:
@@ -151,7 +152,7 @@ async def torn(scale: Scale) -> Evidence:
 
 def judge_torn(evidence: Evidence) -> list[str]:
     return (
-        none_of(evidence, "bad_tables_served") + at_most(evidence, "good_one_applied_ms", 1000) + only(evidence, "ok")
+        none_of(evidence, "bad_tables_served") + in_time(evidence, "good_one_applied_ms", 1000) + only(evidence, "ok")
     )
 
 
@@ -264,7 +265,7 @@ async def kill_file(scale: Scale) -> Evidence:
 
 
 def judge_kill_file(evidence: Evidence) -> list[str]:
-    found = at_most(evidence, "last_candidate_request_max_ms", 500) + only(evidence, "ok")
+    found = in_time(evidence, "last_candidate_request_max_ms", 500) + only(evidence, "ok")
     return (
         [*found, "the candidate did not come back with the file gone"] if "not_given_back" in evidence.facts else found
     )

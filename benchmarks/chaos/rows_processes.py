@@ -19,6 +19,7 @@ from benchmarks.chaos.row import (
     Row,
     Scale,
     at_most,
+    in_time,
     none_of,
     only,
     plant_fact,
@@ -174,7 +175,7 @@ async def worker_killed(scale: Scale) -> Evidence:
 
 def judge_worker_killed(evidence: Evidence) -> list[str]:
     # A worker that keeps dying young is given pauses of up to 5 s; its connections wait for it.
-    found = none_of(evidence, "new_failures") + at_most(evidence, "respawn_max_ms", 6500)
+    found = none_of(evidence, "new_failures") + in_time(evidence, "respawn_max_ms", 6500)
     return found + [f"{s.mark} ended as {s.outcome}" for s in evidence.saw if s.outcome in ("hung", "quiet", "odd")]
 
 
@@ -251,7 +252,7 @@ async def cold_start(scale: Scale) -> Evidence:
 
 
 def judge_cold_start(evidence: Evidence) -> list[str]:
-    return only(evidence, "ok") + at_most(evidence, "first_answer_s", 1.5) + list(evidence.facts["complaints"])
+    return only(evidence, "ok") + in_time(evidence, "first_answer_s", 1.5) + list(evidence.facts["complaints"])
 
 
 async def health(scale: Scale) -> Evidence:

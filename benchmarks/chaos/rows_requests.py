@@ -14,6 +14,7 @@ from benchmarks.chaos.row import (
     Row,
     Scale,
     at_most,
+    in_time,
     none_of,
     only,
     plant_fact,
@@ -117,7 +118,7 @@ async def slowloris(scale: Scale) -> Evidence:
 
 
 def judge_slowloris(evidence: Evidence) -> list[str]:
-    return only(evidence, "ok") + at_most(evidence, "held_max_s", 2.6) + at_most(evidence, "honest_p99_busy_ms", 250)
+    return only(evidence, "ok") + in_time(evidence, "held_max_s", 2.6) + in_time(evidence, "honest_p99_busy_ms", 250)
 
 
 async def smuggled(scale: Scale) -> Evidence:
@@ -312,7 +313,7 @@ async def loop_block(scale: Scale) -> Evidence:
 
 def judge_loop_block(evidence: Evidence) -> list[str]:
     # Client and provider share the two cores, so the probe waits for them too: the limit is not the 10 ms of the goal.
-    return at_most(evidence, "lag_max_ms", 250) + at_most(evidence, "lag_p50_ms", 10) + only(evidence, "ok")
+    return in_time(evidence, "lag_max_ms", 250) + in_time(evidence, "lag_p50_ms", 10) + only(evidence, "ok")
 
 
 async def unknown_things(scale: Scale) -> Evidence:

@@ -11,10 +11,11 @@ import sys
 import time
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.client import DIALECTS, body_of, raw, request
-from benchmarks.chaos.row import Row, Scale, at_most, none_of, only, plant_fact
+from benchmarks.chaos.row import Row, Scale, at_most, in_time, none_of, only, plant_fact
 from benchmarks.chaos.rows_requests import status_of
 from benchmarks.chaos.world import SHORT, Evidence, World, world
 
@@ -227,7 +228,7 @@ async def revoked(scale: Scale) -> Evidence:
 
 
 def judge_revoked(evidence: Evidence) -> list[str]:
-    found = none_of(evidence, "accepted_after") + at_most(evidence, "effective_max_ms", 1000)
+    found = none_of(evidence, "accepted_after") + in_time(evidence, "effective_max_ms", 1000)
     return found if evidence.facts["valid_before"] == "ok" else [*found, "the key was not accepted before"]
 
 
@@ -342,7 +343,7 @@ async def secret_sinks(scale: Scale) -> Evidence:
                 await made.ask(dialect, headers=bearer(caller))
         await made.ask(headers=bearer(caller), body=b"{" + caller.encode(), counted=False)
         await raw(made.port, request("openai", "openai", "x", headers=(*bearer(caller), ("bad name", "1"))))
-        arguments = open(f"/proc/{made.pid}/cmdline", "rb").read()  # noqa: SIM115, PTH123
+        arguments = Path(f"/proc/{made.pid}/cmdline").read_bytes()
         made.facts["keys_sent_to_provider"] = sum(inc_key in str(call.headers) for call in made.inc.ledger)
         evidence = await made.finish()
         sinks = {

@@ -10,6 +10,7 @@ from benchmarks.chaos.row import (
     Row,
     Scale,
     at_most,
+    in_time,
     none_of,
     only,
     plant_changed_byte,
@@ -50,7 +51,7 @@ def _left(evidence: Evidence) -> list[str]:
             found.append(f"{saw.mark}: the ledger says {errors.get(saw.mark)!r}, not client_gone")
     evidence.facts["leave_to_close_p50_ms"] = round(1000 * quantile(delays, 0.5), 2) if delays else None
     evidence.facts["leave_to_close_p99_ms"] = round(1000 * quantile(delays, 0.99), 2) if delays else None
-    return found + at_most(evidence, "leave_to_close_p99_ms", 100)
+    return found + in_time(evidence, "leave_to_close_p99_ms", 100)
 
 
 async def leave_in_stream(scale: Scale) -> Evidence:
@@ -121,7 +122,7 @@ def judge_stall(evidence: Evidence) -> list[str]:
             false_stalls += 1
     evidence.facts["detected_max_s"] = round(max(times), 2)
     evidence.facts["false_stalls"] = false_stalls
-    return found + at_most(evidence, "detected_max_s", 1.2) + none_of(evidence, "false_stalls")
+    return found + in_time(evidence, "detected_max_s", 1.2) + none_of(evidence, "false_stalls")
 
 
 async def silent(scale: Scale) -> Evidence:
@@ -149,7 +150,7 @@ def judge_silent(evidence: Evidence) -> list[str]:
         silent_calls = [c for c in evidence.calls(saw.mark) if c.fault == "f/silent"]
         if record and silent_calls and not (record.masked and record.error and record.arm == "candidate"):
             found.append(f"{saw.mark}: the candidate's silence is not counted against it")
-    return found + none_of(evidence, "user_failures") + at_most(evidence, "fallback_max_s", 1.2)
+    return found + none_of(evidence, "user_failures") + in_time(evidence, "fallback_max_s", 1.2)
 
 
 CUTS = ("f/rst@pre", "f/rst@hdr", "f/rst@2", "f/rst@mid", "f/eof@0", "f/eof@5", "f/eof@11", "f/fin@2", "f/short-cl")

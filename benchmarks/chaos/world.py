@@ -56,6 +56,8 @@ class Evidence:
     reconcile: bool = True
     tolerates: frozenset[str] = frozenset()
     """Outcomes that are no violation here: where a process is killed, "nothing" is all its clients can see."""
+    patience: float = 1.0
+    """How many times its limit a duration may take: more than 1 where others use the machine."""
 
     _indexed: int = -1
     _by_mark: dict[str, list[Received]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from benchmarks.chaos.sabotage import DEFECTS
 def test_row_holds_and_its_planted_defects_are_caught(row: Row) -> None:
     """What the client saw, what the provider received and what the ledger says fit together; a defect would show."""
     evidence = asyncio.run(row.run(Scale(short=True)))
+    evidence.patience = 20.0  # durations are shown by the bench, alone on its machine
     assert row.verdict(evidence) == []
     assert row.catches_plant(evidence)
     if row.defect:
