@@ -27,8 +27,7 @@ demo: .venv/.all  ## watch three model upgrades go through the five stages, offl
 	$(BIN)/understudy demo
 
 test: .venv/.dev  ## every check and every test (under 15 minutes)
-	$(BIN)/python scripts/run_all.py check
-	$(BIN)/python -m pytest
+	$(BIN)/python scripts/run_all.py check all
 
 check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast tests; reports all failures at once
 	$(BIN)/python scripts/run_all.py check fast

@@ -1,6 +1,9 @@
 """Run the house checks named on the command line, all of them, and report every failure at the end.
 
 python scripts/run_all.py check fast
+python scripts/run_all.py check all
+
+A check that passes says one line; the tests of `all` are shown as they run, and their summary comes last.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest"]
+SHOWN = ("all",)
 
 CHECKS: dict[str, list[tuple[str, list[str]]]] = {
     "check": [
@@ -22,11 +27,11 @@ CHECKS: dict[str, list[tuple[str, list[str]]]] = {
         ("sizes", [sys.executable, "scripts/check_sizes.py"]),
         ("docs", [sys.executable, "scripts/check_docs.py"]),
     ],
-    "fast": [
-        (
-            "tests",
-            [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "tests/unit", "tests/spec", "-n", "2"],
-        )
+    "fast": [("tests", [*PYTEST, "-q", "-n", "2", "-m", "not slow", "tests/unit", "tests/spec"])],
+    "all": [
+        # The whole product at work needs both cores; the other tests share them.
+        ("whole product", [*PYTEST, "tests/e2e"]),
+        ("tests", [*PYTEST, "-n", "2", "--ignore", "tests/e2e"]),
     ],
 }
 
@@ -36,13 +41,13 @@ def main() -> int:
     for group in sys.argv[1:]:
         for name, command in CHECKS[group]:
             started = time.monotonic()
-            done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+            done = subprocess.run(command, cwd=ROOT, text=True, capture_output=group not in SHOWN, check=False)
             took = time.monotonic() - started
             ok = done.returncode == 0
             print(f"{'ok  ' if ok else 'FAIL'} {name} ({took:.1f} s)", flush=True)
             if not ok:
                 failed.append(name)
-                print((done.stdout + done.stderr).rstrip(), flush=True)
+                print(((done.stdout or "") + (done.stderr or "")).rstrip(), flush=True)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
