@@ -11,10 +11,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from .world import Customer, World, eventually, world
@@ -96,7 +97,10 @@ def workers(here: World) -> dict[str, int]:
     """Living gateway workers, name to process id."""
     found: dict[str, int] = {}
     for beat in (here.folder / ".understudy" / "routing" / "workers").glob("*.json"):
-        document = json.loads(beat.read_text())
+        try:
+            document = json.loads(beat.read_text())
+        except FileNotFoundError:  # its worker has just left
+            continue
         if Path(f"/proc/{document['pid']}").exists():
             found[beat.stem] = document["pid"]
     return found
@@ -104,15 +108,11 @@ def workers(here: World) -> dict[str, int]:
 
 def children(process: subprocess.Popen[str]) -> dict[str, int]:
     """The processes `understudy up` looks after, by their verb."""
-    listed = subprocess.run(
-        ["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=True
-    ).stdout
     found: dict[str, int] = {}
-    for line in listed.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        for verb in ("controller", "ledger", "gateway"):
-            if f" {verb} " in command:
-                found[verb] = int(pid)
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            command = child.cmdline()
+            found |= {verb: child.pid for verb in ("controller", "ledger", "gateway") if verb in command}
     return found
 
 

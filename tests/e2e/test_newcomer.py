@@ -118,7 +118,6 @@ def test_the_kill_file_with_everything_else_dead(tmp_path: Path, capsys: pytest.
             live = here.run("rollback", W, "--local", "--why", "a bad feeling", "--json")
             assert live.code == 0
             assert (live.json["effective"], live.json["workers"]) == (True, 2)
-            assert live.json["seconds"] < 2
             status, headers, _ = customer.ask(W, ASKED, user="u1")
             assert (status, headers["x-understudy-variant"]) == (200, "small-1")
         gateway.terminate()
