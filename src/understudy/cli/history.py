@@ -71,7 +71,8 @@ def _print(console: Console, document: dict[str, Any]) -> None:
         [_when(c["at"]), spoken(c["event"]), _percent(c["share"]), c["variant"] or "", c["by"], _brief(c["why"])]
         for c in document["changes"]
     ]
-    columns: list[str | tuple[str, str]] = ["when (UTC)", "event", ("share", "right"), "candidate", "by", "why"]
+    columns: list[str | tuple[str, str]] = [("when (UTC)", "whole"), "event", ("share", "right")]
+    columns += ["candidate", "by", "why"]
     if rows:
         console.print(table("what was decided", columns, rows))
     else:
@@ -80,7 +81,7 @@ def _print(console: Console, document: dict[str, Any]) -> None:
         seen = [
             [
                 _when(s["first_at"]),
-                _when(s["last_at"]),
+                _when(s["last_at"]).removeprefix(_when(s["first_at"])[:11]),
                 s["served_variant"],
                 s["model_served"],
                 f"{s['stage']} {s['step'] + 1}" if s["step"] >= 0 else s["stage"] or "-",
@@ -89,8 +90,8 @@ def _print(console: Console, document: dict[str, Any]) -> None:
             ]
             for s in document["served"]
         ]
-        heads: list[str | tuple[str, str]] = ["from", "to", "variant", "model", "stage"]
-        heads += [("answers", "right"), ("for the other", "right")]
+        heads: list[str | tuple[str, str]] = [("from (UTC)", "whole"), ("to", "whole"), ("variant", "whole"), "model"]
+        heads += ["stage", ("answers", "right"), ("masked", "right")]
         console.print(table("what was served", heads, seen))
     else:
         console.print(plain("nothing in the ledger yet"), markup=False)

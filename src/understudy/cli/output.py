@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from understudy.core.errors import EXIT_USAGE, UnderstudyError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -51,7 +51,7 @@ def print_json(document: object) -> None:
 
 
 def table(title: str, columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:
-    """A table; a column is a heading or (heading, "right")."""
+    """A table; a column is a heading, (heading, "right") for numbers, (heading, "whole") for what is never broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -59,7 +59,8 @@ def table(title: str, columns: Sequence[str | tuple[str, str]], rows: Iterable[S
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         heading, justify = (column, "left") if isinstance(column, str) else column
-        made.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+        align: JustifyMethod = "right" if justify == "right" else "left"
+        made.add_column(heading, justify=align, overflow="fold", no_wrap=justify != "left")
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     return made
