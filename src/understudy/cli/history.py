@@ -90,7 +90,7 @@ def _print(console: Console, document: dict[str, Any]) -> None:
             ]
             for s in document["served"]
         ]
-        heads: list[str | tuple[str, str]] = [("from (UTC)", "whole"), ("to", "whole"), ("variant", "whole"), "model"]
+        heads: list[str | tuple[str, str]] = [("from (UTC)", "whole"), ("to", "whole"), "variant", "model"]
         heads += ["stage", ("answers", "right"), ("masked", "right")]
         console.print(table("what was served", heads, seen))
     else:
