@@ -24,11 +24,11 @@ STAGES = (Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK, Stage.DONE)
 
 
 def exit_code(document: Mapping[str, Any]) -> int:
-    """1 where the upgrade ended without success, or a failing verdict waits for a person."""
+    """1 where the upgrade ended without success, or a failing eval or verdict waits for a person."""
     upgrade = document["upgrade"]
     if upgrade is None:
         return EXIT_PASS
-    failed = upgrade["stage"] in (Stage.BLOCKED, Stage.ROLLED_BACK, Stage.ABORTED)
+    failed = upgrade["stage"] in (Stage.RETUNE, Stage.BLOCKED, Stage.ROLLED_BACK, Stage.ABORTED)
     assessment = upgrade["assessment"] or {}
     return EXIT_FINDING if failed or assessment.get("verdict") == Verdict.FAIL else EXIT_PASS
 

@@ -333,7 +333,9 @@ class WorkloadSection(Model):
     no_unit: Literal["incumbent", "random"] = "incumbent"
     """The arm of a request that names nobody."""
     on_rollback: Literal["switch", "finish"] = "switch"
-    """What a conversation on the candidate does when it is rolled back."""
+    """What a conversation on the candidate does when an open breaker or a lapsed lease sends everybody else back: go
+    back with them, or finish where it is. A rollback takes the candidate away from all of them.
+    """
     content: Literal["full", "redacted", "off"] = "redacted"
     """What the ledger keeps of prompts and answers."""
     incumbent: str

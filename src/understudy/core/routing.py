@@ -78,7 +78,7 @@ class WorkloadRoute:
     content: str = "redacted"
     """What the ledger keeps: "full", "redacted" or "off"."""
     on_rollback: str = "switch"
-    """What a conversation pinned to the candidate does on a rollback: "switch" or "finish"."""
+    """What a conversation on the candidate does behind an open breaker or a lapsed lease: "switch" or "finish"."""
     route: Route | None = None
     """The upgrade under way, or None."""
 
