@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from understudy.core.playbook import Arm
 from understudy.gateway.pins import FORGET_HOURS, Pins
 
@@ -37,6 +39,7 @@ def test_a_silent_conversation_is_forgotten_and_a_used_one_is_not() -> None:
     pins.close()
 
 
+@pytest.mark.slow
 def test_a_full_table_loses_pins_and_never_confuses_them() -> None:
     """With far more conversations than slots a pin may be gone; one that is there is right."""
     pins = Pins(None)
