@@ -78,7 +78,10 @@ class LedgerEvidence:
         return known
 
     def baseline(self, state: UpgradeState) -> Mapping[str, tuple[float, ...]] | None:
-        """Frozen from the shadow; from the canary's own incumbent answers where there was none."""
+        """Frozen from the shadow; from the canary's own incumbent answers where there was none.
+
+        None without latencies: answers that were committed between two readings would else freeze a part for good.
+        """
         found: dict[str, tuple[float, ...]] = {}
         for name in gating.FROZEN.values():
             for stage in (Stage.SHADOW, Stage.CANARY):
@@ -93,7 +96,7 @@ class LedgerEvidence:
                 if values:
                     found[name] = tuple(values)
                     break
-        return found or None
+        return found if "latency_s" in found else None
 
     def score(self, project: Project, state: UpgradeState) -> None:
         graders = self._live_graders(project, state.workload)
