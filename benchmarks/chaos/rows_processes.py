@@ -41,7 +41,7 @@ def serving(made: World) -> list[psutil.Process]:
     return found
 
 
-async def two_workers(made: World, patience: float = 10.0) -> list[psutil.Process]:
+async def two_workers(made: World, patience: float = 30.0) -> list[psutil.Process]:
     """Both workers, as soon as both live. Raises TimeoutError."""
     async with asyncio.timeout(patience):
         while len(found := serving(made)) < 2:
