@@ -49,7 +49,7 @@ bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, besid
 	$(BIN)/python -m benchmarks.gateway
 
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
-	$(BIN)/python -m benchmarks.gates.calibrate
+	$(BIN)/python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md
 
 chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (long)
 	$(BIN)/python -m benchmarks.chaos.run
