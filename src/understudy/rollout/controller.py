@@ -27,6 +27,8 @@ from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Evidence as ShadowEvidence
 
+KILL_KEPT_S = 10.0
+"""A kill file stays at least as long as who wrote it waits for every worker's word."""
 SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
 
@@ -127,7 +129,7 @@ class Controller:
             if written:
                 snapshot = await self.store.read()
             published = await self._publish(snapshot, now)
-            await self._settle(snapshot)
+            await self._settle(snapshot, now)
         except (Stale, Overtaken):
             pass  # somebody else wrote first: what they wrote is looked at in the next turn
         problems += [watch.problem for watch in self._watches.values() if watch.problem]
@@ -342,16 +344,17 @@ class Controller:
                 leases[state.id] = now + lease_s
         return leases
 
-    async def _settle(self, snapshot: Snapshot) -> None:
+    async def _settle(self, snapshot: Snapshot, now: float) -> None:
         """Forget a finished upgrade once the configuration names its candidate; clear kill files that have served."""
         for state in snapshot.upgrades:
             section = self.project.config.workloads.get(state.workload)
             if state.stage is Stage.DONE and section and section.incumbent == state.candidate.name:
                 await self.store.settle(state.id)
         published = _published(self.board)
-        for workload in self.board.kills():
+        for workload, kill in self.board.kills().items():
             route = published.workloads.get(workload) if published else None
-            if route is not None and route.route is None and snapshot.active(workload) is None:
+            served = now >= kill.at + KILL_KEPT_S
+            if served and route is not None and route.route is None and snapshot.active(workload) is None:
                 self.board.remove_kill(workload)
 
 

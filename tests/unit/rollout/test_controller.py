@@ -285,6 +285,17 @@ def test_a_kill_file_becomes_a_rollback_and_is_cleared(play: Play) -> None:
     assert play.world.board.kills() == {}
 
 
+def test_a_kill_file_stays_until_its_writer_has_heard_every_worker(play: Play) -> None:
+    """The controller may be quicker than a worker's next look: the file outlives both."""
+    play.start()
+    play.until(Stage.CANARY)
+    play.world.board.killed["reply"] = Kill("reply", "bob", "to be safe", play.world.clock.wall())
+    assert play.turn(0.1, times=5).stage is Stage.ROLLED_BACK
+    assert "reply" in play.world.board.kills()
+    play.turn(10.0)
+    assert play.world.board.kills() == {}
+
+
 def test_a_lagging_worker_holds_the_step(play: Play) -> None:
     """A step counts as held from when every live worker serves it."""
     play.start()
