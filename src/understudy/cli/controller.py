@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
-import signal
-import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.asking import Config, Json
 from understudy.cli.output import errors_shown, out, plain, print_json
+from understudy.cli.serving import teller, told_to_stop
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
@@ -81,19 +78,7 @@ async def _reseal(project: Project) -> int:
 async def _serve(project: Project, every_s: float, as_json: bool) -> None:
     from understudy.wiring import controller, run_controller
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-    def say(line: str) -> None:
-        if as_json:
-            text = json.dumps({"at": time.time(), "event": line}, ensure_ascii=False)
-        else:
-            text = f"{time.strftime('%H:%M:%S')} {plain(line)}"
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
+    stop, say = told_to_stop(), teller(as_json)
     async with controller(project, f"controller-{os.getpid()}") as made:
         say("ready")
         await run_controller(made, stop, say, every_s=every_s)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.output import errors_shown, plain
+from understudy.cli.serving import told_to_stop
 from understudy.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def _run(paths: list[Path], port: int, latency_scale: float, key: str, *, as_jso
     provider = RecordedProvider(paths, latency_scale=latency_scale, port=port, key=key)
 
     async def main() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop = told_to_stop()
         try:
             await provider.server.start()
         except OSError as error:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.asking import Config, Json
-from understudy.cli.output import errors_shown, plain
+from understudy.cli.output import errors_shown
+from understudy.cli.serving import Documents, teller, told_to_stop
 from understudy.core.errors import CannotMeasure
 
 if TYPE_CHECKING:
@@ -122,43 +123,31 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _run(project: Project, port: int | None, workers: int | None, every: float, as_json: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = told_to_stop()
+    say = teller(as_json)
 
-    def say(line: str) -> None:
-        if as_json:
-            text = json.dumps({"at": time.time(), "event": line}, ensure_ascii=False)
+    def problem(name: str, document: dict[str, Any]) -> None:
+        say("; ".join(filter(None, (f"{name}: {document.get('message', document)}", document.get("remedy", "")))))
+
+    def gateway_said(document: dict[str, Any]) -> None:
+        if "url" not in document:
+            problem("gateway", document)
+        elif as_json:
+            said = {"ready": True, "url": document["url"], "port": document["port"]}
+            _raw(said | {"pid": os.getpid(), "children": pids()})
         else:
-            text = plain(line)
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+            say(f"gateway ready at {document['url']} ({document['workers']} workers)")
 
-    heard: list[str] = []
-
-    def gateway_said(line: str) -> None:
-        if line.startswith("{"):
-            heard.clear()  # what a gateway that was killed did not finish
-        heard.append(line)
-        try:
-            ready = json.loads("\n".join(heard))
-        except json.JSONDecodeError:
-            return  # an error goes over several lines
-        if "url" not in ready:
-            say(f"gateway: {ready.get('message', ready)}; {ready.get('remedy', '')}")
-            return
-        said = {"ready": True, "url": ready["url"], "port": ready["port"], "pid": os.getpid(), "children": pids()}
-        if as_json:
-            _raw(said)
-        else:
-            say(f"gateway ready at {ready['url']} ({ready['workers']} workers)")
+    def controller_said(document: dict[str, Any]) -> None:
+        say(document["event"]) if "event" in document else problem("controller", document)
 
     file = ["--config", str(project.file)]
     listen = [*(["--port", str(port)] if port is not None else []), *(["--workers", str(workers)] if workers else [])]
-    controller = Child("controller", ["controller", *file, "--every", str(every)], say)
+    controller = Child(
+        "controller", ["controller", *file, "--every", str(every), "--json"], Documents(controller_said).line
+    )
     committer = Child("committer", ["ledger", "commit", *file, "--watch", str(every)], lambda line: None)
-    gateway = Child("gateway", ["gateway", *file, *listen, "--json"], gateway_said)
+    gateway = Child("gateway", ["gateway", *file, *listen, "--json"], Documents(gateway_said).line)
     children = [controller, committer, gateway]
 
     def pids() -> dict[str, int]:
