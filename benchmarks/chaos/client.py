@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import httptools
 
-KEPT = 64 * 1024 * 1024
+KEPT = 128 * 1024 * 1024
 """Bytes that a client keeps of an answer."""
 DIALECTS = ("openai", "responses", "anthropic", "gemini", "gemini_array")
 """What apps speak; `gemini_array` is Gemini's stream as one JSON array."""

@@ -26,7 +26,7 @@ from benchmarks.chaos.row import (
 )
 from benchmarks.chaos.world import SHORT, Evidence, World, world
 
-from understudy.testing.faulty import FaultProvider
+from understudy.testing.faulty import FaultProvider, Received
 
 REFUSALS = (
     "f/429",
@@ -121,26 +121,46 @@ def judge_endless(evidence: Evidence) -> list[str]:
 
 async def slow_readers(scale: Scale) -> Evidence:
     """Clients that ask and never read, and honest ones beside them."""
+    write_s = scale.n(4, 15)  # long enough that all are stuck before the first is cut off
     async with world(
-        deadlines={"headers_s": 15, "first_token_s": 15, "idle_s": 30, "total_s": 60}, limits={"connections": 5000}
+        deadlines={"headers_s": 30, "first_token_s": 30, "idle_s": 30, "total_s": 90},
+        limits={"connections": 5000, "write_s": write_s},
     ) as made:
         await made.ask()
         process = psutil.Process(made.pid)
         before = process.memory_info().rss
-        count = scale.n(100, 200)  # so many that what the gateway needs once does not count
+        count = scale.n(100, 1000)  # so many that what the gateway needs once does not count
         made.inc.become("inc", "f/infinite;size=16384")
         stuck = [_never_read(made, index) for index in range(count)]
-        await asyncio.sleep(0.8)
+        await _stuck(made, count)
         made.facts["rss_kb_per_stream"] = round((process.memory_info().rss - before) / 1024 / count, 1)
         made.inc.become("inc", "f/ok")
         await made.many(20, lambda i: made.ask(patience=60))
-        await asyncio.sleep(2.0)
-        open_still = [call for call in made.inc.ledger if call.fault.startswith("f/infinite") and not call.ended]
-        made.facts["streams_still_open"] = len(open_still)
+        for _ in range(10 * (write_s + 8)):
+            if not _streaming(made):
+                break
+            await asyncio.sleep(0.1)
+        made.facts["streams_still_open"] = len(_streaming(made))
         for sock in stuck:
             sock.close()
         made.inc.ledger[:] = [call for call in made.inc.ledger if not call.mark.startswith("stuck")]
         return await made.finish()
+
+
+def _streaming(made: World) -> list[Received]:
+    return [call for call in made.inc.ledger if call.fault.startswith("f/infinite") and not call.ended]
+
+
+async def _stuck(made: World, count: int) -> None:
+    """Wait until so many streams have begun and no provider can send any more. Raises TimeoutError."""
+    sent = -1
+    async with asyncio.timeout(60):
+        while True:
+            await asyncio.sleep(0.4)
+            calls = [call for call in made.inc.ledger if call.fault.startswith("f/infinite")]
+            former, sent = sent, sum(call.sent for call in calls)
+            if len(calls) == count and former == sent:
+                return
 
 
 def _never_read(made: World, index: int) -> socket.socket:

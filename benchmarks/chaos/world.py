@@ -24,6 +24,7 @@ from benchmarks.chaos.client import Leave, Saw, ask, request
 from understudy.core.records import Exchange, Feedback, Loss
 from understudy.core.routing import Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
+from understudy.gateway.supervisor import SEND_BUFFER
 from understudy.ledger.reading import BootReader, boots
 from understudy.testing.faulty import FaultProvider, Line, Received
 
@@ -243,6 +244,7 @@ class World:
     async def _start_short(self, env: dict[str, str], log: Any, port: int) -> None:
         self._listener = listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listener.bind(("127.0.0.1", port))
         listener.listen(4096)
         self.port = listener.getsockname()[1]

@@ -5,7 +5,6 @@ A reader works on a copy. Whatever it meets it never raises and never repairs: w
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -16,31 +15,44 @@ from understudy.wires.base import Answer, Usage
 from understudy.wires.body import UNREADABLE
 from understudy.wires.sse import MAX_EVENT, Event, SseParser
 
-MAX_TEXT = 1024 * 1024
-"""Characters of text, and of tool arguments, that are kept of one answer."""
+MAX_TEXT = 256 * 1024
+"""Bytes of text in UTF-8, and characters of tool arguments, that are kept of one answer."""
 MAX_CALLS = 256
 """Tool calls that are kept of one answer."""
 
 
 class Text:
-    """Text that grows up to a limit and then only says that there was more."""
+    """Text that grows up to a limit and then only says that there was more.
 
-    __slots__ = ("_buffer", "_room", "truncated")
+    Held in UTF-8, a byte a letter for most of it: one emoji makes a string of Python's four bytes a letter, and there
+    is such a text for each open stream.
+    """
+
+    __slots__ = ("_kept", "_room", "truncated")
 
     def __init__(self, limit: int = MAX_TEXT) -> None:
-        self._buffer = io.StringIO()
+        self._kept = bytearray()
         self._room = limit
         self.truncated = False
 
     def add(self, part: str) -> None:
-        if len(part) > self._room:
-            part = part[: self._room]
+        piece = part.encode("utf-8", "surrogatepass")
+        if len(piece) > self._room:
+            piece = piece[: _whole_letters(piece, self._room)]
+            self._room = len(piece)
             self.truncated = True
-        self._room -= len(part)
-        self._buffer.write(part)
+        self._room -= len(piece)
+        self._kept += piece
 
     def value(self) -> str:
-        return self._buffer.getvalue()
+        return self._kept.decode("utf-8", "surrogatepass")
+
+
+def _whole_letters(piece: bytes, room: int) -> int:
+    """How many of the first `room` bytes to keep so that no letter is cut in two."""
+    while room and piece[room] & 0xC0 == 0x80:
+        room -= 1
+    return room
 
 
 class Calls:

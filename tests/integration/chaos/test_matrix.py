@@ -10,12 +10,10 @@ from benchmarks.chaos.row import BY_ROW, Row, Scale
 from benchmarks.chaos.sabotage import DEFECTS
 
 NAMES = [f"{row.number}: {row.fault}" for row in ROWS]
-OPEN = {14: pytest.mark.xfail(reason="a client that never reads costs about 364 KB, the limit is 256", strict=False)}
-"""Rows the gateway does not hold yet: their limits stay as they are, and the run says that they fail."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [pytest.param(row, marks=OPEN.get(row.number, ())) for row in ROWS], ids=NAMES)
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_row_holds_and_its_planted_defects_are_caught(row: Row) -> None:
     """What the client saw, what the provider received and what the ledger says fit together; a defect would show."""
     evidence = asyncio.run(row.run(Scale(short=True)))
