@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FINDINGS = 8
 """Findings that are shown one by one."""
-STAGES = (Stage.REGRESS, Stage.SHADOW, Stage.CANARY, Stage.SOAK, Stage.DONE)
+STAGES = (Stage.REGRESS, Stage.RETUNE, Stage.SHADOW, Stage.CANARY, Stage.SOAK, Stage.DONE)
 
 
 def exit_code(document: Mapping[str, Any]) -> int:
@@ -115,8 +115,10 @@ def _path(upgrade: Mapping[str, Any]) -> Any:
 
     text = Text()
     for stage in STAGES:
-        here = upgrade["stage"] == stage or (stage is Stage.REGRESS and upgrade["stage"] in ("draft", "retune"))
-        name = upgrade["stage"] if here and stage is Stage.REGRESS else str(stage)
+        if stage is Stage.RETUNE and upgrade["stage"] != stage:
+            continue  # a stage of its own only for those that need it
+        here = upgrade["stage"] == stage or (stage is Stage.REGRESS and upgrade["stage"] == "draft")
+        name = upgrade["stage"] if here else str(stage)
         if here and stage is Stage.CANARY:
             name += f" {100 * upgrade['share']:g} %"
         text.append(f"{'' if stage is STAGES[0] else ' > '}")
