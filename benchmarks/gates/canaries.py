@@ -9,13 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from benchmarks.gates import rivals
 from benchmarks.gates.traffic import METRICS, Canary, independent, run
-from benchmarks.gates.twin import Running, events_fail, grid_log_e, log_e, mean_fails, mean_passes
+from benchmarks.gates.twin import Running, events_fail, grid_log_e, harm_log_e, mean_fails, mean_passes
 from numpy.typing import NDArray
 
 from understudy.core.evidence import BUCKETS
 from understudy.gates.gate import ROLLBACK_ALPHA, STANDARD, error_budget
 from understudy.gates.stats.multiple import e_benjamini_hochberg
-from understudy.gates.weighing import SCALE
 
 Bools = NDArray[np.bool_]
 MARGIN = 0.02
@@ -153,7 +152,7 @@ def sliced(runs: int, rng: np.random.Generator, *, slices: int = 8, harmed: floa
     named = np.zeros((slices, runs), bool)
     for looks in zip(*(run(canary, runs, rng) for canary in canaries), strict=True):
         states = [look.states["quality"].look() for look in looks]
-        values = np.stack([log_e(-s["difference"], s["variance"], SCALE * MARGIN) for s in states])
+        values = np.stack([harm_log_e(-s["difference"], s["variance"], MARGIN) for s in states])
         large = np.stack([mean_fails(s, MARGIN, 1.0) for s in states]).astype(bool)
         for r in range(runs):
             flags = e_benjamini_hochberg(values[:, r].tolist(), ROLLBACK_ALPHA / 2)

@@ -11,13 +11,13 @@ from scipy import special
 from understudy.core.evidence import BUCKETS
 from understudy.gates.effect import POOLED_FLOOR
 from understudy.gates.gate import MIN_CLUSTERS, PASS_ALPHA
-from understudy.gates.panel import SCALE
 from understudy.gates.stats.ratio_grid import RATIOS
+from understudy.gates.weighing import HARM_SCALE, SCALE
 
 Array = NDArray[np.float64]
 
 
-def log_e(excess: Array, variance: Array, scale: float) -> Array:
+def log_e(excess: Array, variance: Array, scale: float, beyond: float = 0.0) -> Array:
     """`understudy.gates.stats.mixture.log_e`, element by element; 0 where the variance is not known."""
     variance = np.where(np.isfinite(variance) & (variance > 0), variance, np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -25,12 +25,17 @@ def log_e(excess: Array, variance: Array, scale: float) -> Array:
         shrink = prior / (variance + prior)
         z = excess / np.sqrt(variance)
         value = (
-            math.log(2.0)
-            + 0.5 * np.log(variance / (variance + prior))
+            0.5 * np.log(variance / (variance + prior))
             + 0.5 * z * z * shrink
-            + special.log_ndtr(z * np.sqrt(shrink))
+            + special.log_ndtr((excess * shrink - beyond) / np.sqrt(variance * shrink))
+            - special.log_ndtr(-beyond / scale)
         )
     return np.where(np.isfinite(variance), value, 0.0)
+
+
+def harm_log_e(worse: Array, variance: Array, margin: float) -> Array:
+    """`understudy.gates.weighing.harm_evidence` of a mean, element by element."""
+    return log_e(worse, variance, HARM_SCALE * margin, margin)
 
 
 def distinct(buckets: Array) -> Array:
@@ -163,7 +168,7 @@ def mean_fails(
 ) -> Array:
     """Where a gate on a mean fails."""
     worse = look["difference"] if lower else -look["difference"]
-    evident = log_e(worse, look["variance"], SCALE * margin) >= math.log(1 / alpha)
+    evident = harm_log_e(worse, look["variance"], margin) >= math.log(1 / alpha)
     return _ripe(look, min_units) & evident & (worse >= margin - 1e-12)
 
 

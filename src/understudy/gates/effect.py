@@ -193,11 +193,15 @@ class Own(NamedTuple):
     clusters: int
 
 
+NOTHING_ALONE = Own(math.nan, math.inf, 0, 0)
+"""No value of the arm, or nobody asked."""
+
+
 def measure_alone(tally: Tally, arm: Arm = Arm.CANDIDATE) -> Own:
     """One arm by itself, as an absolute limit needs it, also where nobody has the other one any more."""
     arms = [pair[arm] for _, pair in sorted(tally.strata.items()) if arm in pair]
     if not arms:
-        return Own(math.nan, math.inf, 0, 0)
+        return NOTHING_ALONE
     n = sum(each.n for each in arms)
     mean = math.fsum(each.total for each in arms) / n
     spread = math.sqrt(math.fsum(_within(each) for each in arms) / n)

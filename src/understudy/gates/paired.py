@@ -29,6 +29,9 @@ MIN_CASES = 10
 PRIOR_TRIALS = 30.0
 """Weight, in answers, of the suite's variance in that of a slice: ten lucky answers do not make a slice certain."""
 
+MANY = 10_000.0
+"""Degrees of freedom from which on Student's t is the normal."""
+
 CRITICAL_SHARE = 0.8
 """Part of alpha the critical slices have to themselves, where there are any."""
 
@@ -166,26 +169,45 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _arm_variance(cases: Sequence[_Scored], pooled: float, *, candidate: bool) -> float:
-    """Variance of one answer within a slice, shrunk towards the suite's."""
+class _ArmVariance(NamedTuple):
+    """Variance of one answer within a slice, and the variance of that figure itself."""
+
+    value: float
+    error: float
+
+
+def _arm_variance(cases: Sequence[_Scored], pooled: float, *, candidate: bool) -> _ArmVariance:
+    """Shrunk towards the suite's."""
     known = [case.candidate_variance if candidate else case.incumbent_variance for case in cases]
     values = [value for value in known if value is not None]
     trials = sum(case.candidate_repeats if candidate else case.incumbent_repeats for case in cases)
-    seen = math.fsum(values) / len(values) if values else pooled
-    return (seen * trials + pooled * PRIOR_TRIALS) / (trials + PRIOR_TRIALS)
+    seen = _mean(values) if values else pooled
+    weight = trials / (trials + PRIOR_TRIALS)
+    scatter = math.fsum((value - seen) ** 2 for value in values) / max(1, len(values) - 1) / max(1, len(values))
+    return _ArmVariance(seen * weight + pooled * (1.0 - weight), weight * weight * scatter)
 
 
 def _suite_estimate(cases: Sequence[_Scored], pooled: tuple[float, float], alpha: float) -> _Estimate:
-    """Conditional on the cases: the answers' own noise is the only one."""
+    """Conditional on the cases: the answers' own noise is the only one.
+
+    That noise is itself estimated, from few answers a case: Student's t with the degrees of freedom of Satterthwaite
+    (1946), 2 V^2 / var V, where the scatter of the cases' variances gives var V (too large rather than too small).
+    """
     n = len(cases)
     estimate = _mean([case.difference for case in cases])
     old = _arm_variance(cases, pooled[0], candidate=False)
     new = _arm_variance(cases, pooled[1], candidate=True)
-    variance = math.fsum(old / case.incumbent_repeats + new / case.candidate_repeats for case in cases) / (n * n)
+    old_weight = math.fsum(1.0 / case.incumbent_repeats for case in cases) / (n * n)
+    new_weight = math.fsum(1.0 / case.candidate_repeats for case in cases) / (n * n)
+    variance = old.value * old_weight + new.value * new_weight
+    doubt = old.error * old_weight**2 + new.error * new_weight**2
+    freedom = max(2.0, round(2.0 * variance * variance / doubt, 1)) if doubt > 0.0 else math.inf
     error = math.sqrt(variance)
-    radius = normal_quantile(1.0 - alpha) * error
-    low, high = max(-1.0, estimate - radius), min(1.0, estimate + radius)
-    return _Estimate(low, high, normal_cdf(estimate / error), 0.0, old + new, "suite")
+    p, quantile = normal_cdf(estimate / error), normal_quantile(1.0 - alpha)
+    if freedom < MANY:
+        p, quantile = t_cdf(estimate / error, freedom), t_quantile(1.0 - alpha, freedom)
+    low, high = max(-1.0, estimate - quantile * error), min(1.0, estimate + quantile * error)
+    return _Estimate(low, high, p, 0.0, old.value + new.value, "suite")
 
 
 def _binary_estimate(cases: Sequence[_Scored], alpha: float) -> _Estimate:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from understudy.core.evidence import ALL_SLICES, BUCKETS, Sums
 from understudy.core.playbook import Arm, Verdict
-from understudy.gates.effect import Effect, Own, measure, measure_alone
+from understudy.gates.effect import NOTHING_ALONE, Effect, Own, measure, measure_alone
 from understudy.gates.gate import (
     MIN_CLUSTERS,
     PASS_ALPHA,
@@ -150,7 +150,7 @@ def _read(gate: Gate, tally: Tally | None, look: Look, *, slice_widen: float) ->
     """The evidence of one gate on one slice."""
     tally = tally if tally is not None else Tally()
     effect = measure(tally, gate.tolerated(math.nan))
-    own = measure_alone(tally)
+    own = NOTHING_ALONE if gate.limit is None else measure_alone(tally)
     tolerated = gate.tolerated(effect.incumbent)
     widened = tolerated * look.widen * slice_widen
     return _Reading(

@@ -18,6 +18,9 @@ from understudy.gates.stats.ratio_grid import RatioGrid
 SCALE = 2.0
 """Prior scale of an effect in margins: a flat optimum, simulated for losses of one to five margins."""
 
+HARM_SCALE = 3.0
+"""The same for harm, whose prior begins at the margin: a smaller loss fails nothing, so no bet is wasted on it."""
+
 
 def worse(gate: Gate, effect: Effect) -> float:
     """The loss seen: positive where the candidate is worse."""
@@ -32,7 +35,7 @@ def harm_evidence(gate: Gate, effect: Effect, tolerated: float) -> float:
         return _grid(effect, 1.0, wanted=gate.direction == "higher").log_e(effect.design_effect)
     if tolerated <= 0.0 or not math.isfinite(effect.variance):
         return 0.0
-    return log_e(worse(gate, effect), effect.variance, SCALE * tolerated)
+    return log_e(worse(gate, effect), effect.variance, HARM_SCALE * tolerated, tolerated)
 
 
 def pass_evidence(gate: Gate, effect: Effect, margin: float) -> float:

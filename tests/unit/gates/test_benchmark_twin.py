@@ -61,7 +61,7 @@ def test_twin_equals_product(seed):
     rises = twin.mean_fails(look, 0.02, 0.05, lower=True)
     event_fails, event_passes = twin.events_fail(look, 0.05), twin.events_pass(look, 0.005)
     grid = twin.grid_log_e(look)
-    harm_seen = twin.log_e(-look["difference"], look["variance"], 0.04)
+    harm_seen = twin.harm_log_e(-look["difference"], look["variance"], 0.02)
     for r in range(RUNS):
         means = [row._replace(metric="quality") for row in rows[r]]
         verdict = judge([quality], means).gates[0]

@@ -14,8 +14,13 @@ from functools import lru_cache
 from understudy.gates.stats.distributions import normal_log_cdf
 
 
-def log_e(excess: float, variance: float, scale: float) -> float:
-    """log e-value against "the true excess is at most 0". Raises ValueError where variance or scale is not positive."""
+def log_e(excess: float, variance: float, scale: float, beyond: float = 0.0) -> float:
+    """log e-value against "the true excess is at most 0". Raises ValueError where variance or scale is not positive.
+
+    `beyond` cuts the prior off below an excess that would not count anyway: all bets go to excesses above it. The
+    likelihood ratio of each of them is an e-value of the same null, so the average stays one; it only grows sooner
+    where such an excess is there.
+    """
     if not (variance > 0 and scale > 0):
         raise ValueError(f"variance and scale must be positive, they are {variance} and {scale}")
     if math.isinf(variance):
@@ -24,7 +29,9 @@ def log_e(excess: float, variance: float, scale: float) -> float:
     shrink = prior / (variance + prior)
     z = excess / math.sqrt(variance)
     odds = 0.5 * math.log(variance / (variance + prior))
-    return math.log(2.0) + odds + 0.5 * z * z * shrink + normal_log_cdf(z * math.sqrt(shrink))
+    spread = math.sqrt(variance * shrink)
+    kept = normal_log_cdf((excess * shrink - beyond) / spread) - normal_log_cdf(-beyond / scale)
+    return odds + 0.5 * z * z * shrink + kept
 
 
 def radius(variance: float, scale: float, alpha: float) -> float:

@@ -19,6 +19,8 @@ POINTS = 60
 TOP = 10.0
 RATIOS = tuple(math.exp((g + 0.5) / POINTS * math.log(TOP)) for g in range(POINTS))
 
+_LOG_RATIOS = tuple(math.log(ratio) for ratio in RATIOS)
+
 
 class RatioGrid:
     """Log likelihood ratios over the grid. Adding is order-free; states of the same tolerated ratio merge by adding."""
@@ -38,9 +40,11 @@ class RatioGrid:
             raise ValueError(f"the candidate's share of the traffic must lie between 0 and 1, not {share}")
         odds = share * self.tolerated / (1.0 - share)
         log_null = math.log1p(odds)
-        for g, ratio in enumerate(RATIOS):
-            shift = math.log1p(odds * ratio) - log_null
-            self.weights[g] += candidate * (math.log(ratio) - shift) - incumbent * shift
+        events, log1p = candidate + incumbent, math.log1p
+        self.weights = [
+            weight + candidate * log_ratio - events * (log1p(odds * ratio) - log_null)
+            for weight, ratio, log_ratio in zip(self.weights, RATIOS, _LOG_RATIOS, strict=True)
+        ]
 
     def merge(self, other: RatioGrid) -> RatioGrid:
         """Both together, as a new state. Raises ValueError for different tolerated ratios."""
