@@ -1,7 +1,10 @@
-"""Owns the listening sockets and the worker processes: starts them, starts a killed one again, restarts them in turn.
+"""Owns the listening sockets and the worker processes: starts them, starts a dead one again, restarts them in turn.
 
 Every worker has a socket of its own on the one port (SO_REUSEPORT), and the supervisor keeps it open: connections
 that arrive while a worker is dead wait for its successor instead of being refused. It serves nothing itself.
+
+A worker writes a byte into a pipe every second from its event loop. One whose loop stands still (stopped, stuck in a
+call that does not return) writes none, is killed, and started again. A pipe and no file: a full disk kills nobody.
 """
 
 from __future__ import annotations
@@ -24,6 +27,10 @@ SEND_BUFFER = 32 * 1024
 READY_S = 20.0
 STOP_S = 40.0
 """Longer than a worker's own time for draining."""
+HUNG_S = 10.0
+"""A worker that has given no sign of life for this long is killed: nobody it holds is answered any more."""
+_AWAY_S = 2.0
+"""If we ourselves were not run for this long, silence says nothing about the workers."""
 _SHORT_LIFE_S = 2.0
 _MAX_BACKOFF_S = 5.0
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -60,7 +67,11 @@ class _Seat:
     started_at: float = 0.0
     short_lives: int = 0
     start_after: float = 0.0
-    leaving: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    pulse: int = -1
+    """The end of the pipe on which the process says that it serves, and then that it lives."""
+    pulse_due: float = 0.0
+    leaving: list[tuple[subprocess.Popen[bytes], float]] = field(default_factory=list)
+    """Former processes that drain, and when each has to have ended."""
 
 
 class Supervisor:
@@ -71,6 +82,7 @@ class Supervisor:
         sockets = _listen(plan.host, plan.port, plan.workers)
         self.port: int = sockets[0].getsockname()[1]
         self._seats = [_Seat(f"w{index}-{self.port}", sock) for index, sock in enumerate(sockets)]
+        self._looked_at = time.monotonic()
         self._alive_read, self._alive_write = os.pipe()  # workers see its end when we are gone, however we went
 
     @property
@@ -82,9 +94,10 @@ class Supervisor:
         """Start all workers, call `ready` with the URL, and look after them until SIGTERM or SIGINT."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         try:
-            starting = [(seat, self._start(seat)) for seat in self._seats]
-            for seat, read in starting:
-                if not _ready(read):
+            for seat in self._seats:
+                self._start(seat)
+            for seat in self._seats:
+                if not _ready(seat.pulse):
                     raise WorkersFailed(f"worker {seat.name} did not start", remedy="see the message above")
             ready(self.url)
             while True:
@@ -100,9 +113,11 @@ class Supervisor:
             self._end()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _start(self, seat: _Seat) -> int:
-        """Start a worker on the seat's socket; returns the end of a pipe on which it says that it serves."""
+    def _start(self, seat: _Seat) -> None:
+        """Start a worker on the seat's socket."""
         read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
         settings = Settings(
             name=seat.name,
             table=self.plan.table,
@@ -116,6 +131,8 @@ class Supervisor:
             log=self.plan.log,
         )
         seat.started_at = time.monotonic()
+        _close_pulse(seat)
+        seat.pulse, seat.pulse_due = read, seat.started_at + READY_S
         try:
             seat.process = subprocess.Popen(
                 [sys.executable, "-m", "understudy.gateway.worker", *settings.arguments()],
@@ -125,14 +142,19 @@ class Supervisor:
             )
         finally:
             os.close(write)
-        return read
 
     def _look_after(self) -> None:
         """Start again what has died; one that dies at once over and over is given growing pauses."""
         now = time.monotonic()
+        was_away, self._looked_at = now - self._looked_at > _AWAY_S, now
         for seat in self._seats:
-            seat.leaving = [process for process in seat.leaving if process.poll() is None]
+            seat.leaving = [(process, until) for process, until in seat.leaving if not _left(process, now > until)]
             process = seat.process
+            if _pulsed(seat) or was_away:
+                seat.pulse_due = max(seat.pulse_due, now + HUNG_S)
+            elif process is not None and now > seat.pulse_due and process.poll() is None:
+                sys.stderr.write(f"worker {seat.name} has stood still for {HUNG_S:g} s; killing it\n")
+                _kill(seat)
             if process is not None and process.poll() is not None:
                 seat.process = None
                 short = now - seat.started_at < _SHORT_LIFE_S
@@ -141,23 +163,29 @@ class Supervisor:
                 seat.start_after = now + pause
                 sys.stderr.write(f"worker {seat.name} ended ({_manner(process.returncode)}); starting it again\n")
             if seat.process is None and now >= seat.start_after:
-                os.close(self._start(seat))
+                self._start(seat)
 
     def _restart_in_turn(self) -> None:
         """A new worker takes each socket before the old one lets go of it: no request is lost."""
         for seat in self._seats:
-            former, seat.process = seat.process, None
-            if not _ready(self._start(seat)):
+            former, pulse = seat.process, seat.pulse
+            seat.process, seat.pulse = None, -1
+            self._start(seat)
+            if not _ready(seat.pulse):
                 sys.stderr.write(f"worker {seat.name} could not be started anew; the former one stays\n")
                 _kill(seat)
-                seat.process = former
+                _close_pulse(seat)
+                seat.process, seat.pulse = former, pulse
                 return
             if former is not None:
                 former.terminate()
-                seat.leaving.append(former)
+                seat.leaving.append((former, time.monotonic() + STOP_S))
+            if pulse >= 0:
+                os.close(pulse)
 
     def _end(self) -> None:
-        processes = [p for seat in self._seats for p in (seat.process, *seat.leaving) if p is not None]
+        leaving = [process for seat in self._seats for process, _ in seat.leaving]
+        processes = [seat.process for seat in self._seats if seat.process is not None] + leaving
         for process in processes:
             process.terminate()
         until = time.monotonic() + STOP_S
@@ -169,6 +197,7 @@ class Supervisor:
                 process.wait()
         for seat in self._seats:
             seat.socket.close()
+            _close_pulse(seat)
         os.close(self._alive_read)
         os.close(self._alive_write)
 
@@ -203,13 +232,32 @@ def _kill(seat: _Seat) -> None:
         seat.process.wait()
 
 
+def _close_pulse(seat: _Seat) -> None:
+    if seat.pulse >= 0:
+        os.close(seat.pulse)
+        seat.pulse = -1
+
+
+def _pulsed(seat: _Seat) -> bool:
+    """Whether the worker has given a sign of life since the last look."""
+    try:
+        return seat.pulse >= 0 and bool(os.read(seat.pulse, 4096))
+    except BlockingIOError:
+        return False
+
+
+def _left(process: subprocess.Popen[bytes], overdue: bool) -> bool:
+    """Whether a process that drains has ended; one that does not end in time is killed."""
+    if process.poll() is None and overdue:
+        process.kill()
+        process.wait()
+    return process.returncode is not None
+
+
 def _ready(read: int) -> bool:
     """Wait for the worker's byte; False where its end of the pipe closed first or the time is over."""
-    try:
-        readable, _, _ = select.select([read], [], [], READY_S)
-        return bool(readable) and os.read(read, 1) == b"1"
-    finally:
-        os.close(read)
+    readable, _, _ = select.select([read], [], [], READY_S)
+    return bool(readable) and os.read(read, 1) == b"1"
 
 
 def _manner(code: int) -> str:

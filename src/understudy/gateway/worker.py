@@ -36,6 +36,7 @@ from understudy.ledger.redact import Redactor
 from understudy.ledger.segments import SegmentWriter
 
 POLL_S = 0.1
+PULSE_S = 1.0
 METRICS_S = 1.0
 METRICS_STALE_S = 10.0
 PINS_FILE = "pins"
@@ -94,8 +95,7 @@ class Worker:
         )
         _tame_collector()
         polling = loop.create_task(self._poll())
-        with suppress(BrokenPipeError):  # of a worker that is started again nobody waits for the word
-            os.write(self.settings.ready_fd, b"1")
+        self._pulse()
         await self._stop.wait()
         loop.remove_reader(self.settings.parent_fd)
         server.close()
@@ -136,6 +136,12 @@ class Worker:
             self._complain(f"the heartbeat cannot be written: {error}")
         if self.reader.status != "serving":
             self._complain(self.reader.status)
+
+    def _pulse(self) -> None:
+        """Tell the supervisor that the loop turns. Not part of the polling: that waits for the disk."""
+        with suppress(BlockingIOError, BrokenPipeError):  # it is busy itself, or has gone: the parent's pipe says so
+            os.write(self.settings.ready_fd, b"1")
+        asyncio.get_running_loop().call_later(PULSE_S, self._pulse)
 
     def _look(self) -> list[tuple[str, str, str]]:
         self.reader.look()

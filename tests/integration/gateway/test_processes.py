@@ -74,6 +74,35 @@ def test_a_killed_worker_costs_only_its_own_connections_and_comes_back(tmp_path:
 
 
 @pytest.mark.slow
+def test_a_worker_that_stands_still_is_killed_and_comes_back(tmp_path: Path) -> None:
+    """Under load, a stopped worker is noticed by its silence and replaced; what waited at its socket is answered."""
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
+        ):
+            await gateway.until_epoch(1)
+            load = Load(gateway.port)
+            await until(lambda: len(load.answers) >= 50)
+            stopped, other = gateway.pids
+            os.kill(stopped, signal.SIGSTOP)
+            await until(lambda: len(gateway.pids) == 2 and stopped not in gateway.pids, 60)
+            back = len(load.answers)
+            await until(lambda: len(load.answers) >= back + 50)
+            await load.stop()
+            assert other in gateway.pids
+            assert not Path(f"/proc/{stopped}").exists()
+            assert len(load.failed) <= 8, load.failed  # no more than the clients there are
+            assert all(answer.status == 200 and answer.complete for answer in load.answers)
+            gateway.signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
+            assert b"has stood still for" in gateway.errors
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
 def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
     """SIGHUP replaces every worker under load, twice, without one failed request, and every answer is on record."""
 
