@@ -61,6 +61,7 @@ def problems(config: Config, document: Document) -> list[Problem]:
         found += _durations(section, path)
         found += _gates(section, path)
     found += _keys(config)
+    found += _limits(config)
     return [document.problem(path, message, remedy) for path, message, remedy in found]
 
 
@@ -151,6 +152,13 @@ def _keys(config: Config) -> Found:
             if name != "*" and name not in config.workloads:
                 message = f"the key of {section.name} is for workload {name!r}, which is not there"
                 yield (*path, "workloads", at), message, suggest(name, config.workloads)
+
+
+def _limits(config: Config) -> Found:
+    limits = config.gateway.limits
+    for name, value in (("receive", limits.receive), ("idle", limits.idle)):
+        if value == 0:
+            yield ("gateway", "limits", name), f"gateway.limits.{name} is no time at all", "write a duration like 30s"
 
 
 def _span(seconds: float) -> str:

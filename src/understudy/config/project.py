@@ -133,9 +133,24 @@ class Project:
                 name=section.name,
                 hash=section.sha256 or _sha256(self._secret(("gateway", "keys", index, "key"), section.key)),
                 workloads=tuple(section.workloads),
+                requests_per_minute=section.requests_per_minute,
+                concurrent=section.concurrent,
             )
             for index, section in enumerate(self.config.gateway.keys)
         )
+
+    def gateway_limits(self) -> dict[str, float]:
+        """The limits that the file sets, as the routing table carries them."""
+        limits = self.config.gateway.limits
+        named = {
+            "body": ("body", limits.body),
+            "headers": ("head", limits.headers),
+            "connections": ("connections", limits.connections),
+            "concurrent": ("key_requests", limits.concurrent),
+            "receive": ("receipt_s", limits.receive),
+            "idle": ("idle_s", limits.idle),
+        }
+        return dict(named[name] for name in named if name in limits.model_fields_set)
 
     def suites(self, workload: str) -> list[Path]:
         """The suite files of a workload; they were there when the project was opened."""

@@ -26,11 +26,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`gates.METRIC`", schema.GateSection),
     ("`gateway`", schema.GatewaySection),
     ("`gateway.keys[]`", schema.KeySection),
+    ("`gateway.limits`", schema.LimitsSection),
     ("`prices.MODEL`", schema.PriceSection),
 )
 _ALIASES: tuple[tuple[Any, str], ...] = (
     (schema.Seconds, "duration"),
     (schema.Share, "percentage"),
+    (schema.Size, "size"),
     (schema.Margin, "margin"),
     (schema.Source, "source"),
     (schema.BaseUrl, "address"),
@@ -48,7 +50,7 @@ def _section(title: str, model: type[BaseModel]) -> str:
     hints = get_type_hints(model, include_extras=True)
     for name, field in model.model_fields.items():
         meaning = " ".join((field.description or "").split())
-        rows.append(f"| `{name}` | {_values(hints[name], field)} | {_default(field)} | {_cell(meaning)} |")
+        rows.append(f"| `{name}` | {_values(hints[name], field)} | {_default(field, hints[name])} | {_cell(meaning)} |")
     if model.model_config.get("extra") == "allow":
         rows.append("| any other name | section | - | A metric: see below. |")
     return "\n".join(rows)
@@ -93,10 +95,14 @@ def _plural(word: str) -> str:
     return "texts" if word == "text" else f"{word}s" if word.isalpha() else word
 
 
-def _default(field: FieldInfo) -> str:
+def _default(field: FieldInfo, annotation: Any) -> str:
     if field.is_required():
         return "**required**"
     match field.default:
+        case int() if annotation == schema.Size:
+            return f"`{field.default // 1024**2}MiB`" if field.default >= 1024**2 else f"`{field.default // 1024}KiB`"
+        case float() if annotation == schema.Seconds:
+            return f"`{field.default:g}s`"
         case None | "" | {} | []:
             return "-"
         case BaseModel():

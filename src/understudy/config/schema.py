@@ -62,6 +62,25 @@ def seconds(value: object) -> float:
     return float(sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)")
+_UNIT_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def size(value: object) -> int:
+    """ "64KiB", "32MiB" or a number of bytes. Raises Wrong for anything else and outside 1 KiB to 1 GiB."""
+    remedy = "write a number with B, KiB, MiB or GiB, like 32MiB"
+    found = _SIZE.fullmatch(str(value).strip())
+    if isinstance(value, int) and not isinstance(value, bool):
+        made = value
+    elif found is None:
+        raise Wrong(f"{str(value)!r} is no size", remedy)
+    else:
+        made = round(float(found[1]) * _UNIT_BYTES[found[2]])
+    if not 1024 <= made <= 1024**3:
+        raise Wrong(f"{str(value)!r} is outside 1KiB to 1GiB", remedy)
+    return made
+
+
 def parts_per_million(value: object) -> int:
     """ "1%", "0.5%" or 5 (percent). Raises Wrong outside 0 to 100 %."""
     text = str(value).strip()
@@ -136,6 +155,11 @@ Share = Annotated[
     int,
     BeforeValidator(parts_per_million),
     WithJsonSchema({"type": ["string", "number"], "examples": ["5%", "0.5%"]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["32MiB", "64KiB", 65536]}),
 ]
 Margin = Annotated[
     str,
@@ -367,6 +391,27 @@ class KeySection(Model):
     """SHA-256 of the key, 64 hexadecimal characters."""
     workloads: list[str] = ["*"]
     """Workloads it may call; "*" is all."""
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Requests a minute with this key on one gateway machine: that many at once, then evenly. None means no limit."""
+    concurrent: int | None = Field(default=None, ge=1, le=100_000)
+    """Requests under way at once with this key in one worker; none means `limits.concurrent`."""
+
+
+class LimitsSection(Model):
+    """What one client may ask of a gateway. A request beyond a limit is refused, never cut."""
+
+    body: Size = 32 * 1024**2
+    """Longest body of a request."""
+    headers: Size = 64 * 1024
+    """Longest request line and headers together."""
+    connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Open connections of one worker."""
+    concurrent: int = Field(default=256, ge=1, le=100_000)
+    """Requests under way at once in one worker with a key that has no `concurrent` of its own."""
+    receive: Seconds = 30.0
+    """From the first byte of a request to its last one, however slowly it trickles."""
+    idle: Seconds = 75.0
+    """How long a connection may wait for its next request."""
 
 
 class GatewaySection(Model):
@@ -380,6 +425,8 @@ class GatewaySection(Model):
     """Processes; by default one a core."""
     keys: list[KeySection] = []
     """What apps have to present."""
+    limits: LimitsSection = LimitsSection()
+    """What one client may ask."""
 
 
 class PriceSection(Model):

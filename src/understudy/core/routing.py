@@ -112,6 +112,10 @@ class GatewayKey:
     """SHA-256 of the key."""
     workloads: tuple[str, ...] = ("*",)
     """Workloads it may call."""
+    requests_per_minute: int | None = None
+    """Requests a minute on one machine; None: no limit."""
+    concurrent: int | None = None
+    """Requests under way at once in one worker; None: as `limits` say, else the gateway's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,9 @@ class RoutingTable:
     """Providers by name."""
     keys: tuple[GatewayKey, ...] = ()
     """Keys that apps present; none: everybody may call."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What one client may ask, where it differs from the gateway's own: body, head, connections, key_requests,
+    receipt_s, idle_s, in bytes, counts and seconds."""
 
 
 def encode(table: RoutingTable) -> bytes:
@@ -139,8 +146,10 @@ def encode(table: RoutingTable) -> bytes:
         "issued_at": table.issued_at,
         "workloads": {name: _workload_out(w) for name, w in table.workloads.items()},
         "providers": {name: _provider_out(p) for name, p in table.providers.items()},
-        "keys": [{"name": k.name, "hash": k.hash, "workloads": list(k.workloads)} for k in table.keys],
+        "keys": [_key_out(k) for k in table.keys],
     }
+    if table.limits:
+        body["limits"] = dict(table.limits)
     body["checksum"] = digest(body)
     return canonical_json(body) + b"\n"
 
@@ -166,9 +175,8 @@ def decode(data: Mapping[str, Any]) -> RoutingTable:
             issued_at=float(data["issued_at"]),
             workloads={name: _workload_in(name, w) for name, w in data["workloads"].items()},
             providers={name: Provider(name=name, **p) for name, p in data["providers"].items()},
-            keys=tuple(
-                GatewayKey(name=k["name"], hash=k["hash"], workloads=tuple(k["workloads"])) for k in data["keys"]
-            ),
+            keys=tuple(_key_in(k) for k in data["keys"]),
+            limits={str(name): _positive(value) for name, value in data.get("limits", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataCorrupt(
@@ -201,6 +209,33 @@ def check_meaning(table: RoutingTable) -> None:
                 f"workload {name} gives the candidate {route.share} parts per million",
                 remedy=f"a share lies between 0 and {PARTS_PER_MILLION}",
             )
+
+
+def _key_out(key: GatewayKey) -> dict[str, Any]:
+    """A limit that is not set is not there: a table without limits is the same table as before there were any."""
+    made: dict[str, Any] = {"name": key.name, "hash": key.hash, "workloads": list(key.workloads)}
+    if key.requests_per_minute is not None:
+        made["requests_per_minute"] = key.requests_per_minute
+    if key.concurrent is not None:
+        made["concurrent"] = key.concurrent
+    return made
+
+
+def _key_in(data: Mapping[str, Any]) -> GatewayKey:
+    per_minute, concurrent = data.get("requests_per_minute"), data.get("concurrent")
+    return GatewayKey(
+        name=data["name"],
+        hash=data["hash"],
+        workloads=tuple(data["workloads"]),
+        requests_per_minute=None if per_minute is None else int(_positive(per_minute)),
+        concurrent=None if concurrent is None else int(_positive(concurrent)),
+    )
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} is no limit")
+    return value
 
 
 def _workload_out(w: WorkloadRoute) -> dict[str, Any]:

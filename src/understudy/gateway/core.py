@@ -15,7 +15,8 @@ from typing import Protocol
 from understudy.core.records import Record
 from understudy.core.routing import RoutingTable
 from understudy.gateway.ask import Ask
-from understudy.gateway.limits import Limits
+from understudy.gateway.limits import Limits, overridden
+from understudy.gateway.meter import Meters
 from understudy.gateway.mirror import Mirror
 from understudy.gateway.pins import Pins
 from understudy.gateway.record import Redact
@@ -41,6 +42,7 @@ class Gateway:
         *,
         redact: Redact,
         pins: Pins | None = None,
+        meters: Meters | None = None,
         limits: Limits | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
@@ -50,7 +52,8 @@ class Gateway:
         self.append = append
         self.redact = redact
         self.random = random.Random(secrets.randbits(64))
-        self.limits = limits or Limits()
+        self.limits = self._own_limits = limits or Limits()
+        self.meters = meters or Meters(None)
         self.wheel = Wheel(self.loop)
         self.compiler = Compiler(self.wheel, deadlines or Deadlines())
         self.pins = pins or Pins(None)
@@ -63,13 +66,18 @@ class Gateway:
         """The metrics of all workers as text, where there are any."""
         self.in_use: dict[str, int] = {}
         """Requests under way by gateway key."""
+        self.refused: dict[tuple[str, str], int] = {}
+        """Requests that a limit of their gateway key refused, by key and limit."""
         self._emptied: asyncio.Event | None = None
         self._boot = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0
 
     def apply(self, table: RoutingTable) -> None:
         """Serve by this table from now on; raises an UnderstudyError and changes nothing where it cannot be served."""
-        self.snapshot = self.compiler.compile(table)
+        snapshot = self.compiler.compile(table)
+        snapshot.meters = self.meters.of(table.keys)
+        self.snapshot = snapshot
+        self.limits = overridden(self._own_limits, table.limits)
         self.compiler.forget_breakers(self.snapshot)
 
     def next_id(self) -> str:
@@ -97,6 +105,10 @@ class Gateway:
             ask.lane.breaker.failed(error)
         else:
             ask.lane.breaker.succeeded()
+
+    def refuse_key(self, key: str, limit: str) -> None:
+        """Count a request that a limit of its key refused."""
+        self.refused[key, limit] = self.refused.get((key, limit), 0) + 1
 
     def primary_limited(self, lane: Lane) -> None:
         """The incumbent said that it has no room: copies may be the reason, so they stop for a while."""

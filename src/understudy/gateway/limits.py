@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,19 @@ class Limits:
     connections: int = 10_000
     """Of one worker."""
     key_requests: int = 256
-    """Under way at once for one gateway key, in one worker; where there are no keys there is no such limit."""
+    """Under way at once for one gateway key without a limit of its own, in one worker; without keys there is none."""
     pipelined: int = 8
     buffer: int = 16 * 1024
     """Bytes of an answer waiting for a slow client before the provider is no longer read."""
     drain_s: float = 30.0
     linger_s: float = 1.0
     """While draining, how long an idle connection may still bring a request."""
+
+
+_SET_BY_TABLE = {"body": int, "head": int, "connections": int, "key_requests": int, "receipt_s": float, "idle_s": float}
+
+
+def overridden(limits: Limits, table: Mapping[str, float]) -> Limits:
+    """The limits with those that the routing table sets; names that this version does not know are left aside."""
+    known = {name: kind(table[name]) for name, kind in _SET_BY_TABLE.items() if name in table}
+    return replace(limits, **known) if known else limits

@@ -25,6 +25,7 @@ _HELP = {
     "understudy_masked_total": "Failures of the candidate that the incumbent answered.",
     "understudy_tokens_total": "Tokens as the providers counted them.",
     "understudy_feedback_total": "Feedback received.",
+    "understudy_refused_total": "Requests that a limit of their gateway key refused.",
     "understudy_latency_seconds": "From the request to the last byte of the assigned arm's answer.",
     "understudy_first_token_seconds": "From the request to the first byte of the assigned arm's answer.",
     "understudy_connections": "Open client connections.",
@@ -78,8 +79,11 @@ class Metrics:
                 cell.first[bisect_left(BUCKETS, record.ttft_s)] += 1
                 cell.first_s += record.ttft_s
 
-    def facts(self) -> dict[str, Any]:
-        """Everything counted, as JSON: [name, labels, value], and for histograms the buckets, their sum and count."""
+    def facts(self, refused: Mapping[tuple[str, str], int] | None = None) -> dict[str, Any]:
+        """Everything counted, as JSON: [name, labels, value], and for histograms the buckets, their sum and count.
+
+        `refused` are the requests that were refused, by key and limit.
+        """
         counts: list[tuple[str, Labels, float]] = []
         histograms: list[tuple[str, Labels, list[float]]] = []
         for (workload, role, variant, arm, error), cell in self._cells.items():
@@ -96,6 +100,8 @@ class Metrics:
                 histograms.append(("understudy_first_token_seconds", who, first))
         for name, count in self._feedback.items():
             counts.append(("understudy_feedback_total", (("name", name),), count))
+        for (key, limit), count in (refused or {}).items():
+            counts.append(("understudy_refused_total", (("key", key), ("limit", limit)), count))
         return {"counts": counts, "histograms": histograms}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from math import ceil
 from typing import Any, NamedTuple
 
 from understudy.assign.choose import Choice, Reason, choose
@@ -85,9 +86,12 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         key = presents_key(snapshot, spot, headers)
         if key is None:
             return refuse(spoken, 401, "invalid_api_key", UNKNOWN_KEY)
-        if gateway.in_use.get(key.name, 0) >= gateway.limits.key_requests:
-            told = f"this API key has {gateway.limits.key_requests} requests under way here, which is its limit"
-            return Refusal(429, spoken.error_body(429, "too_many_requests", told), b"retry-after: 1\r\n")
+        if gateway.in_use.get(key.name, 0) >= (key.concurrent or gateway.limits.key_requests):
+            return _too_many_at_once(gateway, spoken, key)
+        if snapshot.meters and key.name in snapshot.meters:
+            wait = snapshot.meters[key.name].take(gateway.now())
+            if wait:
+                return _too_often(gateway, spoken, key, wait)
     if spot.method == "GET":
         return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if _allowed(key, n))))
     try:
@@ -250,6 +254,20 @@ def _no_lane(spot: Spot, lane: Lane | None, name: str, key: GatewayKey | None) -
         f"workload {name} is served by a provider that speaks {lane.incumbent.wire.name}, not {spot.endpoint.wire}"
     )
     return refuse(spot.wire, 400, "other_wire", message)
+
+
+def _too_many_at_once(gateway: Gateway, spoken: Wire, key: GatewayKey) -> Refusal:
+    gateway.refuse_key(key.name, "concurrent")
+    limit = key.concurrent or gateway.limits.key_requests
+    told = f"this API key has {limit} requests under way here, which is its limit"
+    return Refusal(429, spoken.error_body(429, "too_many_requests", told), b"retry-after: 1\r\n")
+
+
+def _too_often(gateway: Gateway, spoken: Wire, key: GatewayKey, wait: float) -> Refusal:
+    gateway.refuse_key(key.name, "requests_per_minute")
+    seconds = ceil(wait)
+    told = f"this API key may make {key.requests_per_minute} requests a minute; there is room again in {seconds} s"
+    return Refusal(429, spoken.error_body(429, "rate_limit_exceeded", told), b"retry-after: %d\r\n" % seconds)
 
 
 def _allowed(key: GatewayKey | None, workload: str) -> bool:

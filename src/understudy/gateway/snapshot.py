@@ -17,6 +17,7 @@ from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, WorkloadRoute
 from understudy.core.variant import Variant
 from understudy.gateway.breaker import Breaker
+from understudy.gateway.meter import Meter
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.origin import header_line, origin_of
 from understudy.upstream.pool import Pool
@@ -99,6 +100,8 @@ class Snapshot:
     """By SHA-256 of the key; empty: open to everybody who can connect."""
     recognised: dict[bytes, GatewayKey] = field(default_factory=dict)
     """Authorization headers seen under this very table; a revoked key is forgotten with the table."""
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+    """Of the keys that have a limit of requests a minute, by name."""
 
 
 class Compiler:

@@ -28,6 +28,7 @@ from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.records import Exchange, Record
 from understudy.core.routing import HEARTBEAT_FOLDER, RoutingTable
 from understudy.gateway.core import Gateway
+from understudy.gateway.meter import Meters
 from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
 from understudy.gateway.pins import Pins
 from understudy.gateway.session import Session
@@ -40,6 +41,7 @@ PULSE_S = 1.0
 METRICS_S = 1.0
 METRICS_STALE_S = 10.0
 PINS_FILE = "pins"
+METERS_FILE = "meters"
 _FLAGS = ("exposed", "log")
 
 
@@ -74,7 +76,10 @@ class Worker:
         self._log: list[bytes] = []
         self._metrics_file = settings.table.parent / HEARTBEAT_FOLDER / f"{settings.name}{SUFFIX}"
         self.ledger = SegmentWriter(settings.segments, settings.name)
-        self.gateway = Gateway(self._record, redact=Redactor(), pins=Pins(settings.table.parent / PINS_FILE))
+        folder = settings.table.parent
+        self.gateway = Gateway(
+            self._record, redact=Redactor(), pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
+        )
         self.gateway.exposition = self._exposition
         self.reader = TableReader(settings.table, settings.name, self._apply)
         self._stop = asyncio.Event()
@@ -127,7 +132,7 @@ class Worker:
             "connections": len(self.gateway.sessions),
             "draining": self.gateway.draining,
         }
-        counted = {**self.metrics.facts(), "gauges": self._gauges()} if time.time() >= self._metrics_due else None
+        counted = self._facts() if time.time() >= self._metrics_due else None
         lines, self._log = self._log, []
         try:
             await asyncio.to_thread(self.reader.beat, time.time(), facts)
@@ -172,9 +177,12 @@ class Worker:
             gauges.append(("understudy_breaker_open", [("workload", breaker["workload"])], 1))
         return gauges
 
+    def _facts(self) -> dict[str, Any]:
+        return {**self.metrics.facts(self.gateway.refused), "gauges": self._gauges()}
+
     def _exposition(self) -> bytes:
         """Our own counts as they are, the others' as they last wrote them."""
-        found: list[tuple[str, Any]] = [(self.settings.name, {**self.metrics.facts(), "gauges": self._gauges()})]
+        found: list[tuple[str, Any]] = [(self.settings.name, self._facts())]
         for file in sorted(self._metrics_file.parent.glob(f"*{SUFFIX}")):
             if file == self._metrics_file or file.stat().st_mtime < time.time() - METRICS_STALE_S:
                 continue

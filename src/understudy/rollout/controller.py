@@ -396,6 +396,7 @@ def sources_of(project: Project) -> table.Sources:
         variants={name: project.variants(name) for name in workloads},
         providers=project.providers(),
         keys=project.gateway_keys(),
+        limits=project.gateway_limits(),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from understudy.config.schema import WorkloadSection
 from understudy.core.errors import DataCorrupt
@@ -29,6 +29,7 @@ class Sources:
     variants: Mapping[str, Mapping[str, Variant]]
     providers: Mapping[str, Provider]
     keys: tuple[GatewayKey, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 def serving(configured: str, workload: str, upgrades: Iterable[UpgradeState]) -> tuple[str, Variant | None]:
@@ -68,6 +69,7 @@ def build(
         },
         providers=dict(sources.providers),
         keys=sources.keys,
+        limits=dict(sources.limits),
     )
 
 

@@ -48,6 +48,7 @@ def table(
     generation: str = "g1",
     route: Route | None = None,
     keys: Sequence[GatewayKey] = (),
+    limits: Mapping[str, float] | None = None,
     variants: Mapping[str, Variant] | None = None,
     providers: Mapping[str, Mapping[str, Any]] | None = None,
     **workload: Any,
@@ -80,6 +81,7 @@ def table(
             for name, url in urls.items()
         },
         keys=tuple(keys),
+        limits=limits or {},
     )
 
 

@@ -221,6 +221,71 @@ def test_a_key_cannot_have_everything_at_once() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(wire: str) -> None:
+    """Beyond its requests a minute a key gets 429 with Retry-After in its dialect; nothing of it reaches a provider."""
+
+    async def main() -> None:
+        async with SimulatedProvider({"m-old": Behaviour(latency_s=0)}) as provider:
+            keys = [GatewayKey(n, sha256(n.encode()).hexdigest(), requests_per_minute=m) for n, m in LIMITED.items()]
+            first = table(base_url(provider, wire), providers={"p-old": {"wire": wire}}, keys=keys)
+            async with served(first) as gateway:
+                path, body = asked(wire, stream=False)
+
+                async def ask(key: str) -> Any:
+                    return await call(gateway.port, body, path=path, headers={"authorization": f"Bearer {key}"})
+
+                assert [(await ask("slow")).status for _ in range(4)] == [200, 200, 200, 429]
+                refused = await ask("slow")
+                assert 1 <= int(refused.headers["retry-after"]) <= 20
+                error = json.loads(refused.body)["error"]
+                assert "3 requests a minute" in error["message"]
+                kind = {"openai": "rate_limit_error", "anthropic": "rate_limit_error", "gemini": "RESOURCE_EXHAUSTED"}
+                assert error["status" if wire == "gemini" else "type"] == kind[wire]
+                assert (await ask("free")).status == 200
+                gateway.gateway.apply(table(base_url(provider, wire), epoch=2, keys=keys))
+                assert (await ask("slow")).status == 429  # a flip of the table is no new minute
+                assert len(await gateway.settled(4)) == 4
+                assert gateway.gateway.refused == {("slow", "requests_per_minute"): 3}
+
+    asyncio.run(main())
+
+
+LIMITED = {"slow": 3, "free": None}
+
+
+def test_limits_of_the_table_hold_from_the_next_request_on() -> None:
+    """A key's own number of requests at once, and the size of a body, come and go with the table."""
+
+    async def main() -> None:
+        held = asyncio.Event()
+
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await held.wait()
+            writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+        async with raw_server(reply) as provider:
+            app = GatewayKey("app", sha256(b"app").hexdigest(), concurrent=2)
+            other = GatewayKey("other", sha256(b"other").hexdigest())
+            limits = {"body": 2048, "key_requests": 3, "of_a_later_version": 1}
+            async with served(table(provider.base_url, keys=[app, other], limits=limits)) as gateway:
+
+                async def ask(key: str, text: str = "hello") -> Any:
+                    return await call(gateway.port, chat(text), headers={"authorization": f"Bearer {key}"})
+
+                assert (await ask("app", "x" * 4096)).status == 413
+                asking = [asyncio.create_task(ask(key)) for key in ["app"] * 4 + ["other"] * 5]
+                await until(lambda: sum(task.done() for task in asking) == 4)
+                held.set()
+                statuses = [answer.status for answer in await asyncio.gather(*asking)]
+                assert sorted(statuses[:4]) == [200] * 2 + [429] * 2
+                assert sorted(statuses[4:]) == [200] * 3 + [429] * 2
+                gateway.gateway.apply(table(provider.base_url, epoch=2, keys=[app, other]))
+                assert (await ask("app", "x" * 4096)).status == 200
+
+    asyncio.run(main())
+
+
 def test_a_provider_behind_tls_is_checked(tmp_path: Any) -> None:
     """With its own authority a TLS provider answers; without it the caller is told, and no request is sent."""
     ours = trustme.CA()

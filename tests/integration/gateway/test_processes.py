@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import trustme
 
 from understudy.core.errors import EXIT_USAGE
 from understudy.core.records import Exchange
-from understudy.core.routing import encode
+from understudy.core.routing import GatewayKey, encode
 from understudy.ledger.reading import BootReader, boots
 from understudy.testing.raw import raw_server, whole
 from understudy.testing.served import ALL, Answer, GatewayProcess, call, chat, read_answer, route, table, until
@@ -237,6 +238,34 @@ def test_metrics_of_all_workers_and_a_line_for_each_exchange(tmp_path: Path) -> 
             assert await gateway.ended() == 0
             logged = [json.loads(line) for line in gateway.errors.splitlines() if line.startswith(b"{")]
             assert len({line["exchange"] for line in logged}) == len(logged) == 30
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_all_workers_count_a_key_together_and_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    """Of 60 requests over two workers exactly as many pass as the key has a minute; after a restart still none does."""
+    app = GatewayKey("app", sha256(b"app").hexdigest(), requests_per_minute=20)
+
+    async def main() -> None:
+        async with (
+            raw_server(quick) as provider,
+            GatewayProcess(tmp_path, table(provider.base_url, keys=[app])) as gateway,
+        ):
+            mine = {"authorization": "Bearer app"}
+            start = asyncio.get_running_loop().time()
+            statuses = [(await call(gateway.port, chat(), headers=mine)).status for _ in range(60)]
+            late = int(asyncio.get_running_loop().time() - start) // 3 + 1  # one more every 3 s
+            assert set(statuses) == {200, 429}
+            assert 20 <= statuses.count(200) <= 20 + late
+            before = set(gateway.pids)
+            gateway.signal(signal.SIGHUP)
+            await until(lambda: len(pids := gateway.pids) == 2 and not before & set(pids), 60)
+            after = [(await call(gateway.port, chat(), headers=mine)).status for _ in range(20)]
+            assert after.count(200) <= int(asyncio.get_running_loop().time() - start) // 3 + 1
+            assert len(provider.requests) == statuses.count(200) + after.count(200)
+            text = (await call(gateway.port, b"", path="/metrics", method="GET", headers=mine)).body.decode()
+            assert 'understudy_refused_total{worker="' in text
 
     asyncio.run(main())
 

@@ -85,6 +85,18 @@ def test_the_routing_table_gets_names_of_variables_and_no_secrets(tmp_path: Path
     assert decode(json.loads(data)).providers["anthropic"].api_key_env == "ANTHROPIC_API_KEY"
 
 
+def test_limits_that_are_written_reach_the_routing_table_and_no_others(tmp_path: Path) -> None:
+    """Sizes, times and counts in the units of the table; what is not written is the gateway's own affair."""
+    assert project(tmp_path, APP_KEY="k").gateway_limits() == {}
+    limits = "gateway:\n  limits: {body: 1.5MiB, headers: 16384, concurrent: 9, idle: 2m}\n"
+    text = TEXT.replace("gateway:\n", limits).replace(
+        "name: app,", "name: app, requests_per_minute: 90, concurrent: 4,"
+    )
+    made = project(tmp_path, text, APP_KEY="k")
+    assert made.gateway_limits() == {"body": 1_572_864, "head": 16_384, "key_requests": 9, "idle_s": 120.0}
+    assert [(k.requests_per_minute, k.concurrent) for k in made.gateway_keys()] == [(90, 4), (None, None)]
+
+
 def test_a_key_is_asked_for_when_it_is_needed(tmp_path: Path) -> None:
     """Opening needs no secrets; asking for one whose variable is not set says which to set, and where it is named."""
     made = project(tmp_path)
@@ -187,6 +199,11 @@ def place(text: str, token: str) -> str:
                 "a reasoning budget (9000 tokens) cannot be told on the openai wire",
                 "choose an effort",
             ),
+        ),
+        (
+            "gateway:\n",
+            "gateway:\n  limits: {receive: 0s}\n",
+            ("0s}", "gateway.limits.receive is no time at all", "write a duration"),
         ),
         ("key: ${APP_KEY}", "workloads: ['*']", ("{name: app", "the key of app needs either key or sha256", "${NAME}")),
         ("name: job", "name: app", ("app, sha256", "there are two keys named 'app'", "another name")),

@@ -46,6 +46,18 @@ def test_a_table_survives_its_written_form() -> None:
     assert decode(json.loads(encode(TABLE))) == TABLE
 
 
+def test_limits_are_there_where_they_are_set_and_only_there() -> None:
+    """They survive the written form; without them the bytes name none; a limit that is none is refused."""
+    key = replace(TABLE.keys[0], requests_per_minute=60, concurrent=4)
+    limited = replace(TABLE, keys=(key,), limits={"body": 4096, "idle_s": 1.5})
+    assert decode(json.loads(encode(limited))) == limited
+    assert not any(word in encode(TABLE) for word in (b"requests_per_minute", b"concurrent", b"limits"))
+    for wrong in (0, -1, True, "9"):
+        bad = json.loads(encode(replace(TABLE, limits={"body": wrong})))  # type: ignore[dict-item]
+        with pytest.raises(DataCorrupt, match="is no limit"):
+            decode(bad)
+
+
 @settings(derandomize=True, max_examples=200)
 @given(st.data())
 def test_no_cut_table_is_accepted(data: st.DataObject) -> None:
