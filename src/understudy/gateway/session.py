@@ -151,11 +151,12 @@ class Session(asyncio.Protocol, Timed):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
-        self._gateway.wheel.disarm(self)
+        self._gateway.wheel.forget(self)
         self._gateway.left(self)
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.client_gone()
+        del self._parser  # it holds us as we hold it: without this a connection is freed by the collector alone
 
     def pause_writing(self) -> None:
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)

@@ -190,8 +190,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self.due = NEVER
+        self.pool.wheel.forget(self)
         self.pool.lost(self)
+        del self._parser  # it holds us as we hold it
         if isinstance(exc, BrokenPipeError):
             self._send_again()  # the system took none of it: the provider had closed before
         receiver = self.receiver

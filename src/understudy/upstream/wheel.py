@@ -2,7 +2,8 @@
 
 An object is filed in the slot of its deadline. A later deadline leaves it there; when the slot comes up the object
 is filed again. Only an earlier deadline files it anew. So a deadline costs nothing a request, at the price of the
-resolution.
+resolution. What is over is forgotten at once: a slot may lie minutes ahead, and thousands of closed connections would
+wait there for it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Wheel:
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float = 0.1) -> None:
         self._loop = loop
         self._resolution = resolution
-        self._slots: dict[int, list[Timed]] = {}
+        self._slots: dict[int, set[Timed]] = {}
         self.now = loop.time()
         self._slot = int(self.now / resolution)
         self._handle: asyncio.TimerHandle | None = loop.call_later(resolution, self._tick)
@@ -48,6 +49,11 @@ class Wheel:
     def disarm(self, timed: Timed) -> None:
         timed.due = NEVER
 
+    def forget(self, timed: Timed) -> None:
+        """Disarm for good; nothing here refers to `timed` any more."""
+        timed.due = NEVER
+        self._unfile(timed)
+
     def close(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
@@ -56,9 +62,15 @@ class Wheel:
 
     def _file(self, timed: Timed) -> None:
         # In the slot before the deadline lies; it is visited at that slot's end, so a tick after the deadline at most.
+        self._unfile(timed)
         slot = max(int(timed.due / self._resolution), self._slot)
         timed._filed = slot * self._resolution
-        self._slots.setdefault(slot, []).append(timed)
+        self._slots.setdefault(slot, set()).add(timed)
+
+    def _unfile(self, timed: Timed) -> None:
+        if timed._filed != NEVER:
+            self._slots.get(round(timed._filed / self._resolution), set()).discard(timed)
+            timed._filed = NEVER
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(self._resolution, self._tick)
@@ -67,15 +79,15 @@ class Wheel:
         while self._slot < current:
             slot = self._slot
             self._slot += 1
-            for timed in self._slots.pop(slot, ()):
-                self._visit(timed, slot * self._resolution, now)
+            due = self._slots.pop(slot, ())
+            for timed in due:
+                timed._filed = NEVER
+            for timed in due:
+                self._visit(timed, now)
 
-    def _visit(self, timed: Timed, filed: float, now: float) -> None:
-        if timed._filed != filed:
-            return  # filed anew for an earlier deadline, or visited since
-        timed._filed = NEVER
-        if timed.due == NEVER:
-            return
+    def _visit(self, timed: Timed, now: float) -> None:
+        if timed.due == NEVER or timed._filed != NEVER:
+            return  # disarmed, or armed anew by one that expired just before it
         if timed.due <= now:
             timed.due = NEVER
             timed.expired()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable
 
 from understudy.upstream.wheel import NEVER, Timed, Wheel
@@ -92,3 +93,40 @@ def test_a_loop_that_stood_still_rings_what_is_due_when_it_goes_on() -> None:
     clock.now += 0.3
     clock.forward(0.02)
     assert [len(bell.rang) for bell in bells] == [1] * 5
+
+
+def test_what_is_forgotten_is_freed_before_its_slot_comes_up() -> None:
+    """A wheel refers to nothing that is over, however far ahead its deadline lies, and forgets only that."""
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    over, other = Bell(clock), Bell(clock)
+    wheel.arm(other, 60.0)
+    wheel.arm(over, 60.0)
+    wheel.arm(over, 30.0)
+    before = sys.getrefcount(over)
+    wheel.forget(over)
+    assert sys.getrefcount(over) == before - 1
+    clock.forward(70.0)
+    assert (over.rang, len(other.rang)) == ([], 1)
+
+
+def test_one_that_expires_may_forget_and_arm_those_of_its_own_slot() -> None:
+    """What an ending connection does to others of the same slot holds: none rings twice, none that is forgotten."""
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+
+    class Ender(Bell):
+        def expired(self) -> None:
+            super().expired()
+            for one in bells:
+                if one is not self:
+                    wheel.forget(one)
+            wheel.arm(last, 0.05)
+
+    bells = [Ender(clock) for _ in range(4)]
+    last = Bell(clock)
+    for one in (*bells, last):
+        wheel.arm(one, 0.02)
+    clock.forward(0.5)
+    assert sum(len(one.rang) for one in bells) == 1
+    assert len(last.rang) in (1, 2)  # a set has no order: it rang in its own slot, or only after the ender moved it
