@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.playbook import Verdict
-from understudy.gates.escalation import SCHEDULE, compare_at, next_look, settled
+from understudy.gates.escalation import SCHEDULE, carried, compare_at, next_look
 from understudy.gates.guards import Assigned, HardGuard, check_split
 from understudy.gates.paired import Comparison, PairedCase, compare
 from understudy.gates.soak import RUN_LENGTH
@@ -88,22 +88,16 @@ def escalated(kind: str, runs: int, rng: np.random.Generator) -> EvalRates:
 
 def _escalate(suite: Suite) -> Verdict:
     asked = {case.case: SCHEDULE[0].repeats for case in suite.cases(1)}
-    earlier: Comparison | None = None
-    verdict = Verdict.INCONCLUSIVE
+    together: Comparison | None = None
     for look in range(len(SCHEDULE)):
         cases = suite.cases(asked)
         found = compare_at(look, cases)
-        verdict = found.verdict if earlier is None else _over_looks(earlier, found)
-        more = next_look(look, cases, found)
-        if verdict is not Verdict.INCONCLUSIVE or more is None:
-            return verdict
+        together = found if together is None else carried(together, found)
+        more = next_look(look, cases, together)
+        if more is None:
+            return together.verdict
         asked |= dict.fromkeys(more.cases, more.repeats)
-        earlier = found
-    return verdict
-
-
-def _over_looks(earlier: Comparison, later: Comparison) -> Verdict:
-    return settled(earlier, later)
+    raise AssertionError("the last look asks for no other")
 
 
 def _part(verdicts: list[Verdict], which: Verdict) -> float:

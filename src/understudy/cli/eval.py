@@ -39,7 +39,18 @@ def eval_(
     suite: Annotated[
         list[Path] | None, typer.Option("--suite", help="Suite file, instead of the workload's own.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, max=100, help="Answers to each case by each variant.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Answers to each case by each variant, 5 by default.", show_default=False),
+    ] = None,
+    escalate: Annotated[
+        bool | None,
+        typer.Option(
+            "--escalate/--once",
+            help="Ask undecided slices twice and four times as often; by default where --repeats is not given.",
+            show_default=False,
+        ),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls under way at once.")] = 16,
     slice_: Annotated[
         list[str] | None, typer.Option("--slice", help="Only the cases of this slice, KEY=VALUE or a name.")
@@ -53,11 +64,13 @@ def eval_(
     """Ask both variants every case, and say per slice whether the candidate is at least as good.
 
     Answers are kept: a run that was stopped goes on where it was, and more --repeats ask only for what is missing.
-    Variants whose answers do not differ from one time to the next are asked twice only.
+    Variants whose answers do not differ from one time to the next are asked twice only. What is undecided after 5
+    answers a case is asked up to 10 and 20 times, at looks that share one error rate; --once leaves it at one look.
 
     Exit codes: 0 proceed, 1 caution, retune or stop, 2 usage or configuration, 3 inconclusive or could not measure.
     """
     from understudy.config.project import open_project
+    from understudy.evals.runner import DEFAULT_REPEATS
     from understudy.evals.setup import prepare
 
     with errors_shown(as_json):
@@ -69,7 +82,8 @@ def eval_(
             incumbent=incumbent,
             suites=suite or (),
             slices=slice_ or (),
-            repeats=repeats,
+            repeats=repeats or DEFAULT_REPEATS,
+            escalate=repeats is None if escalate is None else escalate,
             concurrency=concurrency,
             fresh=fresh,
         )

@@ -119,10 +119,20 @@ def _heading(console: Console, result: EvalResult) -> None:
         made_of += [f"prompt of {len(variant.system_prompt):,} characters"] if variant.system_prompt else []
         console.print(_joined((role, "dim"), (variant.name, "bold"), (" · ".join(made_of), "dim")))
     suites = ", ".join(f"{name} ({count:,} cases)" for name, count in result.cases.items())
-    each = f"{result.repeats} answers to each case" if result.repeats > 1 else "one answer to each case"
+    each = _answers(result)
     usage = result.usage
     again = f", {usage.kept:,} kept from before" if usage.kept else ""
     console.print(plain(f"{suites} · {each} · {usage.asked:,} calls{again}"), style="dim", markup=False)
+
+
+def _answers(result: EvalResult) -> str:
+    """How often was asked, and what the looks were that shared alpha."""
+    if len(result.looks) < 2:
+        return f"{result.repeats} answers to each case" if result.repeats > 1 else "one answer to each case"
+    first, *later = result.looks
+    again = ", then ".join(f"{look.repeats} to {look.cases:,} cases that could decide what was open" for look in later)
+    spent = " + ".join(f"{100 * look.alpha:g} %" for look in result.looks)
+    return f"{first.repeats} answers to each case, then {again} (alpha {spent})"
 
 
 def _needs(console: Console, result: EvalResult) -> None:

@@ -82,6 +82,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """One look of an eval that asks undecided slices again."""
+
+    repeats: int
+    """The most answers to a case by then."""
+    alpha: float
+    cases: int
+    """Cases that were asked for it."""
+    verdict: str
+    """What all looks so far said together."""
+    undecided: tuple[str, ...]
+    """The slices that the next look asked again; "" is the aggregate."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalResult:
     """One regression eval. Times are seconds since the epoch."""
 
@@ -101,6 +116,7 @@ class EvalResult:
     """Number of cases by suite name."""
     notes: tuple[str, ...]
     finished_at: float
+    looks: tuple[Looked, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -153,7 +169,8 @@ class EvalResult:
         said = f"{name}: " + (f"about {row.needed_cases:,} cases" if enough else f"more than its {row.n:,} cases")
         if enough:
             said += f" instead of {row.n:,}"
-        if row.needed_repeats and not self.repetitive:
+        # After several looks alpha is spent: asking once more until it is green would break the promise.
+        if row.needed_repeats and not self.repetitive and len(self.looks) <= 1:
             said += f", or --repeats {max(row.needed_repeats, self.repeats + 1)}"
         return f"{said}, to tell a loss of {100 * row.margin:g} points"
 
@@ -185,6 +202,7 @@ class EvalResult:
             "candidate": self.candidate.as_dict(),
             "repeats": self.repeats,
             "repetitive": self.repetitive,
+            "looks": [asdict(look) for look in self.looks],
             "cases": dict(self.cases),
             "measures": [{**measure._asdict(), "ratio": measure.ratio} for measure in self.measures],
             "examples": [asdict(example) for example in self.examples],
@@ -263,6 +281,7 @@ def _result(data: Mapping[str, Any]) -> EvalResult:
         usage=Usage(**data["usage"]),
         repeats=data["repeats"],
         repetitive=data["repetitive"],
+        looks=tuple(Looked(**{**look, "undecided": tuple(look["undecided"])}) for look in data.get("looks", ())),
         bound=Bound(**{**bound, "slices": tuple(bound["slices"])}),
         thresholds=Thresholds(
             **{**data["thresholds"], "critical_slices": tuple(data["thresholds"]["critical_slices"])}

@@ -22,10 +22,11 @@ from understudy.core.variant import Variant
 from understudy.evals.answers import AnswerFile, Kept, key_of
 from understudy.evals.asking import Asker, Failed, unreachable
 from understudy.evals.cases import Case
-from understudy.evals.result import Bound, EvalResult, Thresholds, Usage
-from understudy.evals.scoring import Answers, Price, check_scored, examples, grade, measures
+from understudy.evals.result import Bound, EvalResult, Looked, Thresholds, Usage
+from understudy.evals.scoring import Answers, Graded, Price, case_id, check_scored, examples, grade, measures
 from understudy.evals.suite import Suite
-from understudy.gates.paired import compare
+from understudy.gates.escalation import Rung, carried, compare_at, next_look, schedule_from
+from understudy.gates.paired import Comparison
 from understudy.upstream.client import Client
 from understudy.upstream.failure import UpstreamError
 
@@ -47,6 +48,8 @@ class Job:
     repeats: int = DEFAULT_REPEATS
     """Answers to each case by each variant. Two rounds without any difference between them are taken for all:
     such a variant repeats itself."""
+    escalate: bool = False
+    """Ask the cases of undecided slices twice and four times as often, at looks and alphas fixed beforehand."""
     concurrency: int = DEFAULT_CONCURRENCY
     thresholds: Thresholds = field(default_factory=Thresholds)
     tuning_exhausted: bool = False
@@ -59,8 +62,14 @@ class Job:
         return self.incumbent.fingerprint == self.candidate.fingerprint
 
     @property
+    def schedule(self) -> tuple[Rung, ...]:
+        """The looks there may be. All of alpha goes to the only one, or is spread over them."""
+        alpha = self.thresholds.alpha
+        return schedule_from(self.repeats, alpha) if self.escalate else (Rung(self.repeats, alpha),)
+
+    @property
     def questions(self) -> int:
-        """The most calls there can be, without retries."""
+        """The calls of the first look, without retries; looks after it ask less than all cases."""
         return 2 * self.repeats * self.cases
 
     @property
@@ -88,24 +97,13 @@ async def run(
         old = _Side.of(job, job.incumbent, files.enter_context(closing(AnswerFile(answers, job.incumbent, job.fresh))))
         if job.same:
             # Against itself a variant needs answers of its own on both sides: the same ones twice would prove nothing.
-            new = replace(old, variant=job.candidate, first=job.repeats, failed=[])
+            new = replace(old, variant=job.candidate, first=job.schedule[-1].repeats, failed=[])
         else:
             file = files.enter_context(closing(AnswerFile(answers, job.candidate, job.fresh)))
             new = _Side.of(job, job.candidate, file)
         asking = _Asking(job, Asker(client, dict(job.providers), now), old, new, progress)
-        rounds = await asking.all_rounds()
-        found = list(asking.collected(rounds))
-    graded = grade(found, job.incumbent, job.candidate, several=len(job.suites) > 1)
-    check_scored(graded)
-    limits = job.thresholds
-    comparison = compare(
-        [each.paired() for each in graded],
-        alpha=limits.alpha,
-        margin=limits.margin,
-        slice_margin=limits.slice_margin,
-        critical_slices=limits.critical_slices,
-        tuning_exhausted=job.tuning_exhausted,
-    )
+        graded, comparison, looks = await _looked(job, asking)
+    rounds = max(asking.rounds.values())
     rows = (*comparison.slices, comparison.aggregate)
     lost = [row.slice for row in rows if row.verdict is Verdict.FAIL]
     return EvalResult(
@@ -117,13 +115,56 @@ async def run(
         examples=examples(graded, lost),
         usage=asking.usage(),
         repeats=rounds,
-        repetitive=rounds < job.repeats,
+        repetitive=asking.repetitive,
+        looks=looks,
         bound=Bound.of(job.suites, job.thresholds, job.incumbent, job.candidate),
         thresholds=job.thresholds,
         cases={suite.name: len(suite.cases) for suite in job.suites},
-        notes=tuple(_notes(job, rounds, asking)),
+        notes=tuple(_notes(job, asking)),
         finished_at=now(),
     )
+
+
+async def _looked(job: Job, asking: _Asking) -> tuple[list[Graded], Comparison, tuple[Looked, ...]]:
+    """Ask and compare, look by look, until all is decided or no look is left.
+
+    Each look compares the first so many answers to a case, however many are kept: a run that was killed comes to the
+    same looks again.
+    """
+    limits, schedule = job.thresholds, job.schedule
+    several = len(job.suites) > 1
+    together: Comparison | None = None
+    looks: list[Looked] = []
+    chosen: frozenset[str] | None = None
+    graded: list[Graded] = []
+    for look in range(len(schedule)):
+        await asking.ask(schedule[look].repeats, chosen)
+        if asking.repetitive and together is not None:
+            break  # the further answers were the same ones: there is nothing new to look at
+        graded = grade(asking.collected(), job.incumbent, job.candidate, several=several)
+        check_scored(graded)
+        cases = [each.paired() for each in graded]
+        # Answers that only repeat allow no second look, so the one there is has all of alpha.
+        alone = (Rung(schedule[0].repeats, limits.alpha),)
+        now = alone if asking.repetitive else schedule
+        found = compare_at(
+            look,
+            cases,
+            margin=limits.margin,
+            slice_margin=limits.slice_margin,
+            critical_slices=limits.critical_slices,
+            tuning_exhausted=job.tuning_exhausted,
+            schedule=now,
+        )
+        together = carried(together, found, tuning_exhausted=job.tuning_exhausted) if together else found
+        more = next_look(look, cases, together, schedule=now)
+        asked = len(cases) if chosen is None else len(chosen)
+        looks.append(Looked(asking.most, now[look].alpha, asked, together.verdict.value, more.slices if more else ()))
+        if more is None:
+            break
+        chosen = frozenset(more.cases)
+    assert together is not None
+    return graded, together, tuple(looks)
 
 
 @dataclass(slots=True)
@@ -166,35 +207,50 @@ class _Asking:
     progress: Callable[[int], None]
     asked: int = 0
     resumed: int = 0
+    rounds: dict[str, int] = field(default_factory=dict)
+    """How often each case was asked so far, by name."""
+    repetitive: bool = False
 
-    async def all_rounds(self) -> int:
-        """Ask round by round; returns how many rounds there are, which is fewer where answers only repeat."""
-        rounds = self.job.repeats
-        for repeat in range(self.job.repeats):
-            await self._round(repeat)
-            if repeat == 1 and self._repeats_itself():
-                rounds = 2
+    async def ask(self, repeats: int, chosen: frozenset[str] | None) -> None:
+        """Ask the cases named by `chosen` (None: all) until each has `repeats` answers of both variants.
+
+        Fewer where answers only repeat. Raises CannotMeasure where too many stay without an answer.
+        """
+        cases = [pair for pair in self._cases() if chosen is None or self._name(*pair) in chosen]
+        for repeat in range(min(self.rounds.get(self._name(*pair), 0) for pair in cases), repeats):
+            await self._round(repeat, cases, repeats)
+            self.rounds |= dict.fromkeys((self._name(*pair) for pair in cases), repeat + 1)
+            if repeat == 1 and self.job.schedule[-1].repeats > 2 and self._repeats_itself():
+                self.repetitive = True
                 break
         for side in (self.old, self.new):
-            self._check_failures(side, rounds)
-        return rounds
+            self._check_failures(side, sum(self.rounds.values()))
+
+    @property
+    def most(self) -> int:
+        """The most answers any case has of each variant."""
+        return max(self.rounds.values())
+
+    def _name(self, suite: Suite, case: Case) -> str:
+        return case_id(suite, case, several=len(self.job.suites) > 1)
 
     def usage(self) -> Usage:
         failures = {side.variant.name: len(side.failed) for side in (self.old, self.new) if side.failed}
         return Usage(self.asked, self.resumed, self.asker.retries, failures)
 
-    def collected(self, rounds: int) -> Iterator[Answers]:
+    def collected(self) -> Iterator[Answers]:
         for suite, case in self._cases():
+            rounds = self.rounds[self._name(suite, case)]
             old, new = (tuple(side.answer(case, repeat) for repeat in range(rounds)) for side in (self.old, self.new))
             yield Answers(suite, case, old, new)
 
     def _cases(self) -> Iterator[tuple[Suite, Case]]:
         return ((suite, case) for suite in self.job.suites for case in suite.cases)
 
-    async def _round(self, repeat: int) -> None:
+    async def _round(self, repeat: int, cases: Sequence[tuple[Suite, Case]], repeats: int) -> None:
         """Ask both variants side by side, so that a provider's slow hour meets both alike."""
         waiting: dict[str, _Question] = {}
-        for _, case in self._cases():
+        for _, case in cases:
             for side in (self.old, self.new):
                 key = side.key(case, repeat)
                 known = side.file.get(key) is not None
@@ -207,24 +263,23 @@ class _Asking:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.job.concurrency, len(waiting))):
-                    group.create_task(self._work(questions))
+                    group.create_task(self._work(questions, len(cases) * repeats))
         except BaseExceptionGroup as several:
             raise self._first(several) from None
 
-    async def _work(self, questions: Iterator[_Question]) -> None:
+    async def _work(self, questions: Iterator[_Question], most: int) -> None:
         for side, case, key in questions:
             result = await self.asker.ask(side.variant, case, key)
             self.asked += 1
             if isinstance(result, Failed):
                 side.failed.append(result)
-                self._check_failures(side, self.job.repeats)
+                self._check_failures(side, most)
             else:
                 side.file.put(result)
             self.progress(1)
 
-    def _check_failures(self, side: _Side, rounds: int) -> None:
+    def _check_failures(self, side: _Side, questions: int) -> None:
         """Raises CannotMeasure once so many questions are without an answer that the rest cannot make up for it."""
-        questions = self.job.cases * rounds
         if len(side.failed) <= MAX_FAILED * questions:
             return
         variant = side.variant
@@ -283,13 +338,13 @@ def _check(job: Job) -> None:
             )
 
 
-def _notes(job: Job, rounds: int, asking: _Asking) -> Iterator[str]:
+def _notes(job: Job, asking: _Asking) -> Iterator[str]:
     if job.same:
         yield (
             f"{job.incumbent.name} and {job.candidate.name} are the same variant ({job.incumbent.fingerprint}): "
             "a difference is noise"
         )
-    if rounds < job.repeats:
+    if asking.repetitive:
         yield "both variants repeat themselves word for word: asked twice, and counted once"
     for suite in job.suites:
         yield from suite.notes

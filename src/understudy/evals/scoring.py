@@ -85,6 +85,11 @@ class Example:
     candidate_says: str
 
 
+def case_id(suite: Suite, case: Case, *, several: bool) -> str:
+    """The name of a case in a comparison; `several` suites are told apart."""
+    return f"{suite.name}:{case.id}" if several else case.id
+
+
 def grade(answers: Iterable[Answers], incumbent: Variant, candidate: Variant, *, several: bool) -> list[Graded]:
     """Every answer scored. `several`: cases of more than one suite are told apart, and each suite is a slice too."""
     made = []
@@ -92,7 +97,7 @@ def grade(answers: Iterable[Answers], incumbent: Variant, candidate: Variant, *,
         suite, case = each.suite, each.case
         made.append(
             Graded(
-                id=f"{suite.name}:{case.id}" if several else case.id,
+                id=case_id(suite, case, several=several),
                 slices=(*case.slices, f"suite={suite.name}") if several else case.slices,
                 answers=each,
                 incumbent=tuple(_graded(suite, case, incumbent, answer) for answer in each.incumbent),

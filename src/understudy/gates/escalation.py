@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from understudy.core.evidence import ALL_SLICES
 from understudy.core.playbook import Verdict
-from understudy.gates.paired import MIN_CASES, Comparison, PairedCase, compare
+from understudy.gates.paired import MIN_CASES, UNSCORED_CRITICAL, Comparison, PairedCase, compare, conclude
 
 
 class Rung(NamedTuple):
@@ -22,7 +22,12 @@ class Rung(NamedTuple):
     alpha: float
 
 
-SCHEDULE = (Rung(5, 0.025), Rung(10, 0.0125), Rung(20, 0.0125))
+def schedule_from(repeats: int, alpha: float = 0.05) -> tuple[Rung, ...]:
+    """Looks at so many answers a case, twice and four times as many; the first spends half of alpha."""
+    return (Rung(repeats, alpha / 2), Rung(2 * repeats, alpha / 4), Rung(4 * repeats, alpha / 4))
+
+
+SCHEDULE = schedule_from(5)
 
 
 class Escalation(NamedTuple):
@@ -65,9 +70,8 @@ def next_look(
 ) -> Escalation | None:
     """What to ask before the look after `look`; None where all is decided, failed, or no look is left.
 
-    Only undecided slices are asked again. The verdicts of the others stand: at the next look they are compared on the
-    answers they have, at a smaller alpha, so the caller keeps those already made. Slices too small for any verdict
-    are not asked: more answers would not help them.
+    `comparison` is what all looks so far say together (`carried`). Only undecided slices are asked again; the others
+    keep their verdict. Slices too small for any verdict are not asked: more answers would not help them.
     """
     if comparison.verdict is not Verdict.INCONCLUSIVE or look + 1 >= len(schedule):
         return None
@@ -79,12 +83,24 @@ def next_look(
     return Escalation(schedule[look + 1].repeats, tuple(chosen), tuple(sorted(undecided)))
 
 
-def settled(earlier: Comparison, later: Comparison) -> Verdict:
-    """The verdict over two looks: a fail at any look stands, and each slice may pass at either."""
+def carried(earlier: Comparison, later: Comparison, *, tuning_exhausted: bool = False) -> Comparison:
+    """What two looks say together: a fail at either stands, and a slice keeps the pass of either.
+
+    The alphas of the looks add up to the whole, so whichever look passes a slice, it has its part to do so.
+    """
     if Verdict.FAIL in (earlier.verdict, later.verdict):
-        return Verdict.FAIL
-    first = {row.slice: row.verdict for row in (earlier.aggregate, *earlier.slices)}
-    rows = (later.aggregate, *later.slices)
-    if all(Verdict.PASS in (row.verdict, first.get(row.slice)) for row in rows):
-        return Verdict.PASS
-    return Verdict.INCONCLUSIVE
+        return earlier if earlier.verdict is Verdict.FAIL else later
+    first = {row.slice: row for row in (earlier.aggregate, *earlier.slices)}
+    rows = [
+        first[row.slice] if row.verdict is not Verdict.PASS and first[row.slice].verdict is Verdict.PASS else row
+        for row in (later.aggregate, *later.slices)
+    ]
+    return conclude(
+        rows,
+        failures=(),
+        unmeasured=later.unmeasured,
+        unscored_critical=UNSCORED_CRITICAL in later.needed,
+        alpha=later.alpha,
+        margin=later.margin,
+        tuning_exhausted=tuning_exhausted,
+    )

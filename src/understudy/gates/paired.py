@@ -37,6 +37,8 @@ CRITICAL_SHARE = 0.8
 
 POWER = 0.8
 
+UNSCORED_CRITICAL = "a must-pass case has no score"
+
 ROUNDING = 1e-12
 """A loss of exactly the margin counts as the margin, whatever the last bit of its mean says."""
 
@@ -458,24 +460,45 @@ def compare(
     rows = [_compared(group, adjusted, alpha, margin) for group in groups]
     lost = tuple(case.case for case in ordered if scored[case.case] is None)
     failures = tuple(c.case for c in ordered if (s := scored[c.case]) is not None and _critical_failure(c, s))
-    missing_critical = any(case.critical and scored[case.case] is None for case in ordered)
+    return conclude(
+        rows,
+        failures=failures,
+        unmeasured=lost,
+        unscored_critical=any(case.critical and scored[case.case] is None for case in ordered),
+        alpha=alpha,
+        margin=margin,
+        tuning_exhausted=tuning_exhausted,
+    )
+
+
+def conclude(
+    rows: Sequence[SliceComparison],
+    *,
+    failures: tuple[str, ...],
+    unmeasured: tuple[str, ...],
+    unscored_critical: bool,
+    alpha: float,
+    margin: float,
+    tuning_exhausted: bool,
+) -> Comparison:
+    """What the rows, the aggregate first, come to together."""
     if failures or any(row.verdict is Verdict.FAIL for row in rows):
         verdict = Verdict.FAIL
-    elif all(row.verdict is Verdict.PASS for row in rows) and not missing_critical:
+    elif all(row.verdict is Verdict.PASS for row in rows) and not unscored_critical:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INCONCLUSIVE
     outcome = _outcome(verdict, rows, failures, margin, exhausted=tuning_exhausted)
     needed = tuple(_need_sentence(row) for row in rows if row.verdict is Verdict.INCONCLUSIVE)
-    if missing_critical:
-        needed += ("a must-pass case has no score",)
+    if unscored_critical:
+        needed += (UNSCORED_CRITICAL,)
     return Comparison(
         outcome=outcome,
         verdict=verdict,
         aggregate=rows[0],
         slices=tuple(rows[1:]),
         critical_failures=failures,
-        unmeasured=lost,
+        unmeasured=unmeasured,
         needed=needed if outcome is Outcome.INCONCLUSIVE else (),
         sentence=_sentence(outcome, rows, failures),
         alpha=alpha,

@@ -89,6 +89,7 @@ class EvalRuns:
             providers=project.providers(),
             suites=self._read(project, state.workload),
             repeats=self.repeats,
+            escalate=True,
             concurrency=self.concurrency,
             thresholds=setup.thresholds(project, state.workload),
         )

@@ -52,6 +52,7 @@ class World:
 
     def __init__(self, folder: Path, answer: Callable[[Asked], Reply], *, key: str = "", sent: str = "") -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.server = ProviderServer(answer, models=["m-old", "m-new"], key=key)
         self.sent = sent
 
@@ -405,3 +406,94 @@ def test_every_dialect_is_asked_and_read(tmp_path: Path, dialect: str) -> None:
     tokens = next(measure for measure in result.measures if measure.name == "output_tokens")
     assert (tokens.incumbent, tokens.candidate, tokens.n) == (5.0, 5.0, CASES)
     assert {one.system for one in asked if one.model == "m-new"} == {"Say it."}
+
+
+def _varying(lost: Callable[[str, int], bool]) -> Callable[[Asked], Reply]:
+    """Both variants are right but for every `lost(variant, number)` question's share of times that it says so."""
+    times: Counter[tuple[str, str]] = Counter()
+
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.last_user.split()[-1])
+        times[asked.model, asked.last_user] += 1
+        often = times[asked.model, asked.last_user]
+        noise = number % 4 == 1 and (often + number // 4 + (asked.model == "m-new")) % 2 == 0
+        return said("wrong", asked) if noise or lost(asked.model, number) else right(asked)
+
+    return answer
+
+
+def test_undecided_slices_are_asked_again(tmp_path: Path) -> None:
+    """What five answers do not tell is asked ten and twenty times, at looks that share one alpha; the rest is not."""
+    few, limits = [suite(tmp_path, 40, name="few")], Thresholds(margin=0.04)
+    fixed, calls = evaluated(
+        tmp_path / "fixed", _varying(lambda model, n: False), suites=few, repeats=5, thresholds=limits
+    )
+    assert (fixed.outcome, len(fixed.looks), calls) == (Outcome.INCONCLUSIVE, 1, 400)
+    assert fixed.comparison.alpha == 0.05
+    found, calls = evaluated(
+        tmp_path / "more", _varying(lambda model, n: False), suites=few, escalate=True, repeats=5, thresholds=limits
+    )
+    assert [look.repeats for look in found.looks][:2] == [5, 10]
+    assert math.fsum(look.alpha for look in found.looks) <= 0.05
+    assert found.looks[0].alpha == 0.025
+    assert found.looks[0].undecided
+    assert found.outcome is Outcome.PROCEED
+    assert (
+        calls
+        == found.usage.asked
+        == sum(
+            2 * look.cases * (look.repeats - before)
+            for look, before in zip(found.looks, (0, *(look.repeats for look in found.looks)), strict=False)
+        )
+    )
+    rows = {row.slice: row.verdict for row in found.comparison.slices}
+    assert set(rows.values()) == {Verdict.PASS}
+    written = load(save(found, tmp_path / "kept"))
+    assert written.looks == found.looks
+
+
+def test_a_killed_escalation_comes_to_the_same_looks(tmp_path: Path) -> None:
+    """Killed at any answer and begun again: the same looks, verdicts and scores as without, nothing asked twice."""
+    suites = [suite(tmp_path, 40, name="few")]
+    whole, calls = evaluated(
+        tmp_path / "whole", _varying(lambda model, n: False), suites=suites, escalate=True, repeats=5
+    )
+    assert len(whole.looks) > 1
+
+    async def killed(after: int) -> tuple[EvalResult, int]:
+        world = World(tmp_path / f"killed-{after}", _varying(lambda model, n: False))
+        async with world.server:
+            task = asyncio.create_task(world.run(suites=suites, escalate=True, repeats=5, concurrency=1))
+            while world.calls < after:
+                await asyncio.sleep(0.002)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return await world.run(suites=suites, escalate=True, repeats=5, concurrency=1), world.calls
+
+    for after in (150, 450):
+        again, asked = asyncio.run(killed(after))
+        # A call that was under way when it was killed has to be made again, and then says the next thing in turn.
+        assert asked <= calls + 2
+        assert [(look.repeats, look.alpha, look.cases) for look in again.looks] == [
+            (look.repeats, look.alpha, look.cases) for look in whole.looks
+        ]
+        assert again.usage.kept > 0
+
+
+def test_a_look_spends_its_part_of_alpha(tmp_path: Path) -> None:
+    """A loss that is plain after five answers ends the eval there."""
+    answer = _varying(lambda model, n: model == "m-new" and n % 2 == 0)
+    found, calls = evaluated(tmp_path, answer, suites=[suite(tmp_path, 200)], escalate=True, repeats=5)
+    assert [look.verdict for look in found.looks] == ["fail"]
+    assert found.failed_slices == ("s0",)
+    assert calls == 2000
+
+
+def test_variants_that_repeat_themselves_have_one_look(tmp_path: Path) -> None:
+    """No second look is possible with answers that only repeat, so the one there is has all of alpha."""
+    found, calls = evaluated(tmp_path, right, escalate=True, repeats=5)
+    assert (len(found.looks), found.looks[0].alpha, found.repeats, found.repetitive) == (1, 0.05, 2, True)
+    assert calls == 4 * CASES
+    late, calls = evaluated(tmp_path / "late", right, escalate=True, repeats=1)
+    assert calls <= 4 * CASES
+    assert len(late.looks) == 1

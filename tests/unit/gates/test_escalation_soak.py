@@ -8,7 +8,7 @@ import random
 import pytest
 
 from understudy.core.playbook import Verdict
-from understudy.gates.escalation import SCHEDULE, Rung, compare_at, next_look, settled
+from understudy.gates.escalation import SCHEDULE, Rung, carried, compare_at, next_look
 from understudy.gates.paired import PairedCase
 from understudy.gates.soak import RUN_LENGTH, period, watch
 from understudy.gates.stats.betting import Detector
@@ -68,10 +68,12 @@ def test_each_slice_may_pass_at_either_look():
     more = answers(["b"], 15, 0.8, 0.85, 20, 2)
     second = compare_at(1, good + more, margin=0.05)
     assert first.verdict is Verdict.INCONCLUSIVE
-    assert settled(first, second) is Verdict.PASS
+    together = carried(first, second)
+    assert together.verdict is Verdict.PASS
+    assert next_look(1, good + more, together) is None
     lost = compare_at(1, good + answers(["b"], 60, 1, 0.3, 20, 2), margin=0.05)
-    assert settled(first, lost) is settled(lost, first) is Verdict.FAIL
-    assert settled(first, first) is Verdict.INCONCLUSIVE
+    assert carried(first, lost).verdict is carried(lost, first).verdict is Verdict.FAIL
+    assert carried(first, first).verdict is Verdict.INCONCLUSIVE
 
 
 def days(drop, n, count, seed):
