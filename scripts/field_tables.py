@@ -117,9 +117,9 @@ def routing_example() -> dict[str, Any]:
     new = Variant(name="new", provider="p", model="m-2", system_prompt="Be kind.")
     route = Route("w-1", "new", "canary", 0, 10_000, "w:1", 1.0, Shadow(1_000_000))
     workload = WorkloadRoute("w", "old", {"old": old, "new": new}, unit=("header:x-user-id",), route=route)
-    table = RoutingTable(
-        "g", 1, 1.0, {"w": workload}, {"p": Provider("p", "openai", "http://p/v1")}, (GatewayKey("k", "0" * 64),)
-    )
+    key = GatewayKey("k", "0" * 64, requests_per_minute=60, concurrent=4)
+    provider = Provider("p", "openai", "http://p/v1")
+    table = RoutingTable("g", 1, 1.0, {"w": workload}, {"p": provider}, (key,), {"body": 4096})
     made: dict[str, Any] = json.loads(encode(table))
     return made
 
@@ -134,6 +134,7 @@ def _kind(annotation: str) -> str:
         "bytes": "bytes",
         "dict[str, str]": "texts by key",
         "Mapping[str, str]": "texts by key",
+        "Mapping[str, float]": "numbers by name",
         "tuple[str, ...]": "list of texts",
     }
     base, _, none = annotation.partition(" | ")
@@ -151,3 +152,19 @@ def _cell(text: str) -> str:
 
 
 _RECORDS = "core/records.py"
+
+
+def translation() -> str:
+    """What each dialect can say and another one cannot be told, as a request that uses everything shows it."""
+    from understudy.wires.compat import never_carried
+    from understudy.wires.registry import NAMES
+
+    parts: list[str] = []
+    for app in NAMES:
+        for provider in NAMES:
+            if app == provider:
+                continue
+            parts += [f"### From {app} to {provider}\n", "| what the app says | what becomes of it |\n|---|---|"]
+            parts += [f"| `{loss.what}` | {loss.why} |" for loss in never_carried(app, provider)]
+            parts.append("")
+    return "\n".join(parts).strip()

@@ -150,6 +150,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "records": field_tables.records,
     "lake-tables": field_tables.lake_tables,
     "routing-table": field_tables.routing_table,
+    "translation": field_tables.translation,
 }
 
 

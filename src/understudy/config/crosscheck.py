@@ -58,6 +58,7 @@ def problems(config: Config, document: Document) -> list[Problem]:
         path: KeyPath = ("workloads", name)
         found += _names(config, section, path)
         found += _expressible(config, section, path)
+        found += _carried_over(config, section, path)
         found += _durations(section, path)
         found += _gates(section, path)
     found += _keys(config)
@@ -93,6 +94,26 @@ def _expressible(config: Config, section: WorkloadSection, path: KeyPath) -> Fou
             param = re.match(r"param '(.*?)' ", message)
             inner: KeyPath = ("params", param.group(1)) if param else ("reasoning",)
             yield (*path, "variants", name, *inner), message, remedy
+
+
+def _carried_over(config: Config, section: WorkloadSection, path: KeyPath) -> Found:
+    """Variants that must not serve an app which speaks the incumbent's dialect."""
+    from understudy.wires.compat import pair_problems
+
+    for name, written, app, provider in _translated(config, section):
+        for problem in pair_problems(app, provider, variant_of(name, written)):
+            message, _, remedy = problem.rpartition(": ")
+            yield (*path, "variants", name, "reasoning"), message, remedy
+
+
+def _translated(config: Config, section: WorkloadSection) -> Iterator[tuple[str, VariantSection, str, str]]:
+    """Variants whose provider speaks another dialect than the incumbent's, which is what the app speaks: with both."""
+    incumbent = section.variants.get(section.incumbent)
+    app = config.providers.get(incumbent.provider) if incumbent else None
+    for name, written in section.variants.items():
+        provider = config.providers.get(written.provider)
+        if app is not None and provider is not None and provider.wire != app.wire:
+            yield name, written, app.wire, provider.wire
 
 
 def _durations(section: WorkloadSection, path: KeyPath) -> Found:
@@ -174,6 +195,7 @@ def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) 
     found = [*_provider_warnings(config, is_set), *_gateway_warnings(config)]
     for name, section in config.workloads.items():
         found += _workload_warnings(section, ("workloads", name))
+        found += _losses(config, section, ("workloads", name))
     made = [document.problem(path, message, remedy) for path, message, remedy in found]
     return sorted(made, key=lambda p: (p.where.line, p.where.column))
 
@@ -219,6 +241,18 @@ def _workload_warnings(section: WorkloadSection, path: KeyPath) -> Found:
         message = f"{name} copies {section.shadow.sample / 10_000:g}% to shadow: its clock runs at full coverage only"
         yield (*path, "shadow", "sample"), message, "write 100%, and bound the cost with shadow.budget"
     yield from _twins(section, path)
+
+
+def _losses(config: Config, section: WorkloadSection, path: KeyPath) -> Found:
+    """What an app may say and a variant of another dialect cannot be told."""
+    from understudy.wires.compat import never_carried
+
+    for name, _, app, provider in _translated(config, section):
+        lost = [loss.what for loss in never_carried(app, provider)]
+        shown = ", ".join([what for what in lost if "[" not in what][:5])
+        message = f"{len(lost)} things that can be said on the {app} wire are not carried over to {name}: {shown}, ..."
+        remedy = "see docs/reference/translation.md; answers and ledger name what was lost of each request"
+        yield (*path, "variants", name, "provider"), message, remedy
 
 
 def _twins(section: WorkloadSection, path: KeyPath) -> Found:

@@ -113,9 +113,9 @@ class GatewayKey:
     workloads: tuple[str, ...] = ("*",)
     """Workloads it may call."""
     requests_per_minute: int | None = None
-    """Requests a minute on one machine; None: no limit."""
+    """Requests a minute on one machine; where it is not there, there is no limit."""
     concurrent: int | None = None
-    """Requests under way at once in one worker; None: as `limits` say, else the gateway's own limit."""
+    """Requests under way at once in one worker; where it is not there, `key_requests` of `limits` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class RoutingTable:
     """Keys that apps present; none: everybody may call."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What one client may ask, where it differs from the gateway's own: body, head, connections, key_requests,
-    receipt_s, idle_s, in bytes, counts and seconds."""
+    receipt_s, idle_s, in bytes, counts and seconds; not there where nothing differs."""
 
 
 def encode(table: RoutingTable) -> bytes:

@@ -15,6 +15,7 @@ from understudy.core.errors import ConfigError, Refused, UsageError
 from understudy.core.playbook import DAY, PROFILES
 from understudy.core.routing import RoutingTable, decode, encode
 from understudy.core.variant import Reasoning
+from understudy.wires.compat import never_carried
 
 TEXT = """
 providers:
@@ -231,6 +232,28 @@ def test_what_contradicts_itself_is_refused_at_its_place(
     assert expected[2] in remedy
 
 
+def test_a_variant_that_cannot_serve_the_app_s_dialect_is_refused_at_its_place(tmp_path: Path) -> None:
+    """The app speaks as the incumbent's provider does; thoughts that it would have to send back do not get through."""
+    changes = ("incumbent: old", "incumbent: new"), ("params: {temperature: 0.6}", "reasoning: {budget_tokens: 2000}")
+    ((where, message, remedy),) = complaints(tmp_path, *changes)
+    assert where == "10:87"
+    assert "which the openai wire cannot carry" in message
+    assert remedy == "set an effort instead"
+    project(tmp_path, TEXT.replace(*changes[1]))  # where the incumbent speaks it too, so does the app
+
+
+def test_what_is_lost_between_two_dialects_is_said_at_the_variant(tmp_path: Path) -> None:
+    """One warning for each variant of another dialect than the incumbent's, with how much and an excerpt."""
+    found = [p for p in project(tmp_path, APP_KEY="k", ANTHROPIC_API_KEY="k").warnings() if "carried" in p.message]
+    assert [(p.where.line, p.where.column) for p in found] == [(11, 23), (12, 24)]
+    lost = len(never_carried("anthropic", "openai"))
+    assert found[0].message.startswith(
+        f"{lost} things that can be said on the anthropic wire are not carried over to new"
+    )
+    assert "top_k" in found[0].message
+    assert "translation.md" in found[0].remedy
+
+
 def test_problems_of_all_kinds_come_together(tmp_path: Path) -> None:
     """Unset variables, missing files and contradictions are reported in one go, in the order of the file."""
     found = complaints(tmp_path, ("incumbent: old", "incumbent: odl"), ("m-1", "${MODEL}"), ("v1.md", "v2.md"))
@@ -280,8 +303,12 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         find(None, {})
 
 
+ONE_WIRE = TEXT.replace("here: {wire: openai", "here: {wire: anthropic")
+"""Between two dialects there is always something lost, which is a warning of its own."""
+
+
 def warned(folder: Path, *changes: tuple[str, str], **environment: str) -> list[str]:
-    text = TEXT
+    text = ONE_WIRE
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -315,7 +342,7 @@ def test_warnings_name_what_will_surprise_somebody(tmp_path: Path) -> None:
     ):
         found = warned(tmp_path, clear, (old, new), **sound)
         assert [message.startswith(said) for message in found] == ([True] if said else []), (said, found)
-    keyless = TEXT[: TEXT.index("gateway:")].replace(*clear) + "gateway: {host: 0.0.0.0}\n"
+    keyless = ONE_WIRE[: ONE_WIRE.index("gateway:")].replace(*clear) + "gateway: {host: 0.0.0.0}\n"
     assert [p.message for p in project(tmp_path, keyless, **sound).warnings()] == [
         "gateways on 0.0.0.0 would serve anybody who can reach them"
     ]
