@@ -33,6 +33,17 @@ class Choice(NamedTuple):
     reason: Reason
 
 
+# Made once: there are eight, and one is given out for every request.
+_KILLED = Choice(Arm.INCUMBENT, Reason.KILL_FILE)
+_NO_ROUTE = Choice(Arm.INCUMBENT, Reason.NO_ROUTE)
+_PINNED = {arm: Choice(arm, Reason.CONVERSATION) for arm in Arm}
+_BREAKER_OPEN = Choice(Arm.INCUMBENT, Reason.BREAKER_OPEN)
+_LEASE_EXPIRED = Choice(Arm.INCUMBENT, Reason.LEASE_EXPIRED)
+_NO_UNIT = Choice(Arm.INCUMBENT, Reason.NO_UNIT)
+_BELOW = Choice(Arm.CANDIDATE, Reason.BELOW_SHARE)
+_ABOVE = Choice(Arm.INCUMBENT, Reason.ABOVE_SHARE)
+
+
 def choose(
     route: Route | None,
     *,
@@ -51,20 +62,20 @@ def choose(
     where `finish_pinned`, the workload's `on_rollback: finish`, outlasts a route that no longer offers the candidate.
     """
     if killed:
-        return Choice(Arm.INCUMBENT, Reason.KILL_FILE)
+        return _KILLED
     if route is None or route.share <= 0:
-        return Choice(Arm.INCUMBENT, Reason.NO_ROUTE)
+        return _NO_ROUTE
     if pinned is not None and (pinned is Arm.INCUMBENT or finish_pinned or not _withdrawn(route, now, breaker_open)):
-        return Choice(pinned, Reason.CONVERSATION)
+        return _PINNED[pinned]
     if breaker_open:
-        return Choice(Arm.INCUMBENT, Reason.BREAKER_OPEN)
+        return _BREAKER_OPEN
     if _lapsed(route, now):
-        return Choice(Arm.INCUMBENT, Reason.LEASE_EXPIRED)
+        return _LEASE_EXPIRED
     if bucket < 0:
-        return Choice(Arm.INCUMBENT, Reason.NO_UNIT)
+        return _NO_UNIT
     if bucket < route.share:
-        return Choice(Arm.CANDIDATE, Reason.BELOW_SHARE)
-    return Choice(Arm.INCUMBENT, Reason.ABOVE_SHARE)
+        return _BELOW
+    return _ABOVE
 
 
 def _lapsed(route: Route, now: float) -> bool:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from understudy.assign.choose import Choice
+import msgspec
+
+from understudy.assign.choose import Choice, Reason
+from understudy.core.playbook import Arm
 from understudy.core.records import Exchange
 from understudy.gateway.record import Content
 from understudy.gateway.snapshot import Lane, Snapshot, Target
 from understudy.wires.base import Answer, Endpoint, Peek, Wire
 
 
-@dataclass(slots=True)
-class Ask:
+class Spot(NamedTuple):
+    """A request line understood: the dialect and the operation behind it."""
+
+    wire: Wire
+    endpoint: Endpoint
+    method: str
+    path: str
+    """With its query."""
+
+
+_CANDIDATE = Arm.CANDIDATE.value
+_WORDS: dict[Arm | Reason, str] = {word: word.value for word in (*Arm, *Reason)}
+"""An enumeration's `value` is computed each time it is asked for."""
+
+
+class Ask(msgspec.Struct, gc=False):
     exchange: str
     snapshot: Snapshot
     lane: Lane
@@ -47,8 +64,7 @@ class Ask:
         return self.lane.incumbent
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, gc=False):
     """How a call ended, of the assigned arm; `served` and `status` are what the client saw."""
 
     status: int
@@ -66,48 +82,54 @@ def exchange_of(
     ask: Ask, target: Target, outcome: Outcome, answer: Answer, content: Content, *, shadow: bool = False
 ) -> Exchange:
     """The ledger's record of a served exchange, or of the copy of one."""
-    lane, route, usage = ask.lane, ask.lane.route, answer.usage
+    lane, route, usage, choice = ask.lane, ask.lane.route, answer.usage, ask.choice
+    if route is None:
+        upgrade, stage, step = "", "", -1
+    else:
+        upgrade, stage, step = route.upgrade, route.stage, route.step
+    # By position: the names of so many fields cost more to sort out than everything else here.
     return Exchange(
-        exchange=f"{ask.exchange}-s" if shadow else ask.exchange,
-        workload=lane.name,
-        started_at=ask.started_at,
-        epoch=ask.snapshot.epoch,
-        generation=ask.snapshot.generation,
-        role="shadow" if shadow else "served",
-        pair=ask.exchange if shadow else "",
-        upgrade=route.upgrade if route else "",
-        stage=route.stage if route else "",
-        step=route.step if route else -1,
-        arm="candidate" if shadow else ask.choice.arm.value,
-        reason="shadow" if shadow else ask.choice.reason.value,
-        variant=target.variant.name,
-        fingerprint=target.fingerprint,
-        served_variant=outcome.served.variant.name if outcome.served else "",
-        masked=outcome.masked,
-        attempts=outcome.attempts,
-        unit=ask.unit,
-        unit_bucket=ask.bucket,
-        conversation=ask.conversation,
-        slices=ask.slices,
-        endpoint=ask.endpoint.name,
-        status=outcome.status,
-        error=outcome.error,
-        streamed=outcome.streamed,
-        ttft_s=outcome.ttft_s,
-        latency_s=outcome.latency_s,
-        model_requested=ask.peek.model,
-        model_served=answer.model,
-        system_fingerprint=answer.system_fingerprint,
-        finish_reason=answer.finish_reason,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        request=content.request,
-        answer=content.answer,
-        tool_calls=content.tool_calls,
-        not_carried=outcome.not_carried,
-        truncated_content=content.truncated,
+        f"{ask.exchange}-s" if shadow else ask.exchange,
+        lane.name,
+        ask.started_at,
+        ask.snapshot.epoch,
+        ask.snapshot.generation,
+        "shadow" if shadow else "served",  # role
+        ask.exchange if shadow else "",  # pair
+        upgrade,
+        stage,
+        step,
+        _CANDIDATE if shadow else _WORDS[choice.arm],
+        "shadow" if shadow else _WORDS[choice.reason],
+        target.variant.name,
+        target.fingerprint,
+        outcome.served.variant.name if outcome.served is not None else "",
+        outcome.masked,
+        outcome.attempts,
+        ask.unit,
+        ask.bucket,
+        ask.conversation,
+        ask.slices,
+        ask.endpoint.name,
+        outcome.status,
+        outcome.error,
+        outcome.streamed,
+        outcome.ttft_s,
+        outcome.latency_s,
+        ask.peek.model,  # model_requested
+        answer.model,  # model_served
+        answer.system_fingerprint,
+        answer.finish_reason,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        None,  # cost_usd: the committer's
+        content.request,
+        content.answer,
+        content.tool_calls,
+        outcome.not_carried,
+        content.truncated,
     )
 
 

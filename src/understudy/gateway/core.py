@@ -14,7 +14,7 @@ from typing import Protocol
 
 from understudy.core.records import Record
 from understudy.core.routing import RoutingTable
-from understudy.gateway.ask import Ask
+from understudy.gateway.ask import Ask, Spot
 from understudy.gateway.limits import Limits, overridden
 from understudy.gateway.meter import Meters
 from understudy.gateway.mirror import Mirror
@@ -68,8 +68,10 @@ class Gateway:
         """Requests under way by gateway key."""
         self.refused: dict[tuple[str, str], int] = {}
         """Requests that a limit of their gateway key refused, by key and limit."""
+        self.spots: dict[bytes, Spot] = {}
+        """Request lines that keep to the rules and to these limits, and the operations behind them."""
         self._emptied: asyncio.Event | None = None
-        self._boot = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
+        self._boot = f"x{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0
 
     def apply(self, table: RoutingTable) -> None:
@@ -78,12 +80,13 @@ class Gateway:
         snapshot.meters = self.meters.of(table.keys)
         self.snapshot = snapshot
         self.limits = overridden(self._own_limits, table.limits)
+        self.spots.clear()
         self.compiler.forget_breakers(self.snapshot)
 
     def next_id(self) -> str:
         """Unique, and in order of time within a worker."""
         self._counter += 1
-        return f"x{self._boot}{self._counter:08x}"
+        return f"{self._boot}{self._counter:08x}"
 
     def open_breakers(self) -> list[dict[str, str]]:
         return [

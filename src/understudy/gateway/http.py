@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
+
+import msgspec
 
 from understudy.upstream.connection import Headers
 
@@ -52,16 +53,13 @@ _CACHE_LIMIT = 4096
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines of a request's headers that are sent on to the provider: an allow-list, credentials never."""
-    lines = b""
     if b"connection" in headers:
         headers = _without_hops(headers)
-    for name, value in headers.items():
-        goes_on = _goes_on.get(name)
-        if goes_on is None:
-            goes_on = _judged(name)
-        if goes_on:
-            lines += b"%b: %b\r\n" % (name, value)
-    return lines
+    known = _goes_on
+    try:
+        return b"".join([b"%b: %b\r\n" % item for item in headers.items() if known[item[0]]])
+    except KeyError:  # a name that was not seen before
+        return b"".join([b"%b: %b\r\n" % item for item in headers.items() if _judged(item[0])])
 
 
 def _without_hops(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -81,7 +79,7 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The head of an answer: its lines without framing, and what we need to know of them (b"" or -1 if not there)."""
 
     lines: list[bytes]

@@ -172,14 +172,14 @@ class Shadow(Receiver):
 
     def _finish(self, error: str, answer: Answer) -> None:
         outcome = Outcome(
-            status=self._status,
-            error=error,
-            served=None,
-            masked=False,
-            attempts=1,
-            streamed=self._streamed,
-            ttft_s=self._first_at - self._called_at if self._first_at else None,
-            latency_s=self._mirror.clock() - self._called_at,
-            not_carried=self._not_carried,
+            self._status,
+            error,
+            None,
+            False,  # masked
+            1,
+            self._streamed,
+            self._first_at - self._called_at if self._first_at else None,
+            self._mirror.clock() - self._called_at,
+            self._not_carried,
         )
         self._mirror.ended(self._ask, self._target, outcome, answer)

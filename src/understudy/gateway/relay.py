@@ -138,12 +138,13 @@ class Relay(Receiver):
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
-        self._head, self._length, kind, encoding, self._framed = returned(status, headers)
+        head = returned(status, headers)
+        self._head, self._length, self._framed, kind = head.lines, head.length, head.framed, head.kind
         back = self._made.back
         self._streamed = streamed(self._made.endpoint, self._ask.peek.stream, status, kind) and (
             back is None or back.streamed
         )
-        self._copy.tell(status, streamed=self._streamed, encoding=encoding)
+        self._copy.tell(status, streamed=self._streamed, encoding=head.encoding)
         self._replace = status >= 300 and (status < 400 or b"json" not in kind)
         self._chunked = False
         if back is not None:
@@ -350,15 +351,15 @@ class Relay(Receiver):
         latency = self._arm_latency if masked else gateway.clock() - self._called_at
         arm_error = self._arm_error if masked else error
         outcome = Outcome(
-            status=self._status if answered or self._sent else 0,
-            error=arm_error,
-            served=self._target if self._sent and self._status < 400 else None,
-            masked=masked and not error,
-            attempts=self._attempts,
-            streamed=self._streamed,
-            ttft_s=self._first_at - self._called_at if self._first_at and not masked else None,
-            latency_s=latency,
-            not_carried=", ".join(self._made.losses),
+            self._status if answered or self._sent else 0,
+            arm_error,
+            self._target if self._sent and self._status < 400 else None,
+            masked and not error,
+            self._attempts,
+            self._streamed,
+            self._first_at - self._called_at if self._first_at and not masked else None,
+            latency,
+            ", ".join(self._made.losses) if self._made.losses else "",
         )
         if ask.choice.arm == "candidate":
             status = self._arm_status if masked else self._status

@@ -14,7 +14,7 @@ from understudy.assign.choose import Choice, Reason, choose
 from understudy.assign.source import Source, first
 from understudy.core.playbook import PARTS_PER_MILLION, Arm
 from understudy.core.routing import GatewayKey, Route
-from understudy.gateway.ask import Ask, handle
+from understudy.gateway.ask import Ask, Spot, handle
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import HeaderView, forwarded, text
 from understudy.gateway.snapshot import Lane, Snapshot, answers
@@ -39,35 +39,22 @@ class Refusal(NamedTuple):
     kind: bytes = b"application/json"
 
 
-class Spot(NamedTuple):
-    """A request line understood: the dialect and the operation behind it."""
-
-    wire: Wire
-    endpoint: Endpoint
-    method: str
-    path: str
-    """With its query."""
-
-
-_spots: dict[tuple[bytes, bytes], Spot] = {}
-
-
 def refuse(spoken: Wire, status: int, code: str, message: str) -> Refusal:
     return Refusal(status, spoken.error_body(status, code, message))
 
 
 def spot_of(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Spot | None:
     """The operation behind a request line, None where no dialect knows it."""
-    spot = _spots.get((method, url))
-    if spot is None:
-        verb, path = method.decode("latin-1"), url.decode("latin-1")
-        found = recognise(verb, path, HeaderView(headers))
-        if found is not None:
-            spot = Spot(found.wire, found.endpoint, verb, path)
-            # Paths come from callers: the cache must not grow with them. Only for GET do headers decide.
-            if verb != "GET" and len(_spots) < _CACHED:
-                _spots[method, url] = spot
-    return spot
+    verb, path = method.decode("latin-1"), url.decode("latin-1")
+    found = recognise(verb, path, HeaderView(headers))
+    return None if found is None else Spot(found.wire, found.endpoint, verb, path)
+
+
+def remember(gateway: Gateway, line: bytes, spot: Spot) -> None:
+    """Know the operation of a request line at once the next time, if nothing but the line decides about it."""
+    # Lines come from callers: what is remembered must not grow with them. Only for GET do headers decide.
+    if spot.method != "GET" and len(gateway.spots) < _CACHED:
+        gateway.spots[line] = spot
 
 
 def unknown(method: bytes, url: bytes) -> Refusal:
@@ -121,7 +108,7 @@ def _ask(
 ) -> Ask:
     now = gateway.now()
     fields = peek.fields
-    unit = _value(lane.unit, headers, fields)
+    unit = _unit(lane, headers, fields)
     conversation = _value(lane.conversation, headers, fields) if lane.conversation else ""
     place = lane.place
     if place is None:
@@ -212,12 +199,16 @@ def _same_account(lane: Lane) -> bool:
     return lane.candidate is None or lane.candidate.variant.provider == lane.incumbent.variant.provider
 
 
+def _unit(lane: Lane, headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
+    """Who asks: the first source is nearly always a header that is there."""
+    value = headers.get(lane.unit_header)
+    if value is not None and 0 < len(value) < 128:
+        return text(value)
+    return _value(lane.unit, headers, fields)
+
+
 def _value(sources: tuple[Source, ...], headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
-    """`assign.source.first` over raw headers: the first source is nearly always a header that is there."""
-    if sources and sources[0].header:
-        value = headers.get(sources[0].header.encode())
-        if value is not None and 0 < len(value) < 128:
-            return text(value)
+    """`assign.source.first` over raw headers."""
     return first(sources, HeaderView(headers), fields)
 
 

@@ -13,6 +13,7 @@ import httptools
 import msgspec
 
 from understudy.core.records import Feedback
+from understudy.gateway.ask import Spot
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.metrics import CONTENT_TYPE
@@ -21,9 +22,9 @@ from understudy.gateway.router import (
     DEFAULT_WIRE,
     UNKNOWN_KEY,
     Refusal,
-    Spot,
     presents_key,
     refuse,
+    remember,
     route,
     spot_of,
     unknown,
@@ -48,8 +49,11 @@ _ONCE = frozenset(
 _FEEDBACK = (b"POST", b"/v1/feedback")
 _FEEDBACK_SPOT = Spot(DEFAULT_WIRE, Endpoint(DEFAULT_WIRE.name, "feedback", "feedback", ""), "POST", "/v1/feedback")
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
-_Request = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool, bool]
-"""Method, target, headers, body, whether the connection goes on, whether it is HTTP/1.0."""
+_Line = tuple[bytes, bytes]
+"""Method and target."""
+_Request = tuple[Spot | _Line, dict[bytes, bytes], bytes, bool, bool]
+"""The operation, or the line where no dialect knows it; headers, body, whether the connection goes on, and whether it
+is HTTP/1.0."""
 
 
 class _Bad(Exception):
@@ -82,6 +86,7 @@ class Session(asyncio.Protocol, Timed):
         "_head_done",
         "_head_size",
         "_headers",
+        "_line",
         "_old",
         "_parser",
         "_pending",
@@ -204,27 +209,40 @@ class Session(asyncio.Protocol, Timed):
             raise _Bad(400, "there is no host header")
         if self._head_size > limits.head and sum(len(n) + len(v) for n, v in headers.items()) > limits.head:
             raise _Bad(431, f"headers longer than {limits.head} bytes")
-        if len(self._url) > limits.url:
+        spot = self._gateway.spots.get(self._raw[: self._raw.find(b"\r\n")]) if self._first else None
+        if spot is None:
+            self._judge_line()
+        else:
+            self._line, self._old = spot, False
+        length = headers.get(b"content-length")
+        if length is None:
+            if b"transfer-encoding" not in headers and self._parser.get_method() in _WITH_BODY:
+                raise _Bad(411, "a request with a body must state its content-length or come in chunks")
+        elif int(length) > limits.body:
+            raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
+        if self._parser.should_upgrade():
+            raise _Bad(400, "no other protocol is spoken here")
+        if b"expect" in headers:
+            self._expect(headers[b"expect"])
+
+    def _judge_line(self) -> None:
+        """A request line that was not seen before: what it may be, and which operation it asks for."""
+        url, raw, limits = self._url, self._raw, self._gateway.limits
+        if len(url) > limits.url:
             raise _Bad(414, f"a URL longer than {limits.url} bytes")
-        if self._url[:1] != b"/" or self._url[1:2] == b"/":
+        if url[:1] != b"/" or url[1:2] == b"/":
             raise _Bad(400, "the request target must be a path")
         # The parser forgives white space between the parts of a request line; others may cut it elsewhere.
         method = self._parser.get_method()
-        line, raw = b"%b %b HTTP/1.1\r\n" % (method, self._url), self._raw
-        usual = raw.startswith(line) if self._first else line in raw
-        if b"#" in self._url or not (usual or raw.startswith(line[:-3])):
+        line = b"%b %b HTTP/1.1" % (method, url)
+        usual = raw.startswith(line + b"\r\n") if self._first else line + b"\r\n" in raw
+        if b"#" in url or not (usual or raw.startswith(line[:-1])):
             raise _Bad(400, "the request line is not method, path and version with one space between them")
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > limits.body:
-            raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
-        parser = self._parser
-        if length is None and b"transfer-encoding" not in headers and method in _WITH_BODY:
-            raise _Bad(411, "a request with a body must state its content-length or come in chunks")
-        if parser.should_upgrade():
-            raise _Bad(400, "no other protocol is spoken here")
-        self._old = not usual and _is_1_0(parser.get_http_version())
-        if b"expect" in headers:
-            self._expect(headers[b"expect"])
+        self._old = not usual and _is_1_0(self._parser.get_http_version())
+        spot = spot_of(method, url, self._headers)
+        self._line = (method, url) if spot is None else spot
+        if spot is not None and not self._old:
+            remember(self._gateway, line, spot)
 
     def on_body(self, chunk: bytes) -> None:
         self._body_size += len(chunk)
@@ -234,14 +252,13 @@ class Session(asyncio.Protocol, Timed):
 
     def on_message_complete(self) -> None:
         self._receiving = self._first = False
-        body, parser = self._body, self._parser
-        keep = parser.should_keep_alive()
+        body = self._body
         whole = body[0] if len(body) == 1 else b"".join(body)
-        request = (parser.get_method(), self._url, self._headers, whole, keep, self._old)
+        keep = self._parser.should_keep_alive()
         if self._relay is None and not self._queue and self._ended is None:
-            self._answer(*request)
+            self._answer(self._line, self._headers, whole, keep, self._old)
         else:
-            self._queue.append(request)
+            self._queue.append((self._line, self._headers, whole, keep, self._old))
 
     # -- the relay says
 
@@ -254,10 +271,10 @@ class Session(asyncio.Protocol, Timed):
         self._relay = None
         if self._closed:
             return
-        if not self.keeps:
+        gateway = self._gateway
+        if not self.keep or gateway.draining:
             self._close()
             return
-        gateway = self._gateway
         gateway.wheel.arm(self, gateway.limits.idle_s)
         if self._queue or self._pending or self._ended is not None:
             gateway.loop.call_soon(self._go_on)
@@ -329,20 +346,17 @@ class Session(asyncio.Protocol, Timed):
             else:
                 return
 
-    def _answer(
-        self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes, keep: bool, old: bool
-    ) -> None:
+    def _answer(self, line: Spot | _Line, headers: dict[bytes, bytes], body: bytes, keep: bool, old: bool) -> None:
         gateway = self._gateway
         self.keep, self.http_1_0 = keep, old
         self._timed = False
         self.due = NEVER
-        spot = spot_of(method, url, headers)
-        if spot is not None:
-            answer = route(gateway, spot, headers, body)
-        elif (method, url) == _FEEDBACK:
+        if isinstance(line, Spot):
+            answer = route(gateway, line, headers, body)
+        elif line == _FEEDBACK:
             answer = self._take_feedback(headers, body)
         else:
-            answer = self._local(method, url, body)
+            answer = self._local(*line, headers)
         if isinstance(answer, Refusal):
             self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind))
             self.answered()
@@ -352,24 +366,24 @@ class Session(asyncio.Protocol, Timed):
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
-    def _local(self, method: bytes, url: bytes, body: bytes) -> Refusal:
+    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Refusal:
         """What the gateway answers itself; nothing else is there."""
         match method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
             case b"GET", b"/readyz":
                 return self._ready()
-            case b"GET", b"/metrics" if self._gateway.exposition is not None and self._may_read_metrics():
+            case b"GET", b"/metrics" if self._gateway.exposition is not None and self._may_read_metrics(headers):
                 return Refusal(200, self._gateway.exposition(), kind=CONTENT_TYPE)
             case _:
                 return unknown(method, url)
 
-    def _may_read_metrics(self) -> bool:
+    def _may_read_metrics(self, headers: dict[bytes, bytes]) -> bool:
         """Where there are keys, one for all workloads must be presented."""
         snapshot = self._gateway.snapshot
         if snapshot is None or not snapshot.keys:
             return True
-        key = presents_key(snapshot, _FEEDBACK_SPOT, self._headers)
+        key = presents_key(snapshot, _FEEDBACK_SPOT, headers)
         return key is not None and "*" in key.workloads
 
     def _ready(self) -> Refusal:

@@ -85,6 +85,8 @@ class Lane:
     """A unit's bucket in the upgrade under way."""
     breaker: Breaker
     unit: tuple[Source, ...]
+    unit_header: bytes
+    """The header that is the first source of the unit, b"" where that is none."""
     conversation: tuple[Source, ...]
     slices: tuple[tuple[str, Source], ...]
     shadow_sample: int
@@ -149,6 +151,7 @@ class Compiler:
         route = workload.route
         shadow = route.shadow if route else None
         try:
+            unit = tuple(parse(text) for text in workload.unit)
             return Lane(
                 name=workload.name,
                 workload=workload,
@@ -157,7 +160,8 @@ class Compiler:
                 route=route,
                 place=buckets(route.salt) if route else None,
                 breaker=self.breaker(workload.name, route.upgrade if route else ""),
-                unit=tuple(parse(text) for text in workload.unit),
+                unit=unit,
+                unit_header=unit[0].header.encode() if unit else b"",
                 conversation=tuple(parse(text) for text in workload.conversation),
                 slices=tuple((name, parse(text)) for name, text in workload.slice_by.items()),
                 shadow_sample=min(shadow.sample, PARTS_PER_MILLION) if shadow else 0,

@@ -156,15 +156,19 @@ def read(status: int, body: bytes) -> Answer:
         return Answer(error=error or f"status_{status}")
     choice = _first(parsed.choices)
     said = choice.message if choice else None
+    # By position: see Answer.
     return Answer(
-        text=_text(said) if said else "",
-        tool_calls=tool_calls(_calls(said)) if said and (said.tool_calls or said.function_call) else "",
-        finish_reason=(choice.finish_reason or "") if choice else "",
-        model=parsed.model or "",
-        system_fingerprint=parsed.system_fingerprint or "",
-        usage=usage(parsed.usage) if parsed.usage else Usage(),
-        unreadable=choice is None,
-        id=parsed.id or "",
+        _text(said) if said else "",
+        tool_calls(_calls(said)) if said and (said.tool_calls or said.function_call) else "",
+        (choice.finish_reason or "") if choice else "",
+        parsed.model or "",
+        parsed.system_fingerprint or "",
+        usage(parsed.usage) if parsed.usage else Usage(),
+        True,
+        "",
+        choice is None,
+        False,
+        parsed.id or "",
     )
 
 

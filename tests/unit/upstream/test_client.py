@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from understudy.core.errors import UsageError
 from understudy.core.routing import Provider
@@ -251,7 +252,7 @@ def test_many_calls_at_once_each_get_their_own_answer() -> None:
         async with raw_server(echo) as server:
             client = client_of(server, Deadlines(connect_s=30))
             bodies = [b'{"n":%d}' % n for n in range(200)]
-            answers = await asyncio.gather(*(client.send("main", REQUEST._replace(body=body)) for body in bodies))
+            answers = await asyncio.gather(*(client.send("main", replace(REQUEST, body=body)) for body in bodies))
             assert [answer.body for answer in answers] == bodies
             await client.close()
 
