@@ -117,6 +117,7 @@ class Session(asyncio.Protocol, Timed):
         self._raw = b""
         self._first = True
         self._url = b""
+        self._line: Spot | _Line = (b"", b"")
         self.keep = True
         self.http_1_0 = False
 
