@@ -10,9 +10,13 @@ from __future__ import annotations
 import gc
 import os
 import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from understudy.core.errors import CannotMeasure
 from understudy.ledger import rows
@@ -21,11 +25,18 @@ from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import lake_lock, take_committer_lock
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, boots
-from understudy.ledger.rows import NUMBERED, Numbered, table_of
+from understudy.ledger.rows import NUMBERED, Numbered
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 QUARANTINE_FOLDER = "quarantine"
 COMPACT_EVERY = 24
 VACUUM_EVERY_S = 3600.0
+PIECE = 10_000
+"""Records made into columns at once."""
+SPELL = 8
+"""Batches between which nobody else may change lake or segments: a few seconds, however long the backlog."""
 
 
 class Committed(NamedTuple):
@@ -36,6 +47,25 @@ class Committed(NamedTuple):
     lost: int = 0
     quarantined: int = 0
     boots_over: int = 0
+
+
+class _Part(NamedTuple):
+    """Rows for one table, and by boot the number behind the last of them."""
+
+    pieces: list[pa.Table]
+    transactions: dict[str, int]
+
+
+@dataclass(slots=True)
+class _Round:
+    """What goes into the lake with one commit of each table."""
+
+    parts: dict[Table, _Part] = field(default_factory=dict)
+    segments: dict[Boot, int] = field(default_factory=dict)
+    """By boot the segment that reading came to."""
+    over: set[Boot] = field(default_factory=set)
+    committed: Committed = field(default_factory=Committed)
+    more: bool = False
 
 
 class Committer:
@@ -60,6 +90,9 @@ class Committer:
         self._clock = clock
         self._readers: dict[Boot, BootReader] = {}
         self._known: dict[tuple[Table, Boot], int] = {}
+        """By table and boot the number behind what is in the table, or on its way there."""
+        self._over: set[Boot] = set()
+        """Boots whose last batch is on its way."""
         self._commits: dict[Table, int] = dict.fromkeys(NUMBERED, 0)
         self._vacuumed_at = clock()
         self._lock: int | None = take_committer_lock(segments)
@@ -80,12 +113,13 @@ class Committer:
         try:
             while more:
                 with lake_lock(self._segments):
-                    done, more = self._round()
-                total = Committed(*(a + b for a, b in zip(total, done, strict=True)))
+                    done, more = self._spell()
+                total = _added(total, done)
         except BaseException as error:
             # What was read and not committed must be read again, and only the lake knows what was committed.
             self._readers.clear()
             self._known.clear()
+            self._over.clear()
             if isinstance(error, OSError):
                 raise CannotMeasure(
                     f"the segments in {self._segments} cannot be drained: {error}",
@@ -111,35 +145,93 @@ class Committer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _round(self) -> tuple[Committed, bool]:
-        """One batch of every boot: read, commit table by table, then let go of what was drained."""
-        batches: dict[Boot, Batch] = {}
-        room = self._batch
-        for boot in boots(self._segments):
-            if room <= 0:
-                break
-            batches[boot] = self._reader(boot).read(room)
-            room -= len(batches[boot].rows)
-        found = [Numbered(boot, row.seq, row.record) for boot, batch in batches.items() for row in batch.rows]
-        poison = [(boot, each) for boot, batch in batches.items() for each in batch.poison]
-        self._quarantine(poison)
-        ends = {boot: batch.next_seq for boot, batch in batches.items()}
-        sorted_out = _by_table(found)
-        committed = {table: self._commit(table, sorted_out[table], ends) for table in NUMBERED}
-        over = [boot for boot, batch in batches.items() if batch.over]
-        for boot in batches:
-            if boot in over:
+    def _spell(self) -> tuple[Committed, bool]:
+        """Some batches under one lock: while one is written, the next is read and made into columns."""
+        with ThreadPoolExecutor(1, thread_name_prefix="committer") as writer:
+            total = Committed()
+            ready = self._prepare()
+            for _ in range(SPELL):
+                written = writer.submit(self._write, ready)
+                following = self._prepare() if ready.more else None
+                total = self._finish(ready, written, total)
+                if following is None:
+                    return total, False
+                ready = following
+            return self._finish(ready, writer.submit(self._write, ready), total), ready.more
+
+    def _finish(self, done: _Round, written: Future[None], total: Committed) -> Committed:
+        """Let go of what was drained once it is in the lake."""
+        written.result()
+        for boot, segment in done.segments.items():
+            if boot in done.over:
+                self._over.remove(boot)
                 self._readers.pop(boot).remove_all()
             else:
-                self._readers[boot].remove_drained()
-        done = Committed(
-            exchanges=len(committed[Table.EXCHANGES]),
-            feedback=len(committed[Table.FEEDBACK]),
-            lost=sum(each.record.count for each in committed[Table.LOSSES]),
-            quarantined=len(poison),
-            boots_over=len(over),
+                self._readers[boot].remove_before(segment)
+        return _added(total, done.committed)
+
+    def _prepare(self) -> _Round:
+        """Some records of every boot, read and made into columns of what each table does not have yet.
+
+        Piece by piece, as a record takes several times the memory of its columns.
+        """
+        ready = _Round()
+        room = self._batch
+        for boot in boots(self._segments):
+            if boot in self._over:
+                continue
+            more = True
+            while more and room > 0:
+                batch = self._reader(boot).read(min(room, PIECE))
+                room -= len(batch.records)
+                self._quarantine(batch.poison)
+                self._sort_out(boot, batch, ready)
+                more = batch.more
+            ready.more |= more
+        self._over |= ready.over
+        return ready
+
+    def _sort_out(self, boot: Boot, batch: Batch, ready: _Round) -> None:
+        count = Counter[Table]()
+        for table, all_ in rows.by_table(boot, batch.seqs, batch.records).items():
+            start = bisect_left(all_.seqs, self._known[table, boot])
+            if start < len(all_.seqs):
+                new = Numbered(boot, all_.seqs[start:], all_.records[start:])
+                part = ready.parts.setdefault(table, _Part([], {}))
+                part.pieces.append(self._columns(table, new))
+                part.transactions[str(boot)] = self._known[table, boot] = batch.next_seq
+                count[table] = sum(loss.count for loss in new.records) if table is Table.LOSSES else len(new.seqs)
+        ready.segments[boot] = batch.segment
+        if batch.over:
+            ready.over.add(boot)
+        ready.committed = _added(
+            ready.committed,
+            Committed(
+                exchanges=count[Table.EXCHANGES],
+                feedback=count[Table.FEEDBACK],
+                lost=count[Table.LOSSES],
+                quarantined=len(batch.poison),
+                boots_over=batch.over,
+            ),
         )
-        return done, room <= 0 or any(batch.more for batch in batches.values())
+
+    def _columns(self, table: Table, found: Numbered) -> pa.Table:
+        match table:
+            case Table.EXCHANGES:
+                return rows.exchanges(found, self._prices)
+            case Table.FEEDBACK:
+                return rows.feedback(found)
+            case _:
+                return rows.losses([found], self._clock())
+
+    def _write(self, ready: _Round) -> None:
+        """Append to each table, together with how far each boot has come. Runs beside the reading of the next batch."""
+        import pyarrow as pa
+
+        for table in NUMBERED:
+            if (part := ready.parts.get(table)) is not None:
+                self._lake.append(table, pa.concat_tables(part.pieces), part.transactions)
+                self._commits[table] += 1
 
     def _reader(self, boot: Boot) -> BootReader:
         if boot not in self._readers:
@@ -149,28 +241,9 @@ class Committer:
             self._readers[boot] = BootReader(self._segments, boot, start=start)
         return self._readers[boot]
 
-    def _commit(self, table: Table, found: list[Numbered], ends: Mapping[Boot, int]) -> list[Numbered]:
-        """Append what the table does not have yet, together with how far each boot has come; returns what was new."""
-        new = [each for each in found if each.seq >= self._known[table, each.boot]]
-        if not new:
-            return new
-        transactions = {boot: ends[boot] for boot in {each.boot for each in new}}
-        match table:
-            case Table.EXCHANGES:
-                data = rows.exchanges(new, self._prices)
-            case Table.FEEDBACK:
-                data = rows.feedback(new)
-            case _:
-                data = rows.losses(new, self._clock())
-        self._lake.append(table, data, {str(boot): end for boot, end in transactions.items()})
-        self._commits[table] += 1
-        for boot, end in transactions.items():
-            self._known[table, boot] = end
-        return new
-
-    def _quarantine(self, poison: Iterable[tuple[Boot, Poison]]) -> None:
+    def _quarantine(self, poison: Iterable[Poison]) -> None:
         """Keep the bytes that were no record; named by where they stood, so that a second time changes nothing."""
-        for _, each in poison:
+        for each in poison:
             folder = self._segments / QUARANTINE_FOLDER
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"{each.segment}.{each.offset}.bin"
@@ -190,8 +263,5 @@ class Committer:
             self._vacuumed_at = self._clock()
 
 
-def _by_table(found: Iterable[Numbered]) -> dict[Table, list[Numbered]]:
-    tables: dict[Table, list[Numbered]] = {table: [] for table in NUMBERED}
-    for each in found:
-        tables[table_of(each.record)].append(each)
-    return tables
+def _added(one: Committed, other: Committed) -> Committed:
+    return Committed(*(a + b for a, b in zip(one, other, strict=True)))

@@ -122,7 +122,9 @@ def _feedback_of(lake: Lake, ids: Sequence[str]) -> tuple[int, Counter[Boot]]:
 
 def _account(lake: Lake, counted: Counter[Boot], at: float) -> None:
     """Losses in the place of the rows that go. They have no number of their own: seq + count is 0."""
-    found = [Numbered(boot, -count, Loss(count=count, why=ERASED, at=at)) for boot, count in counted.items() if count]
+    found = [
+        Numbered(boot, [-count], [Loss(count=count, why=ERASED, at=at)]) for boot, count in counted.items() if count
+    ]
     if found:
         lake.append(Table.LOSSES, rows.losses(found, at), {})
 

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import msgspec
 
-from understudy.core.records import Loss, Record
+from understudy.core.records import Exchange, Feedback, Loss, Record
 
 MAGIC = b"USSEG\x001\n"
 HEADER = struct.Struct("<IIQ")
@@ -89,6 +89,36 @@ def read_frame(data: bytes | memoryview, offset: int) -> Frame | None:
     if crc32(data[offset + _CHECKED : end]) != checksum:  # number and payload lie side by side
         return None
     return Frame(seq, bytes(data[start:end]), end)
+
+
+def run(data: bytes, offset: int, seq: int, *, count: int, stop: int) -> tuple[list[Exchange | Feedback], int]:
+    """The records from `offset` on that are numbered on from `seq`, and where the next frame begins.
+
+    Ends before the first frame that is not whole, not valid, not the next number, no record or a Loss; after `count`
+    records; and where a frame would begin at or behind `stop`. What `read_frame` and `decode` say of each, in one loop:
+    nearly all that is ever read comes through here.
+    """
+    records: list[Exchange | Feedback] = []
+    unpack, header, end = HEADER.unpack_from, HEADER.size, len(data)
+    last = min(stop, end - header + 1)
+    try:
+        while offset < last and len(records) < count:
+            length, checksum, number = unpack(data, offset)
+            start = offset + header
+            after = start + length
+            if number != seq or after > end or not 0 < length <= MAX_PAYLOAD:
+                break
+            if crc32(data[offset + _CHECKED : after]) != checksum:
+                break
+            record = _decode(data[start:after])
+            if type(record) is Loss:
+                break
+            records.append(record)
+            seq += 1
+            offset = after
+    except msgspec.DecodeError:
+        pass  # the caller looks at that frame again, and keeps its bytes
+    return records, offset
 
 
 def scan(data: bytes | memoryview, offset: int = len(MAGIC)) -> Iterator[Frame]:

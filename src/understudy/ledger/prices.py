@@ -5,10 +5,10 @@ Prices are resolved once a (model, day) and then applied per exchange. Own price
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from understudy.core.records import Exchange
 
@@ -38,8 +38,23 @@ class Cost(NamedTuple):
     as_of: str = ""
 
 
-UNKNOWN = Cost(None)
-_Rule = Callable[[Exchange], float]
+PRICED_BY = (
+    "cost_usd", "input_tokens", "output_tokens", "cached_tokens", "model_requested", "model_served", "started_at",
+)  # fmt: skip
+"""The fields of an exchange that its cost depends on."""
+
+
+class _Tier(NamedTuple):
+    """Rates of a call with more input tokens than `above`; they hold for all its tokens."""
+
+    above: int
+    input: float
+    output: float
+    cached: float
+
+
+_Rates = tuple[tuple[_Tier, ...], str, str]
+"""The tiers, the highest first and the last of them above -1; where they are from, and the day."""
 
 
 class Prices:
@@ -47,47 +62,55 @@ class Prices:
 
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
         self._own = dict(own or {})
-        self._resolved: dict[tuple[str, str, float], tuple[_Rule, str, str] | None] = {}
+        self._resolved: dict[tuple[str, str, float], _Rates | None] = {}
 
     def cost(self, exchange: Exchange) -> Cost:
         """The cost of one exchange: the recorded one, else by own price, else by the list, else unknown."""
-        if exchange.cost_usd is not None:
-            return Cost(exchange.cost_usd, FROM_RECORD)
-        if exchange.input_tokens is None or exchange.output_tokens is None:
-            return UNKNOWN
-        key = (exchange.model_requested, exchange.model_served, exchange.started_at // 86_400)
-        try:
-            resolved = self._resolved[key]
-        except KeyError:
-            resolved = self._resolved[key] = self._resolve(exchange)
-        if resolved is None:
-            return UNKNOWN
-        rule, source, as_of = resolved
-        return Cost(rule(exchange), source, as_of)
+        ((usd,), (source,), (as_of,)) = self.costs({name: [getattr(exchange, name)] for name in PRICED_BY})
+        return Cost(usd, source, as_of)
 
-    def _resolve(self, exchange: Exchange) -> tuple[_Rule, str, str] | None:
-        models = [name for name in (exchange.model_served, exchange.model_requested) if name]
+    def costs(self, columns: Mapping[str, Sequence[Any]]) -> tuple[list[float | None], list[str], list[str]]:
+        """`cost` of many exchanges, given as the columns PRICED_BY: US dollars, sources and days."""
+        amounts: list[float | None] = []
+        sources: list[str] = []
+        days: list[str] = []
+        known = self._resolved
+        for usd, into, out, cached, requested, served, at in zip(*(columns[name] for name in PRICED_BY), strict=True):
+            amount, source, as_of = usd, FROM_RECORD, ""
+            if usd is None:
+                source = ""
+                if into is not None and out is not None:
+                    key = (requested, served, at // 86_400)
+                    rates = known[key] if key in known else self._resolve(key, at)
+                    if rates is not None:
+                        tiers, source, as_of = rates
+                        read = (cached if cached < into else into) if cached else 0
+                        for above, a_token, a_written, a_cached in tiers:
+                            if into > above:
+                                amount = ((into - read) * a_token + read * a_cached + out * a_written) / MILLION
+                                break
+            amounts.append(amount)
+            sources.append(source)
+            days.append(as_of)
+        return amounts, sources, days
+
+    def _resolve(self, key: tuple[str, str, float], at: float) -> _Rates | None:
+        found = self._resolved[key] = self._look_up(*key[:2], at)
+        return found
+
+    def _look_up(self, requested: str, served: str, at: float) -> _Rates | None:
+        models = [name for name in (served, requested) if name]
         for model in models:
             if (price := self._own.get(model)) is not None:
-                return _flat(price), FROM_CONFIG, price.as_of
+                cached = price.input if price.cached is None else price.cached
+                return (_Tier(-1, price.input, price.output, cached),), FROM_CONFIG, price.as_of
         for model in models:
-            if (found := _listed(model, exchange.started_at)) is not None:
+            if (found := _listed(model, at)) is not None:
                 return found
         return None
 
 
-def _flat(price: Price) -> _Rule:
-    cached = price.input if price.cached is None else price.cached
-    return lambda exchange: _amount(exchange, price.input, price.output, cached)
-
-
-def _amount(exchange: Exchange, into: float, out: float, cached: float) -> float:
-    tokens = exchange.input_tokens or 0
-    read = min(exchange.cached_tokens or 0, tokens)
-    return ((tokens - read) * into + read * cached + (exchange.output_tokens or 0) * out) / MILLION
-
-
-def _listed(model: str, at: float) -> tuple[_Rule, str, str] | None:
+def _listed(model: str, at: float) -> _Rates | None:
     """The public list's price of a model on a day. Applied here, as the list's own arithmetic takes 0.1 ms a call;
     the tests compare the two."""
     import genai_prices
@@ -102,16 +125,7 @@ def _listed(model: str, at: float) -> tuple[_Rule, str, str] | None:
         return None
     cached = price.input_mtok if price.cache_read_mtok is None else price.cache_read_mtok
     tiers = _tiers(price.input_mtok, price.output_mtok, cached)
-    return _by_tier(tiers), f"genai-prices {genai_prices.__version__}", when.date().isoformat()
-
-
-class _Tier(NamedTuple):
-    """Rates of a call with more input tokens than `above`; they hold for all its tokens."""
-
-    above: int
-    input: float
-    output: float
-    cached: float
+    return tiers, f"genai-prices {genai_prices.__version__}", when.date().isoformat()
 
 
 def _tiers(*rates: Decimal | TieredPrices) -> tuple[_Tier, ...]:
@@ -124,14 +138,3 @@ def _rate(rate: Decimal | TieredPrices, start: int) -> float:
     if isinstance(rate, Decimal):
         return float(rate)
     return float(next((tier.price for tier in reversed(rate.tiers) if tier.start <= start), rate.base))
-
-
-def _by_tier(tiers: tuple[_Tier, ...]) -> _Rule:
-    def rule(exchange: Exchange) -> float:
-        tokens = exchange.input_tokens or 0
-        for above, into, out, cached in tiers:
-            if tokens > above:
-                return _amount(exchange, into, out, cached)
-        raise AssertionError("the lowest tier begins below 0")
-
-    return rule

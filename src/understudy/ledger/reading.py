@@ -7,14 +7,13 @@ starts anew, or finds a batch twice because its first copy was not trusted, come
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from understudy.core.records import Exchange, Feedback, Loss, Record
+from understudy.core.records import Loss, Record
 from understudy.ledger import frames, tally
 from understudy.ledger.frames import Boot
 from understudy.ledger.segments import RESERVE_SUFFIX
@@ -36,6 +35,10 @@ BATCH_BYTES = 64 * 1024 * 1024
 """Of payload in a batch, whatever the number of records: long conversations must not fill the memory."""
 
 
+CHUNK_BYTES = 1024 * 1024
+"""Read at once, so that going on in the middle of a long segment does not read all the rest of it."""
+
+
 class Row(NamedTuple):
     """One record under its number; `seq` to `seq + width` are accounted for by it."""
 
@@ -55,18 +58,30 @@ class Poison(NamedTuple):
 class Batch:
     """What one call of `BootReader.read` found. `next_seq` is the number behind everything in it."""
 
-    rows: list[Row] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+    """The numbers of the records, ascending."""
+    records: list[Record] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
     size: int = 0
-    """Bytes of payload it was made from."""
+    """Bytes of the frames it was made from."""
     next_seq: int = 0
+    segment: int = -1
+    """Index of the segment it ends in: those before it are drained once this batch is in the lake."""
     more: bool = False
     """True where the batch was full before the segments were at their end."""
     over: bool = False
     """True where the writer is gone and everything it left is in this batch or an earlier one."""
 
+    @property
+    def rows(self) -> list[Row]:
+        return [Row(*each) for each in zip(self.seqs, self.records, strict=True)]
+
+    def add(self, seq: int, record: Record) -> None:
+        self.seqs.append(seq)
+        self.records.append(record)
+
     def full(self, limit: int) -> bool:
-        return len(self.rows) >= limit or self.size >= BATCH_BYTES
+        return len(self.records) >= limit or self.size >= BATCH_BYTES
 
 
 def boots(folder: Path) -> list[Boot]:
@@ -110,14 +125,15 @@ class BootReader:
                 break
         if not alive and not batch.more:
             batch.over = True
-            batch.rows += self._tail()
+            self._tail(batch)
         batch.next_seq = self._start if self._expected is None else self._expected
+        batch.segment = self._segment
         return batch
 
-    def remove_drained(self) -> None:
-        """Remove the segments from which nothing will be read again."""
+    def remove_before(self, segment: int) -> None:
+        """Remove the segments before this one: everything in them is in the lake."""
         for index, path in self._segments():
-            if index < self._segment:
+            if index < segment:
                 path.unlink(missing_ok=True)
 
     def remove_all(self) -> None:
@@ -137,7 +153,20 @@ class BootReader:
 
     def _read_segment(self, path: Path, batch: Batch, *, final: bool, limit: int) -> None:
         """Read on from the offset; in a segment that is `final`, go past what is no frame."""
-        data = _read_from(path, self._offset)
+        with path.open("rb") as file:
+            while not batch.full(limit):
+                file.seek(self._offset)
+                data = file.read(CHUNK_BYTES)
+                to_its_end = len(data) < CHUNK_BYTES
+                before = self._offset
+                self._read_chunk(path, data, batch, final=final and to_its_end, limit=limit)
+                if to_its_end:
+                    return
+                if self._offset == before:  # damage, or a frame longer than a chunk: decided on all there is
+                    self._read_chunk(path, data + file.read(), batch, final=final, limit=limit)
+                    return
+
+    def _read_chunk(self, path: Path, data: bytes, batch: Batch, *, final: bool, limit: int) -> None:
         base, position = self._offset, 0
         if base == 0:
             if data[: len(frames.MAGIC)] != frames.MAGIC:
@@ -146,14 +175,14 @@ class BootReader:
                 return
             position = len(frames.MAGIC)
         while not batch.full(limit):
+            if self._expected is not None:  # the next ones, whole and records: nearly all
+                position = self._take_run(data, position, self._expected, batch, limit)
+                if batch.full(limit):
+                    break
             found = frames.read_frame(data, position)
             if found is not None:
-                batch.size += len(found.payload)
-                if found.seq == self._expected and (record := _ordinary(found.payload)) is not None:
-                    batch.rows.append(Row(found.seq, record))  # what nearly all are: the next one, and whole
-                    self._expected = found.seq + 1
-                else:
-                    batch.rows += self._take(found, batch, path, base + position)
+                batch.size += found.end - position
+                self._take(found, batch, path, base + position)
                 position = found.end
             elif final and (resumed := frames.resume_after_damage(data, position)) is not None:
                 batch.poison.append(Poison(path.name, base + position, data[position:resumed]))
@@ -162,13 +191,22 @@ class BootReader:
                 break
         self._offset = base + position
 
-    def _take(self, found: frames.Frame, batch: Batch, path: Path, offset: int) -> Iterator[Row]:
+    def _take_run(self, data: bytes, position: int, seq: int, batch: Batch, limit: int) -> int:
+        stop = position + BATCH_BYTES - batch.size
+        found, end = frames.run(data, position, seq, count=limit - len(batch.records), stop=stop)
+        batch.seqs += range(seq, seq + len(found))
+        batch.records += found
+        batch.size += end - position
+        self._expected = seq + len(found)
+        return end
+
+    def _take(self, found: frames.Frame, batch: Batch, path: Path, offset: int) -> None:
         expected = self._expected
         if expected is None:
             # Older segments may be gone because they were drained; what begins before `start` is read again.
             expected = min(self._start, found.seq)
         if found.seq > expected:
-            yield Row(expected, Loss(count=found.seq - expected, why=GAP, at=0.0))
+            batch.add(expected, Loss(count=found.seq - expected, why=GAP, at=0.0))
             expected = found.seq
         try:
             record = frames.decode(found.payload)
@@ -184,34 +222,19 @@ class BootReader:
             if record.why.startswith(ERASED):
                 return  # whoever erased it has accounted for it
             record = msgspec.structs.replace(record, count=end - expected)
-        yield Row(expected, record)
+        batch.add(expected, record)
 
-    def _tail(self) -> Iterator[Row]:
+    def _tail(self, batch: Batch) -> None:
         """What a boot that is over did not bring to the disk, told from its tally."""
         count = tally.read(self._tally_path)
         expected = self._start if self._expected is None else self._expected
         if count is None:
-            yield Row(expected, Loss(count=0, why=NO_TALLY, at=0.0))
+            batch.add(expected, Loss(count=0, why=NO_TALLY, at=0.0))
             return
         if expected < count.durable:
-            yield Row(expected, Loss(count=count.durable - expected, why=GAP, at=0.0))
+            batch.add(expected, Loss(count=count.durable - expected, why=GAP, at=0.0))
             expected = count.durable
         if expected < count.appended:
             why = KILLED if count.errno == 0 else f"io_error_{errno.errorcode.get(count.errno, count.errno)}"
-            yield Row(expected, Loss(count=count.appended - expected, why=why, at=0.0))
+            batch.add(expected, Loss(count=count.appended - expected, why=why, at=0.0))
         self._expected = max(expected, count.appended)
-
-
-def _ordinary(payload: bytes) -> Exchange | Feedback | None:
-    """The record, if it is one that stands for itself alone."""
-    try:
-        record = frames.decode(payload)
-    except msgspec.DecodeError:
-        return None
-    return None if isinstance(record, Loss) else record
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read()

@@ -57,6 +57,6 @@ def _account(lake: Lake, table: Table, before_day: str, now: float) -> None:
         counted = Counter({Boot(row["worker"], row["boot"]): row["rows"] for row in views.run(going).to_pylist()})
     finally:
         views.close()
-    losses = [Numbered(boot, -count, Loss(count=count, why=EXPIRED, at=now)) for boot, count in counted.items()]
+    losses = [Numbered(boot, [-count], [Loss(count=count, why=EXPIRED, at=now)]) for boot, count in counted.items()]
     if losses:
         lake.append(Table.LOSSES, rows.losses(losses, now), {})
