@@ -29,6 +29,7 @@ BY_ROW = {
     15: "leaks",
     16: "decodes_chunks",
     17: "lenient",
+    18: "gives_up",
     19: "sends_again",
     20: "patient",
     22: "drops_on_restart",

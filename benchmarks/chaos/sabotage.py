@@ -178,6 +178,15 @@ def _sends_again(_: Config) -> None:
     replace(relay.Relay, "failed", again)
 
 
+def _gives_up(_: Config) -> None:
+    """A kept connection that the provider had closed is the user's misfortune, and nothing is learned from it."""
+    from understudy.upstream.connection import Connection
+    from understudy.upstream.pool import Pool
+
+    replace(Connection, "_send_again", lambda former: lambda self: None)
+    replace(Pool, "aged", lambda former: lambda self, connection: None)
+
+
 def _leaks(_: Config) -> None:
     """One file descriptor is lost with each connection."""
 

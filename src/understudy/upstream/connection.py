@@ -57,6 +57,10 @@ class Owner(Protocol):
 
     def release(self, connection: Connection) -> None: ...
 
+    def keeps(self, header: bytes) -> None: ...
+
+    def aged(self, connection: Connection) -> None: ...
+
     def lost(self, connection: Connection) -> None: ...
 
 
@@ -179,6 +183,10 @@ class Connection(asyncio.BufferedProtocol, Timed):
         """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which
         crossed our request: that goes out once more, and `resent` counts it. A reset proves nothing and is a failure.
         """
+        if self.reused and (self.receiver is None or not self._head_bytes):
+            self.pool.aged(self)
+        if self.receiver is None:
+            self.closed = True  # a request that comes before `connection_lost` must not go out here
         self._send_again()
 
     def _send_again(self) -> None:
@@ -236,6 +244,10 @@ class Connection(asyncio.BufferedProtocol, Timed):
             return
         self._interim = False
         self._answered = True
+        if not self.reused:  # the first answer of a connection speaks for all
+            for name, value in headers:
+                if len(name) == 10 and name.lower() == b"keep-alive":
+                    self.pool.keeps(value)
         if self.receiver is not None:
             self.receiver.head(status, headers)
 
@@ -283,6 +295,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def _close_now(self) -> None:
         self.due = NEVER
         if not self.closed:
+            self.closed = True
             self.transport.abort()
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections import deque
 
+from understudy.upstream.ageing import Ageing
 from understudy.upstream.connection import Connection, Receiver
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
@@ -35,7 +35,8 @@ class Pool:
         self._proxy = proxy_for(origin, os.environ)
         self._tls = tls_context(origin.ca_file) if origin.tls else None
         self.buffer = memoryview(bytearray(READ_BYTES))
-        self._idle: deque[Connection] = deque()
+        self._idle: dict[Connection, None] = {}
+        self._ageing = Ageing(self.deadlines.keep_alive_s)
         self._open: set[Connection] = set()
         self._opening: dict[Receiver, asyncio.Task[None]] = {}
 
@@ -47,7 +48,7 @@ class Pool:
         """Send `request` (head with content-length and blank line) and `body`; never raises, `receiver` hears."""
         idle = self._idle
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
             if not connection.closed:
                 connection.begin(receiver, request, body, streamed=streamed)
                 return
@@ -74,11 +75,27 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """An answer is complete and the connection may carry another."""
-        self.wheel.arm(connection, self.deadlines.keep_alive_s)
-        self._idle.append(connection)
+        now = connection.idle_since = self.wheel.now
+        self.wheel.arm(connection, self._ageing.limit(now))
+        self._idle[connection] = None
+
+    def keeps(self, header: bytes) -> None:
+        """What the provider says in a Keep-Alive header."""
+        self._ageing.told(header, self.wheel.now)
+
+    def aged(self, connection: Connection) -> None:
+        """The provider closed a connection while it was unused: others of that age are not waited with."""
+        now = self.wheel.now
+        before = self._ageing.limit(now)
+        self._ageing.closed(now - connection.idle_since, now)
+        limit = self._ageing.limit(now)
+        if limit < before:
+            for other in self._idle:
+                self.wheel.arm(other, max(0.0, other.idle_since + limit - now))
 
     def lost(self, connection: Connection) -> None:
         self._open.discard(connection)
+        self._idle.pop(connection, None)
 
     def close(self) -> None:
         for task in self._opening.values():

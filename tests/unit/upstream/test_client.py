@@ -14,8 +14,12 @@ from understudy.core.routing import Provider
 from understudy.testing.raw import RawServer, raw_server, whole
 from understudy.testing.served import until
 from understudy.upstream.client import Client, Response
+from understudy.upstream.connection import Connection, Headers, Receiver
 from understudy.upstream.deadlines import Deadlines
-from understudy.upstream.failure import Kind, UpstreamError
+from understudy.upstream.failure import Failure, Kind, UpstreamError
+from understudy.upstream.origin import origin_of
+from understudy.upstream.pool import Pool
+from understudy.upstream.wheel import Wheel
 from understudy.wires.base import WireRequest
 
 REQUEST = WireRequest("/chat/completions", (("x-extra", "1"),), b'{"model":"m"}')
@@ -26,6 +30,30 @@ def client_of(server: RawServer, deadlines: Deadlines | None = None, **fields: s
     base = fields.pop("base_url", server.base_url)
     provider = Provider(name="main", wire="openai", base_url=base, **fields)
     return Client({"main": provider}, lambda name: f"sk-{name}", deadlines=deadlines)
+
+
+FRAMED = (b"POST / HTTP/1.1\r\nhost: p\r\ncontent-length: 0\r\n\r\n", b"")
+
+
+class Waiting(Receiver):
+    """Remembers which connection its answer came by; `over` is "" or what failed."""
+
+    def __init__(self) -> None:
+        self.connection = None
+        self.came_by: Connection | None = None
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def head(self, status: int, headers: Headers) -> None:
+        self.came_by = self.connection
+
+    def data(self, chunk: bytes) -> None:
+        pass
+
+    def end(self) -> None:
+        self.over.set_result("")
+
+    def failed(self, failure: Failure) -> None:
+        self.over.set_result(failure.message)
 
 
 Reply = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -205,6 +233,42 @@ def test_connections_are_kept_used_again_and_closed_when_idle() -> None:
             await client.send("main", REQUEST)
             assert server.connections == 2
             await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_connection_is_let_go_before_its_provider_closes_it() -> None:
+    """What the provider says it waits counts, though our own limit is longer."""
+
+    async def main() -> None:
+        async with raw_server(replying(whole(b"x", 200, b"keep-alive: timeout=1\r\n"))) as server:
+            client = client_of(server, Deadlines(keep_alive_s=60.0))
+            await client.send("main", REQUEST)
+            await until(lambda: server.ended == 1)
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_connection_whose_end_was_seen_carries_no_more_requests() -> None:
+    """Between the provider's end and the loop's word that the connection is lost, a request takes another one."""
+
+    async def main() -> None:
+        async with raw_server(replying(whole(b"x"))) as server:
+            provider = Provider(name="main", wire="openai", base_url=server.base_url)
+            wheel = Wheel(asyncio.get_running_loop())
+            pool = Pool(origin_of(provider), wheel)
+            first, second = Waiting(), Waiting()
+            pool.send(first, *FRAMED, streamed=False)
+            await first.over
+            kept = first.came_by
+            assert kept is not None
+            kept.eof_received()
+            pool.send(second, *FRAMED, streamed=False)
+            assert await second.over == ""
+            assert second.came_by is not kept
+            pool.close()
+            wheel.close()
 
     asyncio.run(main())
 
