@@ -46,7 +46,8 @@ def check(
         project = open_project(config)
         suites = read_suites(project)
         refuse_unknown_metrics(project, suites)
-        warnings = sorted([*project.warnings(), *suite_warnings(project, suites)], key=lambda warning: warning.where)
+        found = [*project.warnings(), *suite_warnings(project, suites), *budget_warnings(project)]
+        warnings = sorted(found, key=lambda warning: warning.where)
         document = describe(project, suites, warnings)
         print_json(document) if as_json else _print(out(), document)
 
@@ -116,6 +117,27 @@ def suite_warnings(project: Project, suites: Mapping[str, Sequence[Suite]]) -> I
             if suites[workload] and "=" not in name and name not in known:
                 message = f"the critical slice {name!r} is in no suite of {workload}, so no eval protects it"
                 yield project.document.problem((*path, "critical", index), message, suggest(name, known))
+
+
+def budget_warnings(project: Project) -> Iterator[Problem]:
+    """Candidates whose copies have a budget and no price: an unknown price is never free, so the copies would rest."""
+    import time
+    from importlib.util import find_spec
+
+    from understudy.ledger.prices import Price, Prices
+
+    if find_spec("genai_prices") is None:
+        return  # the plain install keeps no ledger and has no list of prices
+    prices = Prices({model: Price(one.input, one.output) for model, one in project.config.prices.items()})
+    for workload, section in project.config.workloads.items():
+        budget = section.shadow.budget.usd_per_day
+        for name, variant in section.variants.items():
+            if budget is None or name == section.incumbent or prices.known(variant.model, time.time()):
+                continue
+            path = ("workloads", workload, "variants", name, "model")
+            message = f"the price of {variant.model} is not known, so its copies rest under a budget of {budget:g} USD"
+            remedy = f"add prices: {{{variant.model}: {{input: ..., output: ...}}}}, or take shadow.budget out"
+            yield project.document.problem(path, message, remedy)
 
 
 def describe(project: Project, suites: Mapping[str, Sequence[Suite]], warnings: Sequence[Problem]) -> dict[str, Any]:

@@ -244,7 +244,7 @@ class BudgetSection(Model):
     """What a shadow may cost."""
 
     usd_per_day: float | None = Field(default=None, gt=0)
-    """Copies stop for the day when this is spent; none means no limit."""
+    """Copies stop for the rest of the day (UTC) when this is spent, within a minute; none means no limit."""
 
 
 class ShadowSection(Model):

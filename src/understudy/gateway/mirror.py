@@ -138,6 +138,8 @@ class Shadow(Receiver):
         self._copy = Copy(target.wire, ask.endpoint)
         try:
             call = call_of(ask, target)
+            if ask.peek.stream:
+                call = call._replace(request=target.wire.asking_usage(call.endpoint, call.request))
         except WireError:
             self._finish("refused", Answer(complete=False))
             return

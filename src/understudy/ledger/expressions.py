@@ -140,7 +140,9 @@ def pairs(exchanges: Table, *, workload: str, upgrade: str, fingerprint: str | N
     return first.join(second, first.exchange == second.pair_shadow).order_by("started_at", "exchange")
 
 
-def coverage(exchanges: Table, *, workload: str, upgrade: str, since: float) -> Table:
+def coverage(
+    exchanges: Table, *, workload: str, upgrade: str, since: float, without: Sequence[tuple[float, float]] = ()
+) -> Table:
     """For each reason ("" is an answered copy, null none at all) how many served exchanges of the incumbent have it.
 
     Only exchanges that the incumbent answered can be compared, so only they are eligible.
@@ -148,6 +150,8 @@ def coverage(exchanges: Table, *, workload: str, upgrade: str, since: float) -> 
     first = served(exchanges, workload=workload, upgrade=upgrade).filter(
         _.started_at >= since, _.arm == "incumbent", _.error == ""
     )
+    for begin, end in without:
+        first = first.filter((_.started_at < begin) | (_.started_at >= end))
     second = served(exchanges, workload=workload, upgrade=upgrade, role="shadow")
     second = second.filter(_.pair != "").group_by("pair").agg(why=_.error.min())
     joined = first.left_join(second, first.exchange == second.pair)

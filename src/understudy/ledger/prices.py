@@ -69,6 +69,10 @@ class Prices:
         ((usd,), (source,), (as_of,)) = self.costs({name: [getattr(exchange, name)] for name in PRICED_BY})
         return Cost(usd, source, as_of)
 
+    def known(self, model: str, at: float) -> bool:
+        """Whether a call of this model on that day can be priced."""
+        return model in self._own or _listed(model, at) is not None
+
     def costs(self, columns: Mapping[str, Sequence[Any]]) -> tuple[list[float | None], list[str], list[str]]:
         """`cost` of many exchanges, given as the columns PRICED_BY: US dollars, sources and days."""
         amounts: list[float | None] = []

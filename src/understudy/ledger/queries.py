@@ -255,13 +255,20 @@ class Ledger:
         for row in rows:
             yield PairRow(self._answer(row), self._answer(row, "_shadow"))
 
-    def shadow_coverage(self, *, workload: str, upgrade: str, since: float = 0.0) -> Coverage:
-        """How many exchanges that the incumbent served had an answered copy, and why the others had none."""
+    def shadow_coverage(
+        self, *, workload: str, upgrade: str, since: float = 0.0, without: Sequence[tuple[float, float]] = ()
+    ) -> Coverage:
+        """How many exchanges that the incumbent served had an answered copy, and why the others had none.
+
+        Those that began in the spans of time in `without` are left out: no copies were asked for then.
+        """
         from understudy.ledger import expressions
 
         with self._lock:
             exchanges = self._views.table(Table.EXCHANGES, workload)
-            rows = self._rows(expressions.coverage(exchanges, workload=workload, upgrade=upgrade, since=since))
+            rows = self._rows(
+                expressions.coverage(exchanges, workload=workload, upgrade=upgrade, since=since, without=without)
+            )
         by_reason = {"not_copied" if row["why"] is None else row["why"]: int(row["n"]) for row in rows}
         return Coverage(
             served=sum(by_reason.values()),

@@ -17,6 +17,7 @@ from understudy.core.playbook import Profile, Stage
 from understudy.core.routing import RoutingTable, check_meaning
 from understudy.rollout import dwell, table
 from understudy.rollout.board import Board
+from understudy.rollout.budget import Spending, midnight, sentence
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
@@ -58,6 +59,7 @@ class _Reading:
     clock: _ClockOf
     at: float
     shadow: ShadowEvidence | None = None
+    spending: Spending | None = None
     judgement: Judgement | None = None
     baseline: dict[str, tuple[float, ...]] | None = None
     problem: str = ""
@@ -76,6 +78,7 @@ class _Watch:
     reading: asyncio.Task[_Reading] | None = None
     took_s: float = 0.0
     shadow: ShadowEvidence | None = None
+    spending: Spending | None = None
     judgement: Judgement | None = None
     baseline: dict[str, tuple[float, ...]] | None = None
     problem: str = ""
@@ -208,6 +211,7 @@ class Controller:
         return replace(
             seen,
             shadow=watch.shadow,
+            spending=watch.spending,
             judgement=watch.judgement,
             baseline=watch.baseline,
             held_s=held_s,
@@ -235,7 +239,10 @@ class Controller:
         mono = self.clock.monotonic()
         elapsed = None if watch.added_at is None else mono - watch.added_at
         watch.added_at = mono
-        in_effect = not state.exposing or (seen.acknowledged is not None and seen.acknowledged.effective)
+        if state.stage is Stage.SHADOW and state.resting(seen.now):
+            in_effect = False  # a shadow without copies sees nothing
+        else:
+            in_effect = not state.exposing or (seen.acknowledged is not None and seen.acknowledged.effective)
         if in_effect and (not state.exposing or watch.sees(seen.now, policy.profile)):
             limit = policy.profile.lease_s
             after = dwell.watched(
@@ -278,7 +285,10 @@ class Controller:
         """One reading of the ledger; what goes wrong is part of it."""
         began = self.clock.monotonic()
         reading = _Reading((state.stage, state.clock), now)
+        budget = self.project.config.workloads[state.workload].shadow.budget
         try:
+            if budget.usd_per_day is not None and state.stage is not Stage.SOAK:
+                reading.spending = self.evidence.spending(state, now)
             if state.stage is Stage.SHADOW:
                 reading.shadow = self.evidence.shadow(self.project, state, profile, now)
             else:
@@ -301,7 +311,7 @@ class Controller:
             # What was read before may no longer be so: nothing moves forward on it.
             watch.shadow = watch.judgement = None
             return
-        watch.evidence_at = reading.at
+        watch.evidence_at, watch.spending = reading.at, reading.spending
         if reading.clock == watch.clock:
             watch.shadow, watch.judgement, watch.baseline = reading.shadow, reading.judgement, reading.baseline
 
@@ -313,12 +323,21 @@ class Controller:
             "clock": state.clock,
             "held_s": seen.held_s,
             "by": self.name,
+            "spending": self._spending(state, watch, now),
             "problem": watch.problem or self._config_problem,
         }
         said = f"{plan.assessment.decision}{state.clock}{state.stage}{plan.assessment.verdict}"
         if said != watch.shown or abs(now - watch.saved_at) >= SAVE_EVERY_S:
             await self.store.save_assessment(state.id, document, now)
             watch.shown, watch.saved_at = said, now
+
+    def _spending(self, state: UpgradeState, watch: _Watch, now: float) -> str:
+        """What shadow copies have cost of their budget, "" where they have none."""
+        usd_per_day = self.project.config.workloads[state.workload].shadow.budget.usd_per_day
+        known = watch.spending is not None and watch.spending.since == midnight(now)
+        if usd_per_day is None or watch.spending is None or not known or state.resting(now):
+            return ""
+        return sentence(watch.spending, usd_per_day)
 
     # -- perform
 
@@ -382,6 +401,7 @@ def policy_of(project: Project, workload: str, profile: Profile) -> Policy:
     return Policy(
         profile=profile,
         sample=section.shadow.sample,
+        usd_per_day=section.shadow.budget.usd_per_day,
         suites=len(section.suites),
         manual=section.canary.promote == "manual",
         sign_off=tuple(section.canary.sign_off),

@@ -22,6 +22,7 @@ from understudy.gates.panel import judge
 from understudy.ledger.lake import Score
 from understudy.ledger.queries import Answer, Ledger
 from understudy.rollout import gating
+from understudy.rollout.budget import Spending, midnight
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.following import Following
 from understudy.rollout.reconcile import rung
@@ -60,7 +61,8 @@ class LedgerEvidence:
     def shadow(self, project: Project, state: UpgradeState, profile: Profile, now: float) -> ShadowEvidence:
         window = min(COVERAGE_WINDOW_S, max(2.0, profile.cycle_s / 4))
         since = state.clock_at if state.clock and state.clock_at else max(state.entered_at, now - window)
-        found = self.ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
+        rests = [(rest.since, rest.until) for rest in state.rests if rest.until > since]
+        found = self.ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since, without=rests)
         coverage = Coverage(found.served, found.copies, found.lost)
         if not state.clock:
             return ShadowEvidence(coverage, 0, None, {"coverage": _coverage(coverage)})
@@ -68,6 +70,16 @@ class LedgerEvidence:
         shown = [row.as_dict() for row in drift.rows if row.flagged or row.slice == ALL_SLICES]
         details = {"coverage": _coverage(coverage), "pairs": drift.pairs, "rows": shown, "thin": dict(drift.thin)}
         return ShadowEvidence(coverage, drift.pairs, drift.findings if drift.enough else None, details)
+
+    def spending(self, state: UpgradeState, now: float) -> Spending:
+        since = midnight(now)
+        copies = [row for row in self.ledger.spent(state.workload, since=since) if row.role == "shadow"]
+        return Spending(
+            since,
+            copies=sum(row.exchanges for row in copies),
+            priced=sum(row.priced for row in copies),
+            usd=sum(row.cost_usd or 0.0 for row in copies),
+        )
 
     def _followed(self, state: UpgradeState) -> Following:
         since = state.clock_at or state.entered_at

@@ -41,6 +41,14 @@ class Approval(NamedTuple):
     at: float
 
 
+class Rest(NamedTuple):
+    """A time in which no shadow copies were made, because their budget was spent."""
+
+    since: float
+    until: float
+    why: str
+
+
 class Switch(NamedTuple):
     """One exchange of the candidate for another, with both kept: old and new prompt stand side by side (R36)."""
 
@@ -91,6 +99,7 @@ class UpgradeState:
     approvals: tuple[Approval, ...] = ()
     switches: tuple[Switch, ...] = ()
     findings: tuple[Finding, ...] = ()
+    rests: tuple[Rest, ...] = ()
     baseline: Mapping[str, tuple[float, ...]] | None = None
     """Quantiles of the incumbent frozen at the beginning of the canary, by field."""
     verdict: str = ""
@@ -141,6 +150,11 @@ class UpgradeState:
     def tracked(self) -> tuple[str, ...]:
         """Slices that failed in the eval and went on with a waiver: watched one by one from here (R30)."""
         return self.eval.failed if self.eval and self.stage is not Stage.REGRESS else ()
+
+    def resting(self, now: float) -> Rest | None:
+        """The rest that shadow copies have now, None where they are made."""
+        last = self.rests[-1] if self.rests else None
+        return last if last is not None and last.since <= now < last.until else None
 
     def waived(self, finding: Finding, now: float) -> bool:
         return any(w.covers(self.stage, finding.slice, finding.kind, now) for w in self.waivers)
@@ -230,6 +244,12 @@ def _detail(state: UpgradeState, event: Event) -> UpgradeState:
             known = {(f.kind, f.slice): f for f in state.findings}
             known |= {(f.kind, f.slice): f for f in findings_in(data)}
             return replace(state, findings=tuple(known.values()))
+        case Kind.RESTED:
+            rests = state.rests
+            if rests and event.at < rests[-1].until:  # the former one ends now
+                rests = (*rests[:-1], rests[-1]._replace(until=event.at))
+            rest = Rest(event.at, data["until"], event.why)
+            return replace(state, rests=(*rests, rest) if rest.until > rest.since else rests)
         case Kind.SOAKED:
             return replace(state, soaked_at=event.at)
         case Kind.EXPOSED:

@@ -61,6 +61,7 @@ class Kind(StrEnum):
     PROMOTED = "promoted"
     NOTED = "noted"
     SOAKED = "soaked"
+    RESTED = "rested"
     DRILLED = "drilled"
 
     PAUSED = "paused"
@@ -125,6 +126,7 @@ RECORDS: Mapping[Kind, frozenset[Stage]] = {
     Kind.PROMOTED: frozenset({Stage.CANARY}),
     Kind.NOTED: frozenset(ACTIVE),
     Kind.SOAKED: frozenset({Stage.SOAK}),
+    Kind.RESTED: frozenset({Stage.SHADOW, Stage.CANARY}),
     Kind.DRILLED: frozenset(ACTIVE),
     Kind.PAUSED: frozenset(ACTIVE),
     Kind.RESUMED: frozenset(ACTIVE),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from understudy.core.evidence import Finding
 from understudy.core.playbook import Profile
 from understudy.core.variant import Variant
+from understudy.rollout.budget import Spending
 from understudy.rollout.fold import EvalRecord
 from understudy.rollout.publish import Acknowledged, Kill
 from understudy.stages.assessment import Judgement
@@ -23,6 +24,8 @@ class Policy:
     suites: int
     manual: bool = False
     """Whether a pass in canary waits for `upgrade promote`."""
+    usd_per_day: float | None = None
+    """What the shadow copies of a day may cost; None: no limit."""
     sign_off: tuple[str, ...] = ()
     """Slices that a person must approve before the canary widens."""
 
@@ -53,6 +56,8 @@ class Observation:
     eval_note: str = ""
     """What is being done about an eval that is not there, or why it could not be run."""
     shadow: ShadowEvidence | None = None
+    spending: Spending | None = None
+    """What shadow copies have cost on a day, where they have a budget."""
     judgement: Judgement | None = None
     baseline: Mapping[str, tuple[float, ...]] | None = None
     acknowledged: Acknowledged | None = None

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from understudy.config.project import Project
 from understudy.core.playbook import Profile
+from understudy.rollout.budget import Spending
 from understudy.rollout.fold import EvalRecord, UpgradeState
 from understudy.rollout.observation import Probe
 from understudy.stages.assessment import Judgement
@@ -36,6 +37,10 @@ class Evidence(Protocol):
     """Reads the ledger. Called in a thread, one call at a time; every method may raise UnderstudyError."""
 
     def shadow(self, project: Project, state: UpgradeState, profile: Profile, now: float) -> ShadowEvidence: ...
+
+    def spending(self, state: UpgradeState, now: float) -> Spending:
+        """What the shadow copies of the workload have cost since midnight."""
+        ...
 
     def judge(
         self, project: Project, state: UpgradeState, profile: Profile, now: float, held_s: float

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from understudy.core.canonical import digest
 from understudy.core.evidence import Finding
 from understudy.core.playbook import Decision, Profile, Stage, Step, Verdict
-from understudy.rollout import intents
+from understudy.rollout import budget, intents
 from understudy.rollout.fold import UpgradeState, eval_data, finding_data
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import MOVES, Kind
@@ -234,6 +234,9 @@ def _records(state: UpgradeState, seen: Observation, policy: Policy, assessment:
         coverage = seen.shadow.coverage
         if coverage is not None and shadow.starts(coverage, policy.sample):
             drafts.append(Draft(Kind.CLOCK_STARTED, CONTROLLER, coverage.sentence(policy.sample)))
+    if state.stage in (Stage.SHADOW, Stage.CANARY):
+        rest = budget.record(state, seen.spending, policy.usd_per_day, seen.now, CONTROLLER)
+        drafts += [rest] if rest else []
     if state.stage is Stage.CANARY and state.baseline is None and seen.baseline:
         quantiles = {field: list(values) for field, values in seen.baseline.items()}
         why = "the incumbent's quantiles, frozen"

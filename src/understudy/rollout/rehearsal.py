@@ -14,6 +14,7 @@ from understudy.core.canonical import digest
 from understudy.core.evidence import Finding
 from understudy.core.playbook import Outcome, Profile, Verdict
 from understudy.rollout.board import MemoryBoard
+from understudy.rollout.budget import Spending, midnight
 from understudy.rollout.controller import Controller, Turn
 from understudy.rollout.fold import EvalRecord, UpgradeState
 from understudy.rollout.observation import Probe
@@ -53,6 +54,7 @@ class Script:
     drift: tuple[Finding, ...] | None = ()
     judgement: Judgement | None = field(default_factory=lambda: Judgement(Verdict.PASS, "all gates pass"))
     probe: Probe | None = None
+    spending: Spending | None = None
 
 
 @dataclass
@@ -61,6 +63,9 @@ class ScriptedEvidence:
 
     def shadow(self, project: Project, state: UpgradeState, profile: Profile, now: float) -> ShadowEvidence:
         return ShadowEvidence(self.script.coverage, self.script.pairs, self.script.drift)
+
+    def spending(self, state: UpgradeState, now: float) -> Spending:
+        return self.script.spending or Spending(midnight(now), 0, 0, 0.0)
 
     def judge(self, project: Project, state: UpgradeState, profile: Profile, now: float, held_s: float) -> Judgement:
         return self.script.judgement or Judgement(Verdict.INCONCLUSIVE, "nothing measured", ("any data",))

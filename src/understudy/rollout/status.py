@@ -130,6 +130,12 @@ def notes(
         said.append(f"no controller has looked for {now - looked_at:.0f} s: start `understudy up`")
     if assessment and assessment.get("problem"):
         said.append(str(assessment["problem"]))
+    if state.stage in (Stage.SHADOW, Stage.CANARY):
+        rest = state.resting(now)
+        if rest is not None:
+            said.append(rest.why)
+        elif assessment and assessment.get("spending"):
+            said.append(str(assessment["spending"]))
     if state.stage in (Stage.SHADOW, Stage.CANARY, Stage.SOAK):
         if acknowledged is None or not acknowledged.live:
             said.append("no gateway worker is alive: start `understudy up` or `understudy gateway`")

@@ -56,8 +56,9 @@ def build(
 ) -> RoutingTable:
     """The table for these upgrades. `leases` gives, by upgrade, until when a canary may be served.
 
-    An upgrade in canary without a lease gets one that has expired. Raises DataCorrupt for two active upgrades on one
-    workload [S1]; `core.routing.check_meaning` finds what else could not be served.
+    Copies that rest at `issued_at` have a sample of 0. An upgrade in canary without a lease gets one that has expired.
+    Raises DataCorrupt for two active upgrades on one workload [S1]; `core.routing.check_meaning` finds what else could
+    not be served.
     """
     upgrades = tuple(upgrades)
     return RoutingTable(
@@ -65,7 +66,8 @@ def build(
         epoch=epoch,
         issued_at=issued_at,
         workloads={
-            name: _workload(name, section, sources, upgrades, leases) for name, section in sources.workloads.items()
+            name: _workload(name, section, sources, upgrades, leases, issued_at)
+            for name, section in sources.workloads.items()
         },
         providers=dict(sources.providers),
         keys=sources.keys,
@@ -79,6 +81,7 @@ def _workload(
     sources: Sources,
     upgrades: tuple[UpgradeState, ...],
     leases: Mapping[str, float],
+    issued_at: float,
 ) -> WorkloadRoute:
     active = [u for u in upgrades if u.workload == name and not u.over]
     if len(active) > 1:
@@ -103,14 +106,17 @@ def _workload(
         no_unit=section.no_unit,
         content=section.content,
         on_rollback=section.on_rollback,
-        route=_route(active[0], section, leases) if active else None,
+        route=_route(active[0], section, leases, issued_at) if active else None,
     )
 
 
-def _route(state: UpgradeState, section: WorkloadSection, leases: Mapping[str, float]) -> Route | None:
+def _route(
+    state: UpgradeState, section: WorkloadSection, leases: Mapping[str, float], issued_at: float
+) -> Route | None:
     if state.stage not in SHADOWED and not state.exposing:
         return None
-    shadow = Shadow(section.shadow.sample, section.shadow.max_in_flight, section.shadow.budget.usd_per_day)
+    sample = 0 if state.resting(issued_at) else section.shadow.sample
+    shadow = Shadow(sample, section.shadow.max_in_flight, section.shadow.budget.usd_per_day)
     return Route(
         upgrade=state.id,
         candidate=state.candidate.name,

@@ -40,6 +40,9 @@ class OpenAI(Operations):
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         return _ENDPOINTS.get((method, path)) or _ENDPOINTS.get((method, path.partition("?")[0]))
 
+    def asking_usage(self, endpoint: Endpoint, request: WireRequest) -> WireRequest:
+        return chat.asking_usage(request) if endpoint.name == chat.ENDPOINT.name else request
+
     def error_body(self, status: int, kind: str, message: str) -> bytes:
         return msgspec.json.encode({"error": _error(status, kind, message)})
 

@@ -120,6 +120,13 @@ def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> Wire
     return WireRequest(ENDPOINT.path, bodies.JSON_HEADERS, bodies.encode(members))
 
 
+def asking_usage(request: WireRequest) -> WireRequest:
+    """For streams whose answer no caller sees: one chunk more, with the usage."""
+    members = bodies.members(request.body)
+    members["stream_options"] = bodies.merged("stream_options", members.get("stream_options"), {"include_usage": True})
+    return request._replace(body=bodies.encode(members))
+
+
 def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: bool) -> None:
     """Set the variant's params over the caller's, in either spelling."""
     for name, value in params.items():

@@ -39,6 +39,9 @@ class Operations:
     ) -> WireRequest:
         return self.operations[endpoint.name].apply(path, body, variant, peeked)
 
+    def asking_usage(self, endpoint: Endpoint, request: WireRequest) -> WireRequest:
+        return request
+
     def read(self, endpoint: Endpoint, status: int, body: bytes) -> Answer:
         return self.operations[endpoint.name].read(status, body)
 

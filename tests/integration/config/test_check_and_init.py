@@ -67,6 +67,20 @@ def test_check_fits_the_terminal(example: Path, columns: int) -> None:
     assert all(len(line) <= columns for line in rows)
 
 
+def test_a_budget_for_a_model_without_a_price_is_warned_of(tmp_path: Path) -> None:
+    """Such a candidate's copies would rest; the warning stands at the model, and a price takes it away."""
+    assert run("init", ".", folder=tmp_path).returncode == 0
+    file = tmp_path / "understudy.yaml"
+    file.write_text(text := file.read_text().replace("  small-2-2026-02-10: {input: 0.25, output: 1}\n", ""))
+    (warning,) = json.loads(run("check", "--json", folder=tmp_path).stdout)["warnings"]
+    place = text.index("model: small-2") + len("model: ")
+    line = text.count("\n", 0, place) + 1
+    assert (warning["line"], warning["column"]) == (line, place - text.rindex("\n", 0, place))
+    assert "price of small-2-2026-02-10 is not known" in warning["message"]
+    file.write_text(text.replace("      budget: {usd_per_day: 50}\n", ""))
+    assert json.loads(run("check", "--json", folder=tmp_path).stdout)["warnings"] == []
+
+
 def test_init_writes_over_nothing(example: Path) -> None:
     """A second init leaves with exit code 2, lists what is there, and changes nothing."""
     (example / "prompts" / "reply.md").write_text("mine\n")

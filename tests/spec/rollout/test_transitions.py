@@ -45,6 +45,7 @@ judged         -        -        -        same     same     same     -    -     
 promoted       -        -        -        -        same     -        -    -       -           -
 noted          same     same     same     same     same     same     -    -       -           -
 soaked         -        -        -        -        -        same     -    -       -           -
+rested         -        -        -        same     same     -        -    -       -           -
 drilled        same     same     same     same     same     same     -    -       -           -
 paused         same     same     same     same     same     same     -    -       -           -
 resumed        same     same     same     same     same     same     -    -       -           -

@@ -250,6 +250,8 @@ def test_coverage_says_what_became_of_each_served_exchange(fill: Any, make: Any)
     coverage = Ledger(lake).shadow_coverage(workload="reply", upgrade="up-1")
     assert coverage == Coverage(4, 1, {"not_copied": 1, "shadow_busy": 1, "status_5xx": 1})
     assert Ledger(lake).shadow_coverage(workload="reply", upgrade="up-1", since=1_700_000_003.0).served == 1
+    rests = [(1_700_000_001.0, 1_700_000_002.0), (1_700_000_003.0, 1_700_000_009.0)]
+    assert Ledger(lake).shadow_coverage(workload="reply", upgrade="up-1", without=rests).served == 2
 
 
 def test_history_and_who_served_name_variant_and_reason(fill: Any, make: Any) -> None:

@@ -11,6 +11,7 @@ from understudy.core.errors import CannotMeasure, Refused, UsageError
 from understudy.core.evidence import Finding
 from understudy.core.playbook import Outcome, Stage, Verdict
 from understudy.rollout.begin import Request, begin
+from understudy.rollout.budget import Spending, midnight
 from understudy.rollout.observation import Probe
 from understudy.rollout.publish import Kill, Tripped
 from understudy.rollout.rehearsal import ScriptedEvidence, eval_record
@@ -174,6 +175,53 @@ def test_the_shadow_clock_starts_at_full_coverage(play: Play) -> None:
     started = play.world.clock.mono
     play.until(Stage.CANARY)
     assert play.world.clock.mono - started >= 75
+
+
+def test_copies_rest_for_the_day_when_their_budget_is_spent(play: Play) -> None:
+    """The table's sample is 0 until midnight, status and journal say why, and time without copies is not held."""
+    world = play.world
+    play.reconfigure(lambda text: text.replace("min: 100s, max: 1000s}", "min: 300s, budget: {usd_per_day: 5}}"))
+    world.clock.now = midnight(world.clock.now) + 85_000.0
+    play.start()
+    play.until(Stage.SHADOW)
+    play.turn(times=2)
+    assert play.route().shadow.sample == 1_000_000
+    world.script.spending = Spending(midnight(world.clock.wall()), 90, 60, 2.0)
+    play.turn(times=3)
+    assert play.said()["spending"].startswith("3.00 of 5 USD spent on 90 copies today (UTC), 30 of unknown price")
+    world.script.spending = Spending(midnight(world.clock.wall()), 150, 100, 4.0)
+    play.turn(times=4)
+    assert play.route().shadow.sample == 0
+    held = play.said()["held_s"]
+    rest = play.state().resting(world.clock.wall())
+    assert rest is not None
+    assert "6.00 of 5 USD" in rest.why
+    assert "00:00 UTC" in rest.why
+    assert play.kinds().count("rested") == 1
+    while world.clock.wall() < rest.until:
+        assert play.route().shadow.sample == 0
+        assert play.said()["held_s"] == held
+        play.turn()
+    play.turn()
+    assert play.route().shadow.sample == 1_000_000
+    assert play.kinds().count("rested") == 1
+    play.until(Stage.CANARY)
+
+
+def test_a_raised_budget_wakes_the_copies_at_once(play: Play) -> None:
+    """Nobody waits for midnight who has said that there is more to spend."""
+    play.reconfigure(lambda text: text.replace("min: 100s, max: 1000s}", "min: 300s, budget: {usd_per_day: 5}}"))
+    play.world.clock.now = midnight(play.world.clock.now) + 3_600.0
+    play.start()
+    play.until(Stage.SHADOW)
+    play.world.script.spending = Spending(midnight(play.world.clock.wall()), 100, 100, 6.0)
+    play.turn(times=4)
+    assert play.route().shadow.sample == 0
+    play.reconfigure(lambda text: text.replace("usd_per_day: 5", "usd_per_day: 50"))
+    play.turn(times=2)
+    assert play.route().shadow.sample == 1_000_000
+    assert len(play.state().rests) == 1
+    assert play.state().rests[0].until <= play.world.clock.wall()
 
 
 def test_drift_holds_for_a_person_and_stops_at_the_end(play: Play) -> None:

@@ -27,6 +27,15 @@ def test_only_the_model_changes() -> None:
     )
 
 
+def test_a_stream_nobody_sees_asks_for_its_usage() -> None:
+    """Of a copy the last chunk tells the tokens; other options of the caller's stay, and only chats have this one."""
+    body = b'{"model":"w","stream":true,"stream_options":{"x":1},"messages":[]}'
+    copied = json.loads(WIRE.asking_usage(CHAT, WIRE.apply(CHAT, "", body, PLAIN)).body)
+    assert copied["stream_options"] == {"x": 1, "include_usage": True}
+    other = WIRE.apply(RESPONSES, "", b'{"model":"w","stream":true,"input":"x"}', PLAIN)
+    assert WIRE.asking_usage(RESPONSES, other) == other
+
+
 def test_prompt_in_front_params_over() -> None:
     """The variant's prompt is a message before the caller's own; its params win; synonyms do not meet."""
     body = b'{"model":"w","temperature":1,"max_completion_tokens":5,"messages":[{"role":"system","content":"own"}]}'
