@@ -138,16 +138,17 @@ class Shadow(Receiver):
         self._copy = Copy(target.wire, ask.endpoint)
         try:
             call = call_of(ask, target)
+            request = call.request
             if ask.peek.stream:
-                call = call._replace(request=target.wire.asking_usage(call.endpoint, call.request))
+                request = target.wire.asking_usage(call.endpoint, request)
         except WireError:
             self._finish("refused", Answer(complete=False))
             return
         self._endpoint = call.endpoint
         self._not_carried = ", ".join(call.losses)
         self._copy = Copy(target.wire, call.endpoint)
-        head = target.head(call.request, ask.method, b"", {})
-        target.shadow_pool.send(self, head, call.request.body, streamed=ask.peek.stream)
+        head = target.head(request, ask.method, b"", {})
+        target.shadow_pool.send(self, head, request.body, streamed=ask.peek.stream)
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status

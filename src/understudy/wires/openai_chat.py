@@ -124,7 +124,7 @@ def asking_usage(request: WireRequest) -> WireRequest:
     """For streams whose answer no caller sees: one chunk more, with the usage."""
     members = bodies.members(request.body)
     members["stream_options"] = bodies.merged("stream_options", members.get("stream_options"), {"include_usage": True})
-    return request._replace(body=bodies.encode(members))
+    return WireRequest(request.path, request.headers, bodies.encode(members), request.forced)
 
 
 def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: bool) -> None:
