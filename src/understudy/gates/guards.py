@@ -1,4 +1,4 @@
-"""Guards beside the statistics: a burst of failures that needs no test, and a split of users that cannot be chance."""
+"""Decides what needs no long look: a burst of failures, and a split of users that cannot be chance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from understudy.gates.stats.multiple import log_mean
 from understudy.gates.stats.ratio_grid import log_e_either_way
 
+CLIENT_GONE = "client_gone"
 CONSECUTIVE = 5
 WINDOW = 50
 WINDOW_SHARE = 0.2
@@ -42,6 +43,20 @@ class HardGuard:
         if len(recent) >= self.window and failures >= self.share * self.window:
             return f"{failures} failures among the last {len(recent)} answers"
         return ""
+
+
+CALLERS_FAULT = frozenset({400, 405, 409, 411, 413, 415, 422})
+"""Answers that speak of the request: where the incumbent gave one too, the candidate is not to blame."""
+
+
+def blamed(error: str, status: int, *, masked: bool) -> str:
+    """The kind of failure that counts against the candidate, "" for none; `status` is what the client saw.
+
+    As a gateway's breaker counts, so that the controller, which sees all workers, judges what each of them would.
+    """
+    if error == CLIENT_GONE or (masked and status in CALLERS_FAULT):
+        return ""
+    return error
 
 
 class Assigned(NamedTuple):

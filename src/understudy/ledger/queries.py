@@ -135,6 +135,14 @@ class Drawn(NamedTuple):
     units: int
 
 
+class Ended(NamedTuple):
+    """How one exchange ended."""
+
+    status: int
+    error: str
+    masked: bool
+
+
 class Count(NamedTuple):
     """How much was seen of one role and arm in one step."""
 
@@ -308,6 +316,20 @@ class Ledger:
             rows = self._rows(chosen if limit is None else chosen.limit(limit))
         for row in rows:
             yield self._answer(row)
+
+    def endings(self, *, workload: str, upgrade: str, arm: str, since: float, newest: int) -> list[Ended]:
+        """How the newest served exchanges of an arm ended, in order of time; content is not read."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade)
+            chosen = chosen.filter(chosen.arm == arm, chosen.started_at >= since)
+            chosen = chosen.order_by(chosen.started_at.desc(), "exchange").limit(newest)
+            rows = self._rows(chosen.select(*Ended._fields, "started_at"))
+        # The engine promises no order of a limited selection once columns are cut away.
+        rows.sort(key=lambda row: float(row["started_at"]))
+        return [Ended(int(row["status"]), row["error"], bool(row["masked"])) for row in rows]
 
     def add_scores(self, scores: Iterable[Score]) -> int:
         """Add what graders said, once for each (exchange, grader): what is there already is left out; returns how

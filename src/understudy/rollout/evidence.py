@@ -5,6 +5,7 @@ Synchronous; a controller calls it in a thread. What the figures mean is decided
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from understudy.core.playbook import PARTS_PER_MILLION, Arm, Profile, Stage, Ver
 from understudy.core.records import Exchange
 from understudy.evals.live import LiveGraders, live_graders
 from understudy.evals.setup import load_suites
-from understudy.gates.guards import Assigned
+from understudy.gates.guards import Assigned, HardGuard, blamed
 from understudy.gates.panel import judge
+from understudy.gates.soak import tails
 from understudy.ledger.lake import Score
 from understudy.ledger.queries import Answer, Ledger
 from understudy.rollout import gating
@@ -34,6 +36,8 @@ SCORES_AT_ONCE = {Arm.CANDIDATE: 2_000, Arm.INCUMBENT: 500}
 """Exchanges graded in one reading, the newest: all of them where traffic is thin, else a sample of every cycle of every
 step. Of the incumbent's there are a hundred times as many at 1 %, and its own sample is never what a gate waits for.
 """
+LATE_S = 300.0
+"""A cycle of the soak is over so long after its end: the last answers have to be committed first."""
 COVERAGE_WINDOW_S = 3_600.0
 """While the clock waits, coverage is looked at over so long at most."""
 
@@ -146,8 +150,11 @@ class LedgerEvidence:
         specs = [metric.spec for metric in chosen]
         found = self.ledger.sums(specs, workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s)
         sums = [row for row in found if row.stratum.stage != Stage.SHADOW]
+        guard = self._guard(state)
+        if guard:
+            return gating.guarded(guard)
         if state.stage is Stage.SOAK:
-            return _soak(chosen, sums, held_s)
+            return _soak(chosen, sums, held_s, profile, now)
         step = rung(profile, state.share)
         live = gating.slices_in(sums)
         critical = gating.live_names(section.gates.critical, live)
@@ -166,6 +173,18 @@ class LedgerEvidence:
             assigned=self._assigned(state, profile),
         )
         return gating.judgement(panel, gating.live_names(state.tracked, live), critical, waived)
+
+    def _guard(self, state: UpgradeState) -> str:
+        """Why to go back at once, "" for no reason: the candidate's last answers, of all workers together."""
+        guard = HardGuard()
+        found = self.ledger.endings(
+            workload=state.workload,
+            upgrade=state.id,
+            arm=Arm.CANDIDATE,
+            since=state.exposed_at or 0.0,
+            newest=guard.window,
+        )
+        return guard.tripped([blamed(one.error, one.status, masked=one.masked) for one in found])
 
     def _assigned(self, state: UpgradeState, profile: Profile) -> list[Assigned]:
         """The users each arm got on each rung so far, beside the share that was asked for."""
@@ -192,13 +211,23 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
     return {"served": coverage.served, "copies": coverage.copies, "lost": dict(coverage.lost)}
 
 
-def _soak(chosen: Sequence[gating.Metric], sums: Sequence[Sums], held_s: float) -> Judgement:
-    """At 100 % nobody is left to compare with: the limits come from what the incumbent did during the canary."""
-    limits = gating.remembered([metric.gate for metric in chosen], sums)
+def _soak(
+    chosen: Sequence[gating.Metric], sums: Sequence[Sums], held_s: float, profile: Profile, now: float
+) -> Judgement:
+    """At 100 % nobody is left to compare with: the limits come from what the incumbent did during the canary.
+
+    The limits see the whole soak at once; what slips late is seen by the tails.
+    """
+    gates = [metric.gate for metric in chosen]
+    closed = math.floor((now - min(LATE_S, profile.cycle_s / 4)) / profile.cycle_s)
+    matured = math.floor((now - profile.feedback_window_s) / profile.cycle_s)
+    watched = tails(gates, sums, closed=closed, matured=min(closed, matured))
+    limits = gating.remembered(gates, sums)
     if not limits:
-        return Judgement(Verdict.INCONCLUSIVE, "The incumbent left no figures to hold the soak against.")
+        alone = Judgement(Verdict.INCONCLUSIVE, "The incumbent left no figures to hold the soak against.")
+        return gating.slipped(alone, watched)
     panel = judge(limits, [row for row in sums if row.stratum.stage == Stage.SOAK], elapsed_s=held_s)
-    return gating.judgement(panel, (), (), ())
+    return gating.slipped(gating.judgement(panel, (), (), ()), watched)
 
 
 def _graded(answer: Answer) -> Exchange:

@@ -15,6 +15,7 @@ from understudy.config.schema import GateSection, GatesSection
 from understudy.core.evidence import ALL_SLICES, Finding, Sums
 from understudy.core.playbook import Arm, Profile, Stage, Verdict
 from understudy.gates.gate import STANDARD, Gate, GateVerdict, Panel, configured
+from understudy.gates.soak import Tail
 from understudy.ledger.metrics import Kind, MetricSpec
 from understudy.stages.assessment import Judgement
 
@@ -23,6 +24,10 @@ FROZEN = {"latency": "latency_s", "ttft": "ttft_s"}
 QUANTILES = (0.5, 0.95, 0.99)
 TRACKED = "tracked_slice"
 """The kind of finding when a slice fails live that went on with a waiver."""
+HARD_GUARD = "hard_guard"
+"""The kind of finding when the candidate's last answers failed so hard that no test was needed."""
+SLOW_TAIL = "slow_tail"
+"""The kind of finding when a metric slipped during the soak."""
 SCORED = ("quality", "win_rate")
 
 
@@ -169,6 +174,30 @@ def judgement(panel: Panel, tracked: Collection[str], critical: Collection[str],
         return Judgement(Verdict.INCONCLUSIVE, f"A tracked slice loses live: {names}.", missing, found, details)
     verdict = Verdict.PASS if all(g.verdict is Verdict.PASS for g in rest) else Verdict.INCONCLUSIVE
     return Judgement(verdict, f"{_word(verdict)} but for slices that were accepted.", _missing(rest), found, details)
+
+
+def guarded(why: str) -> Judgement:
+    """The candidate fails so hard that no statistics are needed."""
+    sentence = f"The candidate fails so hard that no statistics are needed: {why}."
+    return Judgement(
+        Verdict.FAIL, sentence, findings=(Finding(HARD_GUARD, "", sentence, {}),), details={HARD_GUARD: why}
+    )
+
+
+def slipped(judged: Judgement, watched: Sequence[Tail]) -> Judgement:
+    """What the limits of a soak say, with what the watch over its cycles adds: an alarm fails."""
+    details = {**judged.details, "tails": [tail.as_dict() for tail in watched]}
+    alarms = [tail for tail in watched if tail.verdict is Verdict.FAIL]
+    if not alarms:
+        return replace(judged, details=details)
+    found = tuple(
+        Finding(SLOW_TAIL, "", tail.sentence, {"lately": tail.lately, "allowed": tail.allowed}) for tail in alarms
+    )
+    said = "; ".join(tail.sentence for tail in alarms)
+    sentence = judged.sentence if judged.verdict is Verdict.FAIL else f"{said}."
+    return replace(
+        judged, verdict=Verdict.FAIL, sentence=sentence, findings=(*judged.findings, *found), details=details
+    )
 
 
 def _word(verdict: Verdict) -> str:

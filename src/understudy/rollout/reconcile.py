@@ -19,6 +19,7 @@ from understudy.core.evidence import Finding
 from understudy.core.playbook import Decision, Profile, Stage, Step, Verdict
 from understudy.rollout import budget, intents
 from understudy.rollout.fold import UpgradeState, eval_data, finding_data
+from understudy.rollout.gating import HARD_GUARD, SLOW_TAIL
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import MOVES, Kind
 from understudy.rollout.observation import Observation, Policy
@@ -213,7 +214,11 @@ def _move(state: UpgradeState, policy: Policy, assessment: Assessment) -> Draft 
         case Decision.HOLD:
             return None
         case Decision.ROLL_BACK:
-            return Draft(Kind.ROLLED_BACK, CONTROLLER, assessment.sentence, {"trigger": "gate", **evidence, **findings})
+            kinds = [f.kind for f in assessment.findings]
+            trigger = next((kind for kind in (HARD_GUARD, SLOW_TAIL) if kind in kinds), "gate")
+            return Draft(
+                Kind.ROLLED_BACK, CONTROLLER, assessment.sentence, {"trigger": trigger, **evidence, **findings}
+            )
         case Decision.ADVANCE | Decision.STOP:
             if state.paused:
                 return None

@@ -18,7 +18,7 @@ from understudy.rollout.budget import Spending, midnight
 from understudy.rollout.controller import Controller, Turn
 from understudy.rollout.fold import EvalRecord, UpgradeState
 from understudy.rollout.observation import Probe
-from understudy.rollout.ports import EvalStatus
+from understudy.rollout.ports import EvalStatus, Evidence
 from understudy.rollout.store.memory import MemoryStore
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Coverage
@@ -131,6 +131,8 @@ class Rehearsal:
     clock: VirtualClock = field(default_factory=VirtualClock)
     script: Script = field(default_factory=Script)
     store: MemoryStore = field(default_factory=MemoryStore)
+    evidence: Evidence | None = None
+    """Where evidence comes from, instead of the script: a real ledger with traffic of virtual days."""
     board: MemoryBoard = field(init=False)
     evals: ScriptedEvals = field(init=False)
     first: Controller = field(init=False)
@@ -146,7 +148,7 @@ class Rehearsal:
             reopen=lambda project: self.project,
             store=self.store,
             board=self.board,
-            evidence=ScriptedEvidence(self.script),
+            evidence=self.evidence or ScriptedEvidence(self.script),
             evals=self.evals,
             prober=ScriptedProber(self.script),
             clock=self.clock,

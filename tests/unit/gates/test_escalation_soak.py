@@ -7,10 +7,12 @@ import random
 
 import pytest
 
+from understudy.core.evidence import Stratum, Sums
 from understudy.core.playbook import Verdict
 from understudy.gates.escalation import SCHEDULE, Rung, carried, compare_at, next_look
+from understudy.gates.gate import STANDARD
 from understudy.gates.paired import PairedCase
-from understudy.gates.soak import RUN_LENGTH, period, watch
+from understudy.gates.soak import RUN_LENGTH, period, tails, watch
 from understudy.gates.stats.betting import Detector
 
 
@@ -117,3 +119,77 @@ def test_the_watch_is_quiet_and_says_so():
 def test_a_watch_without_a_look_alarms_nobody():
     """Before the first replay there is nothing to say."""
     assert watch(Detector()).verdict is Verdict.INCONCLUSIVE
+
+
+def live(metric, stage, arm, cycles, rate, seed, first=0, n=20):
+    """One row a cycle and bucket, `n` values each, ones at `rate(cycle)`."""
+    draw = random.Random(seed)
+    for cycle in range(first, first + cycles):
+        for bucket in range(64):
+            hits = float(sum(draw.random() < rate(cycle) for _ in range(n)))
+            yield Sums(metric, Stratum(stage, 0, cycle), arm, "", bucket, n, hits, hits, n)
+
+
+ERRORS, SLOW = STANDARD["errors"], STANDARD["latency_p99"]
+
+
+def soaked(rate, seed=1, *, days=30, **kwargs):
+    sums = [*live("latency_p99", "canary", "incumbent", 7, lambda day: 0.01, seed)]
+    sums += live("latency_p99", "soak", "candidate", days, rate, seed + 1, first=7)
+    return tails([SLOW], sums, **{"closed": 1_000, "matured": 1_000, **kwargs})
+
+
+def test_a_tail_is_held_against_what_the_incumbent_did():
+    """A tail that triples in the third week alarms within days of that, and names the figures."""
+    (quiet,) = soaked(lambda day: 0.01)
+    assert (quiet.verdict, quiet.cycles) == (Verdict.INCONCLUSIVE, 30)
+    assert "latency_p99 holds after 30 cycles" in quiet.sentence
+    (late,) = soaked(lambda day: 0.01 if day < 21 else 0.03)
+    assert late.verdict is Verdict.FAIL
+    assert late.lately == pytest.approx(0.03, abs=0.01)
+    assert late.allowed == pytest.approx(late.incumbent + 0.005, abs=1e-9)
+    assert "slipped since the candidate took over" in late.sentence
+    (early,) = soaked(lambda day: 0.01 if day < 21 else 0.03, days=20)
+    assert early.verdict is Verdict.INCONCLUSIVE
+
+
+def test_only_cycles_that_are_over_are_looked_at():
+    """The present cycle is half there, and feedback has to mature."""
+    (seen,) = soaked(lambda day: 0.01, closed=20)
+    assert seen.cycles == 13
+    sums = [*live("satisfaction", "canary", "incumbent", 7, lambda day: 0.8, 1)]
+    sums += live("satisfaction", "soak", "candidate", 10, lambda day: 0.8, 2, first=7)
+    (rated,) = tails([STANDARD["satisfaction"]], sums, closed=17, matured=10)
+    assert rated.cycles == 3
+
+
+def test_what_has_no_reference_or_no_bounds_is_not_watched():
+    """No incumbent in the canary, too few groups of users, or values beyond one: its limit alone guards it."""
+    soak = [*live("latency_p99", "soak", "candidate", 5, lambda day: 0.01, 1)]
+    assert tails([SLOW], soak, closed=99, matured=99) == []
+    before = [row for row in live("latency_p99", "canary", "incumbent", 5, lambda day: 0.01, 1) if row.bucket < 10]
+    assert tails([SLOW], before + soak, closed=99, matured=99) == []
+    dear = [Sums("cost_usd", Stratum("canary", 0, 0), "incumbent", "", b, 10, 50.0, 250.0, 10) for b in range(64)]
+    assert tails([STANDARD["cost_usd"]], dear, closed=99, matured=99) == []
+    assert tails([STANDARD["cost"]], [], closed=99, matured=99) == []
+
+
+def test_lower_and_higher_are_mirrored():
+    """Quality that falls alarms as errors that rise do."""
+    sums = [*live("quality", "canary", "incumbent", 7, lambda day: 0.9, 1)]
+    sums += live("quality", "soak", "candidate", 10, lambda day: 0.7, 2, first=7)
+    (fallen,) = tails([STANDARD["quality"]], sums, closed=99, matured=99)
+    assert fallen.verdict is Verdict.FAIL
+    risen = [*live("quality", "canary", "incumbent", 7, lambda day: 0.7, 1)]
+    risen += live("quality", "soak", "candidate", 10, lambda day: 0.9, 2, first=7)
+    (better,) = tails([STANDARD["quality"]], risen, closed=99, matured=99)
+    assert better.verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_more_is_watched_the_more_it_takes():
+    """All metrics share one false alarm in so many cycles."""
+    sums = [*live("latency_p99", "canary", "incumbent", 7, lambda day: 0.01, 1)]
+    sums += live("latency_p99", "soak", "candidate", 5, lambda day: 0.01, 2, first=7)
+    sums += [row._replace(metric="errors") for row in sums]
+    both = tails([SLOW, ERRORS], sums, closed=99, matured=99)
+    assert [tail.log_threshold for tail in both] == [pytest.approx(math.log(2 * 365.0))] * 2

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from understudy.gates.guards import Assigned, HardGuard, check_split
+from understudy.gates.guards import Assigned, HardGuard, blamed, check_split
 
 
 def feed(guard, answers):
@@ -74,3 +74,13 @@ def test_split_false_alarms():
                 alarms += 1
                 break
     assert alarms <= 0.001 * 300 + 3 * math.sqrt(0.001 * 300)
+
+
+def test_blame_is_what_the_breaker_counts():
+    """A failure counts unless the client went away, or the incumbent refused the same request."""
+    assert blamed("status_5xx", 502, masked=False) == "status_5xx"
+    assert blamed("status_5xx", 200, masked=True) == "status_5xx"
+    assert blamed("status_4xx", 400, masked=False) == "status_4xx"
+    assert blamed("status_4xx", 400, masked=True) == ""
+    assert blamed("client_gone", 0, masked=False) == ""
+    assert blamed("", 200, masked=False) == ""
