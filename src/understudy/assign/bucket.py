@@ -29,7 +29,7 @@ def buckets(salt: str) -> Callable[[str], int]:
 
     def place(unit: str) -> int:
         state = keyed.copy()
-        state.update(_encode(unit))
+        state.update(unit.encode("utf-8", "surrogatepass"))
         return int.from_bytes(state.digest()) % PARTS_PER_MILLION  # 8 bytes: the bias is below 6e-14
 
     return place

@@ -119,6 +119,20 @@ def returned(status: int, headers: Headers) -> Head:
     return Head(lines, length, kind, encoding, length >= 0 or chunked)
 
 
+def described(headers: Headers) -> tuple[bytes, bytes]:
+    """Content-Type and Content-Encoding of a provider's answer that goes nowhere; b"" where it does not say."""
+    kind = encoding = b""
+    for name, value in headers:
+        meaning = _meanings.get(name)
+        if meaning is None:
+            meaning = _meaning(name)
+        if meaning == _KIND:
+            kind = value
+        elif meaning == _ENCODING:
+            encoding = value
+    return kind, encoding
+
+
 _PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION, _CODING = range(7)
 _SPECIAL = {
     b"connection": _CONNECTION,

@@ -8,6 +8,7 @@ that happens to it is seen by the client.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from understudy.assign.bucket import bucket
@@ -17,7 +18,7 @@ from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.calling import call_of, streamed
 from understudy.gateway.copying import Copy
 from understudy.gateway.failing import of_answer
-from understudy.gateway.http import returned
+from understudy.gateway.http import described
 from understudy.gateway.record import Redact, content
 from understudy.gateway.snapshot import Target, answers
 from understudy.upstream.connection import Headers, Receiver
@@ -38,6 +39,7 @@ class Mirror:
         self._loop = loop
         self._append = append
         self._redact = redact
+        self._due: deque[tuple[Ask, str]] = deque()
         self._in_flight: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         self.made = 0
@@ -54,7 +56,9 @@ class Mirror:
         if not ask.endpoint.pure or ask.peek.effects or ask.choice.reason == "kill_file":
             return  # such calls are never eligible, whatever the load
         why = self._obstacle(ask)
-        self._loop.call_soon(self._shed if why else self._copy, ask, why)
+        if not self._due:
+            self._loop.call_soon(self._make)
+        self._due.append((ask, why))
 
     def rest(self, workload: str) -> None:
         self._resting[workload] = self.clock() + REST_S
@@ -85,10 +89,20 @@ class Mirror:
         self._in_flight[lane.name] = self._in_flight.get(lane.name, 0) + 1
         return ""
 
-    def _copy(self, ask: Ask, why: str) -> None:
-        assert ask.lane.candidate is not None
-        self.made += 1
-        Shadow(self, ask, ask.lane.candidate).start()
+    def _make(self) -> None:
+        """The copies of all requests that came in one turn of the loop."""
+        try:
+            while self._due:
+                ask, why = self._due.popleft()
+                if why:
+                    self._shed(ask, why)
+                    continue
+                assert ask.lane.candidate is not None
+                self.made += 1
+                Shadow(self, ask, ask.lane.candidate).start()
+        finally:
+            if self._due:  # one that failed does not take the others along
+                self._loop.call_soon(self._make)
 
     def _shed(self, ask: Ask, why: str) -> None:
         self.shed[why] = self.shed.get(why, 0) + 1
@@ -135,7 +149,6 @@ class Shadow(Receiver):
     def start(self) -> None:
         ask, target = self._ask, self._target
         self._called_at = self._mirror.clock()
-        self._copy = Copy(target.wire, ask.endpoint)
         try:
             call = call_of(ask, target)
             request = call.request
@@ -152,11 +165,13 @@ class Shadow(Receiver):
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
-        head = returned(status, headers)
-        self._streamed = streamed(self._endpoint, self._ask.peek.stream, status, head.kind)
-        self._copy.tell(status, streamed=self._streamed, encoding=head.encoding)
+        kind, encoding = described(headers)
+        self._streamed = streamed(self._endpoint, self._ask.peek.stream, status, kind)
+        self._copy.tell(status, streamed=self._streamed, encoding=encoding)
 
     def data(self, chunk: bytes) -> None:
+        if not chunk:
+            return
         if not self._first_at:
             self._first_at = self._mirror.clock()
         self._copy.add(chunk)
@@ -166,7 +181,10 @@ class Shadow(Receiver):
         elif self.connection is not None and self._copy.content_seen:
             self.connection.content_seen()
 
-    def end(self) -> None:
+    def end(self, chunk: bytes) -> None:
+        if chunk:
+            self._first_at = self._first_at or self._mirror.clock()
+            self._copy.add(chunk)
         answer = self._copy.answer()
         self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
 

@@ -55,6 +55,7 @@ class Relay(Receiver):
         "_chunked",
         "_copy",
         "_first_at",
+        "_flows",
         "_framed",
         "_gateway",
         "_head",
@@ -63,7 +64,6 @@ class Relay(Receiver):
         "_length",
         "_made",
         "_masked",
-        "_out",
         "_replace",
         "_sent",
         "_session",
@@ -101,8 +101,8 @@ class Relay(Receiver):
         self._status = 0
         self._streamed = False
         self._replace = False
+        self._flows = False
         self._held: list[bytes] = []
-        self._out: list[bytes] = []
         self._called_at = self._gateway.clock()
         try:
             self._made = made = call_of(ask, target)
@@ -155,24 +155,18 @@ class Relay(Receiver):
                 self._head.append(b"x-understudy-not-carried: %b\r\n" % ", ".join(self._made.losses).encode())
 
     def data(self, chunk: bytes) -> None:
-        if not self._first_at:
-            self._first_at = self._gateway.clock()
-        self._out.append(chunk)
-
-    def drain(self) -> None:
         """One read is over and the answer is not: pass on what may be passed on."""
-        if self._status == 0:
-            return
-        out = self._out
-        if out:
-            chunk = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
-            self._copy.add(chunk)
-            connection = self.connection
-            if connection is not None and self._copy.content_seen:
-                connection.content_seen()
-        else:
-            chunk = b""
+        copy = self._copy
+        if chunk:
+            if not self._first_at:
+                self._first_at = self._gateway.clock()
+            copy.add(chunk)
+            if self._flows:
+                self._pass_on(chunk)
+                return
+            if self.connection is not None and copy.content_seen:
+                self.connection.content_seen()
+                self._flows = not self._hold and self._status < 300 and self._made.back is None
         if self._made.back is not None and not self._streamed:
             self._held.append(chunk)  # carried over whole
             return
@@ -188,16 +182,19 @@ class Relay(Receiver):
         if chunk or not self._sent:
             self._pass_on(chunk)
 
-    def end(self) -> None:
-        out = self._out
-        chunk = out[0] if len(out) == 1 else b"".join(out)
+    def end(self, chunk: bytes) -> None:
+        copy = self._copy
         if chunk:
-            self._copy.add(chunk)
-        answer = self._copy.answer()
-        error = of_answer(self._status, answer, complete=self._copy.complete)
+            if not self._first_at:
+                self._first_at = self._gateway.clock()
+            copy.add(chunk)
+        answer = copy.answer()
+        error = ""
+        if self._status >= 300 or answer.error or not copy.complete:
+            error = of_answer(self._status, answer, complete=copy.complete)
         if answer.unreadable and not answer.truncated and not self._streamed and not error:
             # Of nonsense of a stated length the client is the judge; what ends in the middle is not whole.
-            part = not self._framed or self._copy.cut_short
+            part = not self._framed or copy.cut_short
             error = "truncated" if part else "unreadable" if self._hold else ""
         if self._hold and error:
             self._fall_back(error)
@@ -226,7 +223,7 @@ class Relay(Receiver):
             return
         status, code = told(failure)
         if self._sent:
-            pending = b"".join(self._out)
+            pending = failure.rest
             if pending:
                 self._copy.add(pending)
                 pending = self._carrier.feed(pending) if self._carrier is not None else pending

@@ -109,6 +109,8 @@ class _Whole(Receiver):
         self._headers = list(headers)
 
     def data(self, chunk: bytes) -> None:
+        if not chunk:
+            return
         if not self._body:
             self._first = self._loop.time() - self._started
             if self.connection is not None:
@@ -120,7 +122,8 @@ class _Whole(Receiver):
             self.connection = None
             self.failed(Failure(Kind.PROTOCOL, f"the answer is longer than {MAX_ANSWER} bytes"))
 
-    def end(self) -> None:
+    def end(self, chunk: bytes) -> None:
+        self.data(chunk)
         latency = self._loop.time() - self._started
         headers = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self._headers]
         if not self.result.done():

@@ -31,9 +31,11 @@ class Receiver:
         raise AssertionError("a receiver without head()")
 
     def data(self, chunk: bytes) -> None:
+        """All that one read brought of the body; empty where that was the head alone."""
         raise AssertionError("a receiver without data()")
 
-    def end(self) -> None:
+    def end(self, chunk: bytes) -> None:
+        """The answer is complete; `chunk` is the rest of the body, often all of it."""
         raise AssertionError("a receiver without end()")
 
     def failed(self, failure: Failure) -> None:
@@ -41,9 +43,6 @@ class Receiver:
 
     def resent(self) -> None:
         """The request goes out a second time, on another connection."""
-
-    def drain(self) -> None:
-        """All of one read was handed over: the moment to pass it on in one piece."""
 
 
 class Owner(Protocol):
@@ -73,13 +72,16 @@ class Connection(asyncio.BufferedProtocol, Timed):
         "_headers",
         "_interim",
         "_keep",
+        "_kept_at",
         "_parser",
         "_paused",
+        "_pieces",
         "_request",
         "_token_due",
         "_total_due",
         "closed",
         "idle_since",
+        "on_body",
         "pool",
         "receiver",
         "reused",
@@ -97,6 +99,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._request: tuple[bytes, bytes, bool] | None = None
         self._head_bytes = 0
         self._paused = False
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        """The parser's call for each piece of a body; a method would cost a frame of Python for each chunk."""
 
     # -- sending
 
@@ -109,10 +114,11 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._awaiting_content = True
         self._token_due = False
         self._head_bytes = 0
+        self._kept_at = -1.0
         deadlines = self.pool.deadlines
         wheel = self.pool.wheel
         self._total_due = wheel.now + deadlines.total_s
-        wheel.arm(self, deadlines.until_head(streamed=streamed))
+        wheel.arm(self, deadlines.headers_s if streamed else deadlines.whole_s)
         if len(body) <= 65536:
             self.transport.write(request + body)
         else:
@@ -121,6 +127,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def content_seen(self) -> None:
         """From here on the idle deadline counts, not the one for the first token."""
         self._awaiting_content = False
+        self._kept_at = -1.0
 
     def cancel(self) -> None:
         """The receiver wants no more: the provider sees the connection end."""
@@ -146,25 +153,22 @@ class Connection(asyncio.BufferedProtocol, Timed):
         """All connections of a pool read into one buffer: what was read is parsed at once."""
         return self.pool.buffer
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self.pool.buffer[:nbytes])
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
 
-    def data_received(self, data: bytes | memoryview) -> None:
-        receiver = self.receiver
+    def buffer_updated(self, nbytes: int) -> None:
+        receiver, pool = self.receiver, self.pool
         if receiver is None:  # bytes nobody asked for: the next answer could not be trusted
             self._close_now()
             return
         if not self._answered:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD + len(data):
+            self._head_bytes += nbytes
+            if self._head_bytes > MAX_HEAD + nbytes:
                 self._fail(Kind.PROTOCOL, f"the head of the answer is longer than {MAX_HEAD} bytes")
                 return
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(pool.buffer[:nbytes])
         except httptools.HttpParserCallbackError as error:
             self._fail(Kind.PROTOCOL, "the answer could not be handled")
             raise error.__context__ or error from None
@@ -173,11 +177,15 @@ class Connection(asyncio.BufferedProtocol, Timed):
             return
         if self.receiver is not receiver:
             return  # given up while it read
+        pieces = self._pieces
+        chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         if self._complete:
-            self._finish(receiver)
-        else:
-            self._keep_time()
-            receiver.drain()
+            self._finish(receiver, chunk)
+        elif self._answered:
+            if self._kept_at != pool.wheel.now:
+                self._keep_time()
+            receiver.data(chunk)
 
     def eof_received(self) -> None:
         """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which
@@ -207,7 +215,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
         if receiver is None:
             return
         if self._answered and exc is None and not _framed(self._headers):
-            self._finish(receiver)  # an answer without a length ends with its connection
+            self._finish(receiver, b"")  # an answer without a length ends with its connection
         elif self._answered:
             self._fail(Kind.TRUNCATED, "the provider closed the connection inside its answer")
         else:
@@ -251,10 +259,6 @@ class Connection(asyncio.BufferedProtocol, Timed):
         if self.receiver is not None:
             self.receiver.head(status, headers)
 
-    def on_body(self, chunk: bytes) -> None:
-        if self.receiver is not None:
-            self.receiver.data(chunk)
-
     def on_message_complete(self) -> None:
         if not self._interim:
             self._complete = True
@@ -264,16 +268,15 @@ class Connection(asyncio.BufferedProtocol, Timed):
 
     def _keep_time(self) -> None:
         """Every read extends the idle deadline, up to the total; before content the first-token deadline stands."""
-        if not self._answered:
-            return
         deadlines, wheel = self.pool.deadlines, self.pool.wheel
+        self._kept_at = wheel.now  # which is coarse: of many reads between two ticks the first one does
         if not self._awaiting_content:
             wheel.arm(self, min(deadlines.idle_s, self._total_due - wheel.now))
         elif not self._token_due:
             self._token_due = True
             wheel.arm(self, min(deadlines.first_token_s, self._total_due - wheel.now))
 
-    def _finish(self, receiver: Receiver) -> None:
+    def _finish(self, receiver: Receiver, chunk: bytes) -> None:
         self.receiver = receiver.connection = self._request = None
         self._headers = []
         if not self.closed:
@@ -282,7 +285,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
                 self.pool.release(self)
             else:
                 self._close_now()
-        receiver.end()
+        receiver.end(chunk)
 
     def _fail(self, kind: Kind, message: str) -> None:
         receiver = self.receiver
@@ -290,7 +293,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._close_now()
         if receiver is not None:
             receiver.connection = None
-            receiver.failed(Failure(kind, message))
+            receiver.failed(Failure(kind, message, rest=b"".join(self._pieces)))
 
     def _close_now(self) -> None:
         self.due = NEVER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,8 @@ class Deadlines:
     keep_alive_s: float = 50.0
     """How long an unused connection is kept; below what providers allow, so that they seldom close first."""
 
-    def until_head(self, *, streamed: bool) -> float:
-        return self.headers_s if streamed else max(self.headers_s, self.first_token_s)
+    whole_s: float = field(init=False)
+    """Until the head of an answer that is not streamed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "whole_s", max(self.headers_s, self.first_token_s))

@@ -23,11 +23,15 @@ class Kind(StrEnum):
 
 
 class Failure(NamedTuple):
-    """`sent` is False only where not one byte of the request left us: then a retry cannot be billed twice."""
+    """`sent` is False only where not one byte of the request left us: then a retry cannot be billed twice.
+
+    `rest` is what of the answer's body came in the read that failed.
+    """
 
     kind: Kind
     message: str
     sent: bool = True
+    rest: bytes = b""
 
 
 class UpstreamError(CannotMeasure):

@@ -33,6 +33,9 @@ CLIENT_TOOLS = frozenset({"function", "custom"})
 """Tools the caller runs; a tool of any other type is run by the provider."""
 
 
+_NO_AUDIO = Raw()
+
+
 class _CachedDetails(msgspec.Struct, gc=False):
     cached_tokens: Any = None
 
@@ -73,7 +76,7 @@ class _Said(msgspec.Struct, gc=False):
     function_call: _Function | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    audio: Raw = Raw()
+    audio: Raw = _NO_AUDIO
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -114,7 +117,8 @@ def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> Wire
         system = bodies.system_message(variant.system_prompt)
         members["messages"] = bodies.prepended("messages", system, members.get("messages"))
     if variant.params:
-        put_params(members, variant.params, streamed=bodies.is_true(members.get("stream")))
+        streamed = bodies.is_true(members.get("stream")) if peeked is None else peeked.stream
+        put_params(members, variant.params, streamed=streamed)
     if variant.reasoning and variant.reasoning.effort is not None:
         members["reasoning_effort"] = variant.reasoning.effort
     return WireRequest(ENDPOINT.path, bodies.JSON_HEADERS, bodies.encode(members))
@@ -229,7 +233,9 @@ class Reader(SseReader):
                 self.add_call(call.index, call.custom.name, call.custom.input)
         if delta.function_call:
             self.add_call(0, delta.function_call.name, delta.function_call.arguments)
-        if delta.reasoning_content or delta.reasoning or bytes(delta.audio) not in (b"", b"null"):
+        if delta.reasoning_content or delta.reasoning:
+            self.content_seen = True
+        if delta.audio is not _NO_AUDIO and bytes(delta.audio) != b"null":
             self.content_seen = True
 
 

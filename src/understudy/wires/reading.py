@@ -105,7 +105,7 @@ def tool_calls(calls: Iterable[tuple[str, object]]) -> str:
 
 def count(value: object) -> int | None:
     """A token count as a provider gave it, None where it is no count."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None  # and no bool, which is an int to isinstance
 
 
 def total(*parts: int | None) -> int | None:

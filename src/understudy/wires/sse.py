@@ -7,7 +7,7 @@ is left to the readers of each dialect.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 MAX_EVENT = 4 * 1024 * 1024
 """Bytes of one event that are kept; a longer one is passed on by the gateway and not read."""
@@ -18,7 +18,7 @@ _ENOUGH = 64
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One dispatched event. `overflow`: it was longer than the limit, its data were let go."""
 
     name: bytes
@@ -45,15 +45,12 @@ class SseParser:
         self._overflow = False
 
     def feed(self, chunk: bytes) -> list[Event]:
-        if (
-            self._idle
-            and chunk[:6] == b"data: "
-            and chunk[-2:] == b"\n\n"
-            and chunk.find(b"\n", 6) == len(chunk) - 2 <= self._limit
-            and b"\r" not in chunk
-        ):  # how nearly all chunks come: one whole event of one line
-            self._fresh = False
-            return [Event(b"", chunk[6:-2])]
+        if self._idle and chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and len(chunk) <= self._limit:
+            found = chunk[6:-2].split(b"\n\ndata: ")
+            if chunk.count(b"\n") == 2 * len(found) and b"\r" not in chunk:
+                # How nearly all chunks come: whole events of one line, without a name.
+                self._fresh = False
+                return [Event(b"", data) for data in found]
         events = self._any(chunk)
         self._idle = not (self._tail or self._after_cr or self._size or self._has_data or self._overflow)
         return events
