@@ -1,214 +1,242 @@
-"""Measures every proxy that is installed, alternating, and prints a table; the last line is one JSON object.
+"""Measures every proxy that is installed, in turn, and prints two tables; the last line is one JSON object.
 
-python -m benchmarks.gateway [--quick] [--only NAME]...    needs wrk and taskset; two cores, nothing else running
+python -m benchmarks.gateway [--quick] [--only NAME]... [--write]
 
-CPU per request is what the whole process tree used, divided by the requests: it depends little on what else the
-machine does. Added latency is the proxy's minus the direct one, measured in turn.
+Needs Linux, wrk and two cores; nothing else should be running on them. What is missing is said with the command that
+installs it. CPU per request is what the whole process tree used, divided by the requests. All proxies run at once
+and idle while another one is asked: each round asks each of them, so that what disturbs the machine for a while
+disturbs them alike, and a ratio is taken within a round. Added latency is the proxy's minus that of the provider
+asked directly in the same round.
+
+Exit codes: 0 measured, 2 wrong usage, 3 could not measure.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from benchmarks.gateway.cores import LOAD_CORE, PROXY_CORE
+from benchmarks.gateway import figures, machine, ours, page, plain, rivals, streams
+from benchmarks.gateway.figures import OURS, Measured
 from benchmarks.gateway.measure import Load, cpu_s, rss_mb, wrk
-from benchmarks.gateway.peers import KEY, MIRRORS, PEERS, SLOW, WORKLOAD, Running, Setting, installed
+from benchmarks.gateway.processes import ROOT, provider
+from benchmarks.gateway.proxy import KEY, WORKLOAD, Proxy, Running, Setting, check_stream, request_body, until_answers
 from benchmarks.gateway.upstream import TOKENS
 
+PROXIES = {proxy.name: proxy for proxy in (*ours.PROXIES, *plain.PROXIES, *rivals.PROXIES)}
 CHUNKS = TOKENS + 1
+COULD_NOT_MEASURE = 3
 
 
-def request_body() -> str:
-    """A chat request of about 1.5 KB; the load script puts a user in."""
-    system = "You are a release engineer. Answer in plain words, name the risk first, and keep to the facts. " * 6
-    question = "What is the difference between a blue-green deployment and a canary release for a model upgrade? " * 6
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-    body = {"model": WORKLOAD, "user": "@@USER@@", "stream": False, "temperature": 0.2, "messages": messages}
-    return json.dumps(body)
+class Plan(NamedTuple):
+    """How long and how often."""
+
+    rounds: int
+    seconds: int
+    latency_s: int
+    streams: Sequence[int]
 
 
-@contextmanager
-def provider(pause_ms: float) -> Iterator[int]:
-    command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.gateway.upstream", str(pause_ms)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert running.stdout is not None
-        yield int(running.stdout.readline())
-    finally:
-        running.terminate()
-        running.wait()
+WHOLE = Plan(rounds=5, seconds=3, latency_s=10, streams=streams.COUNTS)
+QUICK = Plan(rounds=2, seconds=1, latency_s=2, streams=(100, 200, 300))
+
+
+def progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Seat(NamedTuple):
+    """A proxy that runs and has answered."""
+
+    proxy: Proxy
+    running: Running
 
 
 class Bench:
-    def __init__(self, folder: Path, seconds: int, repeats: int) -> None:
+    """`rows` has what was measured so far, `left_out` why something was not."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
-        self.seconds = seconds
-        self.repeats = repeats
+        self.plan = plan
+        self.rows: dict[str, Measured] = {}
+        self.left_out: list[str] = []
         self.body = folder / "request.json"
         self.body.write_text(request_body())
-        self._runs = 0
+        self._starts = 0
 
-    @contextmanager
-    def running(self, name: str, port: int, shadow_port: int = 0) -> Iterator[Running]:
-        self._runs += 1
-        folder = self.folder / f"{name}-{self._runs}"
-        folder.mkdir()
-        with PEERS[name](Setting(folder, port, shadow_port)) as started:
-            yield started
-
-    def load(self, port: int, connections: int, seconds: int | None = None, **env: str | int) -> Load:
-        found = wrk(port, connections, seconds or self.seconds, self.body, KEY, **env)
+    def load(self, port: int, proxy: Proxy | None, connections: int, seconds: int, **env: str | int) -> Load:
+        """One run of wrk. Raises RuntimeError where not every answer was a success."""
+        asked = {"MODEL": proxy.model, "TARGET": proxy.path} if proxy else {"MODEL": WORKLOAD}
+        given = {"TARGET": "/v1/chat/completions", **asked, **env}
+        found = wrk(port, connections, seconds, BODY=str(self.body), KEY=KEY, **given)
         if found.bad or found.errors or not found.n:
             raise RuntimeError(f"{found.bad} answers were no success, {found.errors} requests failed, of {found.n}")
         return found
 
-    def cpu_us(self, proxy: Running, connections: int, **env: str | int) -> float:
-        """Median CPU microseconds a request."""
-        self.load(proxy.port, connections, 2, **env)
-        taken = []
-        for _ in range(self.repeats):
-            before = cpu_s(proxy.pid)
-            found = self.load(proxy.port, connections, **env)
-            taken.append((cpu_s(proxy.pid) - before) * 1e6 / found.n)
-        return statistics.median(taken)
+    @contextmanager
+    def started(self, wanted: Sequence[Proxy], port: int, shadow_port: int = 0) -> Iterator[dict[str, Seat]]:
+        """All of them at once, each seen to answer; what does not is left out with the reason."""
+        seats: dict[str, Seat] = {}
+        with ExitStack() as stack:
+            for proxy in wanted:
+                self._starts += 1
+                folder = self.folder / f"{proxy.name}-{self._starts}"
+                folder.mkdir()
+                progress(f"starting {proxy.name}{' with its shadow' if shadow_port else ''}")
+                try:
+                    running = stack.enter_context(proxy.start(Setting(folder, port, shadow_port)))
+                    until_answers(running, proxy)
+                except RuntimeError as error:
+                    self.leave_out(proxy.name, "start", error)
+                else:
+                    seats[proxy.name] = Seat(proxy, running)
+            yield seats
 
-    def added_ms(
-        self, proxy: Running, direct_port: int, connections: int, think: tuple[int, int]
-    ) -> tuple[float, float]:
-        """Median added p50 and p99 at a fixed rate, direct and through the proxy in turn."""
-        env = {"THINK_LO": think[0], "THINK_HI": think[1]}
-        p50, p99 = [], []
-        for _ in range(self.repeats):
-            direct = self.load(direct_port, connections, **env)
-            found = self.load(proxy.port, connections, **env)
-            p50.append(found.p50_ms - direct.p50_ms)
-            p99.append(found.p99_ms - direct.p99_ms)
-        return statistics.median(p50), statistics.median(p99)
+    def leave_out(self, name: str, what: str, error: Exception) -> None:
+        self.left_out.append(f"{name}, {what}: {' '.join(str(error).split())[:300]}")
+        progress(self.left_out[-1])
+
+    def rounds(self, what: str, seats: dict[str, Seat], once: Callable[[str, Seat, int], None]) -> None:
+        """`once` for each proxy in each round; one that fails is asked no more."""
+        for number in range(self.plan.rounds):
+            progress(f"{what}, round {number + 1} of {self.plan.rounds}: {', '.join(seats)}")
+            for name, seat in list(seats.items()):
+                try:
+                    once(name, seat, number)
+                except RuntimeError as error:
+                    self.leave_out(name, what, error)
+                    del seats[name]
+
+    def cpu_us(self, seat: Seat, **env: str | int) -> tuple[float, float]:
+        """CPU microseconds a request, and the share of its core that the proxy used."""
+        connections = (20 if seat.proxy.slow else 200) if env else 16 if seat.proxy.slow else 64
+        before = cpu_s(seat.running.pid)
+        found = self.load(
+            seat.running.port, seat.proxy, connections, self.plan.seconds, HEADER=seat.running.header, **env
+        )
+        used = cpu_s(seat.running.pid) - before
+        return used * 1e6 / found.n, used / found.seconds
+
+    def warm(self, seats: dict[str, Seat], **env: str | int) -> None:
+        for name, seat in list(seats.items()):
+            try:
+                connections = 16 if seat.proxy.slow else 64
+                header = seat.running.header
+                self.load(seat.running.port, seat.proxy, connections, seat.proxy.warm_s, HEADER=header, **env)
+            except RuntimeError as error:
+                self.leave_out(name, "warm-up", error)
+                del seats[name]
+
+    def requests(self, wanted: Sequence[Proxy], port: int, shadow_port: int) -> None:
+        """CPU a request, the same with every request copied, added latency, memory."""
+        mirrors = [proxy for proxy in wanted if proxy.mirrors]
+        with self.started(wanted, port) as seats, self.started(mirrors, port, shadow_port) as shadowed:
+            for name, seat in seats.items():
+                self.rows[name] = Measured(name, seat.proxy.does)
+            self.warm(seats)
+            self.warm(shadowed)
+
+            def once(name: str, seat: Seat, number: int) -> None:
+                used, busy = self.cpu_us(seat)
+                self.rows[name].request_us.append(used)
+                self.rows[name].busy.append(busy)
+                if name in shadowed:
+                    self.rows[name].shadowed_us.append(self.cpu_us(shadowed[name])[0])
+
+            self.rounds("CPU a request", seats, once)
+            self._latency(seats, port)
+            for name, seat in seats.items():
+                self.rows[name].rss_mb = rss_mb(seat.running.pid)
+
+    def _latency(self, seats: dict[str, Seat], port: int) -> None:
+        direct: dict[tuple[int, bool], Load] = {}
+
+        def once(name: str, seat: Seat, number: int) -> None:
+            slow = seat.proxy.slow
+            connections, think = (4, (150, 250)) if slow else (20, (50, 150))
+            env = {"THINK_LO": think[0], "THINK_HI": think[1]}
+            if (number, slow) not in direct:
+                direct[number, slow] = self.load(port, None, connections, self.plan.latency_s, **env)
+            base, header = direct[number, slow], seat.running.header
+            found = self.load(seat.running.port, seat.proxy, connections, self.plan.latency_s, HEADER=header, **env)
+            self.rows[name].p50_ms.append(found.p50_ms - base.p50_ms)
+            self.rows[name].p99_ms.append(found.p99_ms - base.p99_ms)
+
+        self.rounds("added latency", seats, once)
+
+    def streamed(self, wanted: Sequence[Proxy], port: int) -> None:
+        """CPU a chunk."""
+        with self.started([proxy for proxy in wanted if proxy.name in self.rows], port) as seats:
+            for name, seat in list(seats.items()):
+                try:
+                    check_stream(seat.running, seat.proxy)
+                except RuntimeError as error:
+                    self.leave_out(name, "streaming", error)
+                    del seats[name]
+            self.warm(seats, STREAM=1)
+
+            def once(name: str, seat: Seat, number: int) -> None:
+                self.rows[name].chunk_us.append(self.cpu_us(seat, STREAM=1)[0] / CHUNKS)
+
+            self.rounds("CPU a streamed chunk", seats, once)
 
 
-async def _open_streams(port: int, count: int, body: bytes) -> list[asyncio.StreamWriter]:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n"
-    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-    writers = []
-    for _ in range(count):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request)
-        await reader.readuntil(b"data: ")
-        writers.append(writer)
-    return writers
-
-
-def streams_per_gib(bench: Bench, count: int) -> int:
-    """How many open streams fit into a GiB of the gateway's memory, from the growth over `count` of them."""
-    with provider(60_000) as port, bench.running("understudy", port) as proxy:
-        body = bench.body.read_bytes().replace(b'"stream": false', b'"stream": true')
-
-        async def grow() -> float:
-            for writer in await _open_streams(proxy.port, 20, body):
-                writer.close()
-            await asyncio.sleep(0.5)
-            before = rss_mb(proxy.pid)
-            writers = await _open_streams(proxy.port, count, body)
-            await asyncio.sleep(0.5)
-            grown = rss_mb(proxy.pid) - before
-            for writer in writers:
-                writer.close()
-            return grown
-
-        return int(count / (asyncio.run(grow()) / 1024))
-
-
-def measured(bench: Bench, name: str, ports: tuple[int, int, int]) -> dict[str, float]:
-    """All figures of one proxy. Raises RuntimeError where it does not run or does not answer."""
-    whole, streaming, shadow = ports
-    slow = name in SLOW
-    found: dict[str, float] = {}
-    with bench.running(name, whole) as proxy:
-        found["cpu_us_per_request"] = bench.cpu_us(proxy, 16 if slow else 64)
-        connections, think = (4, (150, 250)) if slow else (20, (50, 150))
-        found["added_p50_ms"], found["added_p99_ms"] = bench.added_ms(proxy, whole, connections, think)
-        found["rss_mb"] = rss_mb(proxy.pid)
-    with bench.running(name, streaming) as proxy:
-        found["cpu_us_per_chunk"] = bench.cpu_us(proxy, 20 if slow else 200, STREAM=1) / CHUNKS
-    if name in MIRRORS:
-        with bench.running(name, whole, shadow) as proxy:
-            found["cpu_us_with_shadow"] = bench.cpu_us(proxy, 64)
-    return found
-
-
-def show(rows: dict[str, dict[str, float]]) -> None:
-    columns = [
-        ("CPU us/request", "cpu_us_per_request", 1),
-        ("x nginx", "x_nginx", 2),
-        ("with 100 % shadow", "cpu_us_with_shadow", 1),
-        ("us/SSE chunk", "cpu_us_per_chunk", 1),
-        ("x nginx (SSE)", "x_nginx_sse", 2),
-        ("added p50 ms", "added_p50_ms", 3),
-        ("added p99 ms", "added_p99_ms", 3),
-        ("RSS MB", "rss_mb", 0),
-    ]
-    base = rows.get("nginx", {})
-    print("| proxy | " + " | ".join(title for title, _, _ in columns) + " |")
-    print("|---|" + "---|" * len(columns))
-    for name, found in sorted(rows.items(), key=lambda item: item[1]["cpu_us_per_request"]):
-        if base:
-            found["x_nginx"] = found["cpu_us_per_request"] / base["cpu_us_per_request"]
-            found["x_nginx_sse"] = found["cpu_us_per_chunk"] / base["cpu_us_per_chunk"]
-        cells = [f"{found[key]:.{digits}f}" if key in found else "-" for _, key, digits in columns]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def summary(rows: dict[str, dict[str, float]], streams: int) -> dict[str, Any]:
-    ours = rows["understudy"]
-    return {
-        "cpu_us_per_request": {name: round(found["cpu_us_per_request"], 1) for name, found in rows.items()},
-        "cpu_us_per_chunk": {name: round(found["cpu_us_per_chunk"], 1) for name, found in rows.items()},
-        "shadow_adds_us": round(ours["cpu_us_with_shadow"] - ours["cpu_us_per_request"], 1),
-        "added_p50_ms": round(ours["added_p50_ms"], 3),
-        "added_p99_ms": round(ours["added_p99_ms"], 3),
-        "streams_per_gib": streams,
-    }
+def measure(bench: Bench, wanted: Sequence[Proxy]) -> list[streams.Growth]:
+    """Everything, in order; the memory of streams comes last, alone on the machine."""
+    with provider(0) as port, provider(0) as shadow_port:
+        bench.requests(wanted, port, shadow_port)
+    with provider(10) as port:
+        bench.streamed(wanted, port)
+    progress(f"memory of {bench.plan.streams[-1]} open streams")
+    try:
+        return streams.measured(bench.folder, bench.plan.streams)
+    except (RuntimeError, OSError) as error:
+        bench.leave_out(OURS, "open streams", error)
+        return []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter runs, one repeat: to see that it works")
-    parser.add_argument("--only", action="append", choices=sorted(PEERS), help="measure these beside understudy")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="short runs, two rounds: to see that it works")
+    parser.add_argument("--only", action="append", choices=sorted(PROXIES), help="measure these beside understudy")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md and the table in the README anew")
     given = parser.parse_args()
-    wanted = [name for name in PEERS if name == "understudy" or not given.only or name in given.only]
-    print(f"{time.strftime('%Y-%m-%d %H:%M')} UTC, proxy on core {PROXY_CORE}, load and provider on core {LOAD_CORE}, ")
-    print(f"load average {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}\n")
-    rows: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), 1 if given.quick else 3, 1 if given.quick else 3)
-        with provider(0) as whole, provider(10) as streaming, provider(0) as shadow:
-            for name in wanted:
-                if not installed(name):
-                    print(f"{name}: not installed, left out", file=sys.stderr)
-                    continue
-                try:
-                    rows[name] = measured(bench, name, (whole, streaming, shadow))
-                except RuntimeError as error:
-                    print(f"{name}: {error}", file=sys.stderr)
-        streams = streams_per_gib(bench, 200 if given.quick else 1000)
-    if "understudy" not in rows:
+    missing = machine.missing()
+    if missing:
+        print("\n".join(["This machine cannot measure the gateway:", *missing]), file=sys.stderr)
+        return COULD_NOT_MEASURE
+    chosen = [p for p in PROXIES.values() if p.name == OURS or not given.only or p.name in given.only]
+    for proxy in chosen:
+        if proxy.found is None:
+            progress(f"{proxy.name}: not installed: {proxy.install}")
+    plan = QUICK if given.quick else WHOLE
+    about = machine.about(os.environ.get("UNDERSTUDY_BENCH_NOTE", ""))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        bench = Bench(Path(folder), plan)
+        bench.left_out += [f"{p.name}: not installed: {p.install}" for p in chosen if p.found is None]
+        grown = measure(bench, [proxy for proxy in chosen if proxy.found is not None])
+    rows = {name: row for name, row in bench.rows.items() if row.request_us}
+    if OURS not in rows:
         print("the gateway itself could not be measured", file=sys.stderr)
-        return 3
-    show(rows)
-    print()
-    print(json.dumps(summary(rows, streams)))
+        return COULD_NOT_MEASURE
+    per_gib = min((growth.per_gib for growth in grown), default=None)
+    result = page.Result(about, rows, grown, bench.left_out, figures.summary(rows, per_gib))
+    print(page.shown(result))
+    if given.write:
+        page.RESULTS.write_text(page.whole(result))
+        subprocess.run([sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--write"], check=True)
+        progress(f"written: {page.RESULTS.relative_to(ROOT)} and what is generated from it")
+    print(json.dumps(result.summary))
     return 0
 
 

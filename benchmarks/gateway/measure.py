@@ -65,9 +65,9 @@ def rss_mb(pid: int) -> float:
     return total / 1024
 
 
-def wrk(port: int, connections: int, seconds: int, body: Path, key: str, **env: str | int) -> Load:
-    """Load on the core that is not the proxy's. Raises RuntimeError where wrk says nothing."""
-    environment = {**os.environ, "BODY": str(body), "KEY": key, **{name: str(value) for name, value in env.items()}}
+def wrk(port: int, connections: int, seconds: int, **env: str | int) -> Load:
+    """Load on the core that is not the proxy's; `env` is for the script. Raises RuntimeError where wrk says nothing."""
+    environment = {**os.environ, **{name: str(value) for name, value in env.items()}}
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["-s", str(HERE / "request.lua"), f"http://127.0.0.1:{port}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

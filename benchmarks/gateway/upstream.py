@@ -1,6 +1,7 @@
 """The provider of the benchmark: a whole answer, or a stream of 50 tokens with a pause between them, at little cost.
 
-Run as a process: prints its port and serves until it is killed. argv: pause between tokens in ms.
+Run as a process: prints its port and serves until it is killed. argv: pause between tokens in ms, and `endless` for
+streams that go on until the caller leaves.
 """
 
 from __future__ import annotations
@@ -86,11 +87,14 @@ CHUNKS = chunks()
 class Provider(asyncio.Protocol):
     """Reads requests that carry a content-length or come in chunks; looks for `"stream": true` in them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pause_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pause_s: float, *, endless: bool) -> None:
         self._loop = loop
         self._pause_s = pause_s
+        self._endless = endless
         self._buffer = b""
         self._gone = False
+        self._paused = False
+        self._due = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -112,10 +116,24 @@ class Provider(asyncio.Protocol):
                 self._transport.write(WHOLE)
         self._buffer = data
 
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._due >= 0:
+            self._loop.call_soon(self._next, self._due)
+            self._due = -1
+
     def _next(self, number: int) -> None:
         if self._gone:
             return
+        if self._paused:
+            self._due = number  # the reader is slow: go on when it has read
+            return
         self._transport.write(CHUNKS[number])
+        if self._endless:
+            number %= TOKENS - 2  # never the last token
         if number < TOKENS:
             self._loop.call_later(self._pause_s, self._next, number + 1)
 
@@ -134,8 +152,8 @@ def _body_length(data: bytes, start: int) -> int:
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    pause_s = float(sys.argv[1]) / 1000
-    server = await loop.create_server(lambda: Provider(loop, pause_s), "127.0.0.1", 0, backlog=4096)
+    pause_s, endless = float(sys.argv[1]) / 1000, "endless" in sys.argv[2:]
+    server = await loop.create_server(lambda: Provider(loop, pause_s, endless=endless), "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
