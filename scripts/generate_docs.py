@@ -117,6 +117,15 @@ def _help(app: typer.Typer, *words: str) -> str:
     return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
 
 
+def gateway_figures() -> str:
+    """What the gateway costs beside other proxies, from the results that `make bench-gateway` wrote."""
+    page = (ROOT / "benchmarks" / "gateway" / "RESULTS.md").read_text()
+    found = re.search(r"<!-- front page -->\n(.+?)\n<!-- end of front page -->", page, re.S)
+    if found is None:
+        raise RuntimeError("benchmarks/gateway/RESULTS.md has no part for the front page")
+    return found.group(1)
+
+
 def configuration() -> str:
     """Every key of understudy.yaml, from the models that read it."""
     from understudy.config.reference import configuration_reference
@@ -143,6 +152,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "module-map": module_map,
     "state-diagram": state_diagram,
     "profiles": profiles,
+    "gateway-figures": gateway_figures,
     "exit-codes": exit_codes,
     "command-help": command_help,
     "graders": graders,

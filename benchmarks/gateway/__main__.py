@@ -1,6 +1,6 @@
 """Measures every proxy that is installed, in turn, and prints two tables; the last line is one JSON object.
 
-python -m benchmarks.gateway [--quick] [--only NAME]... [--write]
+python -m benchmarks.gateway [--quick] [--only NAME]... [--write] [--note TEXT]
 
 Needs Linux, wrk and two cores; nothing else should be running on them. What is missing is said with the command that
 installs it. CPU per request is what the whole process tree used, divided by the requests. All proxies run at once
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -45,7 +44,7 @@ class Plan(NamedTuple):
     streams: Sequence[int]
 
 
-WHOLE = Plan(rounds=5, seconds=3, latency_s=10, streams=streams.COUNTS)
+WHOLE = Plan(rounds=5, seconds=3, latency_s=5, streams=streams.COUNTS)
 QUICK = Plan(rounds=2, seconds=1, latency_s=2, streams=(100, 200, 300))
 
 
@@ -210,6 +209,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="short runs, two rounds: to see that it works")
     parser.add_argument("--only", action="append", choices=sorted(PROXIES), help="measure these beside understudy")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and the table in the README anew")
+    parser.add_argument("--note", default="", help="a word on the machine for the page: what else ran on it")
     given = parser.parse_args()
     missing = machine.missing()
     if missing:
@@ -220,7 +220,7 @@ def main() -> int:
         if proxy.found is None:
             progress(f"{proxy.name}: not installed: {proxy.install}")
     plan = QUICK if given.quick else WHOLE
-    about = machine.about(os.environ.get("UNDERSTUDY_BENCH_NOTE", ""))
+    about = machine.about(given.note)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(Path(folder), plan)
         bench.left_out += [f"{p.name}: not installed: {p.install}" for p in chosen if p.found is None]
