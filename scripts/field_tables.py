@@ -88,6 +88,7 @@ def routing_table() -> str:
         "Shadow": "`workloads.NAME.upgrade.shadow`",
         "Provider": "`providers.NAME`",
         "GatewayKey": "`keys[]`",
+        "Privacy": "`privacy`",
     }
     parts: list[str] = []
     for name, title in titles.items():

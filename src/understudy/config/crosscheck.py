@@ -193,6 +193,7 @@ def _span(seconds: float) -> str:
 def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) -> list[Problem]:
     """What is allowed and will surprise somebody later; `is_set` says whether an environment variable has a value."""
     found = [*_provider_warnings(config, is_set), *_gateway_warnings(config)]
+    found += _privacy_warnings(config, is_set)
     for name, section in config.workloads.items():
         found += _workload_warnings(section, ("workloads", name))
         found += _losses(config, section, ("workloads", name))
@@ -224,6 +225,19 @@ def _gateway_warnings(config: Config) -> Found:
         if section.key and not section.key.startswith("${"):
             message = f"the key of {section.name} stands in the file in the clear"
             yield ("gateway", "keys", index, "key"), message, "write key: ${NAME}, or its sha256"
+
+
+def _privacy_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
+    at: KeyPath = ("privacy", "unit_key")
+    key = config.privacy.unit_key
+    if key and not key.startswith("${"):
+        yield at, "the key of units stands in the file in the clear", "put it in a variable: unit_key: ${NAME}"
+    elif key and not is_set(key[2:-1]):
+        yield at, f"{key[2:-1]} is not set here, so gateways cannot hash units", f"export {key[2:-1]}=..."
+    for name, section in config.workloads.items():
+        if section.units == "hashed" and not key:
+            message = f"the units of {name} are hashed without a key: whoever guesses a name can try it"
+            yield ("workloads", name, "units"), message, "add privacy: {unit_key: ${NAME}}"
 
 
 def _workload_warnings(section: WorkloadSection, path: KeyPath) -> Found:

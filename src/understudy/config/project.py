@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from understudy.assign.pseudonym import pseudonym
 from understudy.config import crosscheck
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
@@ -22,7 +23,7 @@ from understudy.config.load import Document, KeyPath, load_yaml, read_text
 from understudy.config.schema import Config, WorkloadSection
 from understudy.core.errors import ConfigError, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
-from understudy.core.routing import TABLE_FILE, GatewayKey, Provider
+from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
 from understudy.core.variant import Variant
 
 FILE = "understudy.yaml"
@@ -151,6 +152,25 @@ class Project:
             "idle": ("idle_s", limits.idle),
         }
         return dict(named[name] for name in named if name in limits.model_fields_set)
+
+    def privacy(self) -> Privacy:
+        """What may not be written down, as the routing table carries it: a key from the environment by name only."""
+        section = self.config.privacy
+        named = reference(section.unit_key)
+        return Privacy(
+            patterns=dict(section.patterns),
+            fields=tuple(section.fields),
+            unit_key="" if named else section.unit_key,
+            unit_key_env=named,
+        )
+
+    def kept_as(self, unit: str) -> tuple[str, ...]:
+        """The names under which the ledger may have somebody: as given, and hashed.
+
+        Raises ConfigError where the variable that holds the key is not set.
+        """
+        key = self._secret(("privacy", "unit_key"), self.config.privacy.unit_key)
+        return tuple(dict.fromkeys(name for name in (unit, pseudonym(unit, key.encode())) if name))
 
     def suites(self, workload: str) -> list[Path]:
         """The suite files of a workload; they were there when the project was opened."""

@@ -28,9 +28,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`gateway.keys[]`", schema.KeySection),
     ("`gateway.limits`", schema.LimitsSection),
     ("`prices.MODEL`", schema.PriceSection),
+    ("`privacy`", schema.PrivacySection),
+    ("`retention`", schema.RetentionSection),
 )
 _ALIASES: tuple[tuple[Any, str], ...] = (
     (schema.Seconds, "duration"),
+    (schema.Retained, "duration"),
+    (schema.Pattern, "pattern"),
     (schema.Share, "percentage"),
     (schema.Size, "size"),
     (schema.Margin, "margin"),

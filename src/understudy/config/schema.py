@@ -21,7 +21,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.core.errors import UsageError
+from understudy.core.pattern import compiled
+from understudy.core.playbook import DAY, PARTS_PER_MILLION
 from understudy.core.variant import EFFORTS
 
 WIRES = ("openai", "anthropic", "gemini")
@@ -30,7 +32,7 @@ WIRES = ("openai", "anthropic", "gemini")
 def is_secret(path: tuple[str | int, ...]) -> bool:
     """True where the value is never printed, and its ${NAME} is kept as a reference instead of being filled in."""
     match path:
-        case ("providers", _, "api_key") | ("gateway", "keys", _, "key"):
+        case ("providers", _, "api_key") | ("gateway", "keys", _, "key") | ("privacy", "unit_key"):
             return True
         case _:
             return False
@@ -131,6 +133,25 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _pattern(value: object) -> str:
+    """A pattern that can be searched for in every text. Raises Wrong where RE2 does not take it."""
+    if not isinstance(value, str) or not value:
+        raise Wrong(f"{value!r} is no pattern", "write a regular expression for RE2, like CUST-[0-9]{6}")
+    try:
+        compiled(value)
+    except UsageError as error:
+        raise Wrong(error.message, error.remedy) from None
+    return value
+
+
+def _retained(value: object) -> float:
+    """A duration of at least a day. Raises Wrong for less."""
+    found = seconds(value)
+    if found < DAY:
+        raise Wrong(f"{value} is less than a day, and whole days are removed", "write a day or more, like 90d")
+    return found
+
+
 def _named(what: str, pattern: str, form: str) -> Callable[[object], object]:
     def check(value: object) -> object:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -177,6 +198,11 @@ WorkloadName = Annotated[
 ]
 VariantName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a variant", _NAME, _ANY))]
 ProviderName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a provider", _NAME, _ANY))]
+PatternName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a pattern", _NAME, _ANY))]
+Pattern = Annotated[str, BeforeValidator(_pattern), WithJsonSchema({"type": "string", "examples": ["CUST-[0-9]{6}"]})]
+Retained = Annotated[
+    float, BeforeValidator(_retained), WithJsonSchema({"type": ["string", "number"], "examples": ["90d", "52w"]})
+]
 SliceKey = Annotated[
     str, StringConstraints(pattern=_SLICE_KEY), BeforeValidator(_named("a slice key", _SLICE_KEY, _ANY))
 ]
@@ -362,6 +388,10 @@ class WorkloadSection(Model):
     """
     content: Literal["full", "redacted", "off"] = "redacted"
     """What the ledger keeps of prompts and answers."""
+    units: Literal["given", "hashed"] = "given"
+    """How the ledger keeps who asked: as given, or as a hash by `privacy.unit_key`. Unless `content` is `full`, a name
+    with an identifier in it (an address as user id) is hashed in either case.
+    """
     incumbent: str
     """The variant that serves now."""
     variants: dict[VariantName, VariantSection] = Field(min_length=1)
@@ -440,6 +470,30 @@ class PriceSection(Model):
     """Input read from the provider's cache; none means the price of input."""
 
 
+class PrivacySection(Model):
+    """What the ledger leaves out of what people and models wrote, beside the identifiers that it knows by itself."""
+
+    patterns: dict[PatternName, Pattern] = {}
+    """Forms of your own to take out, as RE2, by name: customer: CUST-[0-9]{6} leaves [redacted customer]."""
+    fields: list[str] = []
+    """Fields of request bodies to keep under `content: redacted`, beside those that describe the work; others like
+    `metadata` and `user` are left out.
+    """
+    unit_key: str = ""
+    """Write ${NAME}: the key that units are hashed with, any long random text. The routing table carries the name."""
+
+
+class RetentionSection(Model):
+    """How long the tables of the ledger are kept, in whole days; the committer removes older days once an hour."""
+
+    exchanges: Retained | None = None
+    """Exchanges with their content and shadow copies; none means for ever."""
+    feedback: Retained | None = None
+    """What was said of exchanges; none means for ever."""
+    scores: Retained | None = None
+    """What graders said of live answers; none means for ever."""
+
+
 class Config(Model):
     """understudy.yaml: where models are called, what uses them, and how each may be replaced."""
 
@@ -451,5 +505,9 @@ class Config(Model):
     """Where apps call in."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
+    privacy: PrivacySection = PrivacySection()
+    """What is taken out before anything is written down."""
+    retention: RetentionSection = RetentionSection()
+    """How long the ledger keeps it."""
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""

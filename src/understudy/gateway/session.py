@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import cast
 
 import httptools
@@ -17,6 +18,7 @@ from understudy.gateway.ask import Spot
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.metrics import CONTENT_TYPE
+from understudy.gateway.record import FULL, REDACTED
 from understudy.gateway.relay import Relay
 from understudy.gateway.router import (
     DEFAULT_WIRE,
@@ -404,14 +406,20 @@ class Session(asyncio.Protocol, Timed):
             given = _feedback.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return refuse(DEFAULT_WIRE, 400, "invalid_feedback", f"{error}; send exchange, name and value (a number)")
+        kept = {lane.workload.content for lane in snapshot.lanes.values()}
+        clean = partial(snapshot.keeper.label, FULL if kept == {FULL} else REDACTED)
+        digits = f"{given.value:.0f}"
+        if clean(digits) != digits:
+            told = "the value has the form of a card or telephone number; send a number that measures something"
+            return refuse(DEFAULT_WIRE, 400, "invalid_feedback", told)
         at = self._gateway.now()
         self._gateway.append(
             Feedback(
-                exchange=given.exchange[:128],
-                name=given.name[:128],
+                exchange=clean(given.exchange)[:128],
+                name=clean(given.name)[:128],
                 value=given.value,
                 at=at,
-                workload=given.workload[:128],
+                workload=clean(given.workload)[:128],
             )
         )
         return Refusal(202, b'{"status":"accepted"}')

@@ -26,7 +26,7 @@ import uvloop
 
 from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.records import Exchange, Record
-from understudy.core.routing import HEARTBEAT_FOLDER, RoutingTable
+from understudy.core.routing import HEARTBEAT_FOLDER, Privacy, RoutingTable
 from understudy.gateway.core import Gateway
 from understudy.gateway.meter import Meters
 from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
@@ -78,7 +78,7 @@ class Worker:
         self.ledger = SegmentWriter(settings.segments, settings.name)
         folder = settings.table.parent
         self.gateway = Gateway(
-            self._record, redact=Redactor(), pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
+            self._record, redact=_redactor, pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
         )
         self.gateway.exposition = self._exposition
         self.reader = TableReader(settings.table, settings.name, self._apply)
@@ -218,6 +218,10 @@ class Worker:
         if message != self._complained:
             self._complained = message
             sys.stderr.write(f"{self.settings.name}: {message}\n")
+
+
+def _redactor(privacy: Privacy) -> Redactor:
+    return Redactor(privacy.patterns, fields=privacy.fields)
 
 
 def _tame_collector() -> None:
