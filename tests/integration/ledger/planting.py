@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow.parquet
+import re2
 
 from understudy.ledger.reading import BootReader, boots
 
@@ -124,9 +125,13 @@ def hits(folder: Path, planted: Iterable[tuple[str, Planted]]) -> list[str]:
             for needle in needles:
                 for spelling in spellings(needle):
                     wanted[spelling] = f"{place}: {form}"
+    options = re2.Options()
+    options.max_mem = 1 << 30
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.longest_match = True
+    search = re2.compile(b"|".join(re2.escape(each) for each in wanted), options)  # one pass over everything
     found: set[str] = set()
     for path, data in contents(folder):
-        for spelling, said in wanted.items():
-            if spelling in data:
-                found.add(f"{said} in {path.relative_to(folder)}")
+        for match in search.finditer(data):
+            found.add(f"{wanted[match.group()]} in {path.relative_to(folder)}")
     return sorted(found)
