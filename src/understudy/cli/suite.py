@@ -72,7 +72,7 @@ def from_ledger(
             ]
         finally:
             ledger.close()
-        cases = sample(found, len(wanted) or n, by=key, seed=seed, redactor=Redactor())
+        cases = sample(found, len(wanted) or n, by=key, seed=seed, redactor=Redactor(project.config.privacy.patterns))
         path = to or project.root / "suites" / f"{workload}-from-ledger.yaml"
         added = write(path, f"{workload}-from-ledger", cases)
         if as_json:

@@ -53,9 +53,10 @@ def who_served(
         when = time.time() if at is None else moment(at)
         ledger = Ledger(project.paths.lake)
         try:
-            found = ledger.who_served(name, user, when)
+            seen = [ledger.who_served(name, unit, when) for unit in project.kept_as(user)]
         finally:
             ledger.close()
+        found = max((each for each in seen if each is not None), key=lambda each: each.started_at, default=None)
         if found is None:
             raise CannotMeasure(
                 f"the ledger has no exchange of {user!r} in {name} at or before {said(when)}",

@@ -234,6 +234,9 @@ def _privacy_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
         yield at, "the key of units stands in the file in the clear", "put it in a variable: unit_key: ${NAME}"
     elif key and not is_set(key[2:-1]):
         yield at, f"{key[2:-1]} is not set here, so gateways cannot hash units", f"export {key[2:-1]}=..."
+    if config.privacy.encrypted and not is_set("UNDERSTUDY_LEDGER_KEY"):
+        message = "UNDERSTUDY_LEDGER_KEY is not set here, so gateways cannot encrypt and would not serve"
+        yield ("privacy", "encrypted"), message, "export UNDERSTUDY_LEDGER_KEY=... (32 random bytes in base64)"
     for name, section in config.workloads.items():
         if section.units == "hashed" and not key:
             message = f"the units of {name} are hashed without a key: whoever guesses a name can try it"

@@ -162,6 +162,7 @@ class Project:
             fields=tuple(section.fields),
             unit_key="" if named else section.unit_key,
             unit_key_env=named,
+            encrypted=section.encrypted,
         )
 
     def kept_as(self, unit: str) -> tuple[str, ...]:

@@ -481,6 +481,8 @@ class PrivacySection(Model):
     """
     unit_key: str = ""
     """Write ${NAME}: the key that units are hashed with, any long random text. The routing table carries the name."""
+    encrypted: bool = False
+    """Content is written encrypted or not at all: gateways refuse to serve without a key in UNDERSTUDY_LEDGER_KEY."""
 
 
 class RetentionSection(Model):

@@ -132,6 +132,8 @@ class Privacy:
     """A literal key for pseudonyms, where the configuration holds one."""
     unit_key_env: str = ""
     """Name of the environment variable with that key."""
+    encrypted: bool = False
+    """A gateway without a key to encrypt content with refuses the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def encode(table: RoutingTable) -> bytes:
             "fields": list(table.privacy.fields),
             "unit_key": table.privacy.unit_key,
             "unit_key_env": table.privacy.unit_key_env,
+            "encrypted": table.privacy.encrypted,
         },
     }
     if table.limits:
@@ -219,6 +222,7 @@ def _privacy_in(data: Mapping[str, Any]) -> Privacy:
         fields=tuple(data.get("fields", ())),
         unit_key=str(data.get("unit_key", "")),
         unit_key_env=str(data.get("unit_key_env", "")),
+        encrypted=bool(data.get("encrypted", False)),
     )
 
 

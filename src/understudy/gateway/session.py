@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import partial
 from typing import cast
 
 import httptools
@@ -18,7 +17,7 @@ from understudy.gateway.ask import Spot
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.metrics import CONTENT_TYPE
-from understudy.gateway.record import FULL, REDACTED
+from understudy.gateway.record import FULL
 from understudy.gateway.relay import Relay
 from understudy.gateway.router import (
     DEFAULT_WIRE,
@@ -407,7 +406,7 @@ class Session(asyncio.Protocol, Timed):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return refuse(DEFAULT_WIRE, 400, "invalid_feedback", f"{error}; send exchange, name and value (a number)")
         kept = {lane.workload.content for lane in snapshot.lanes.values()}
-        clean = partial(snapshot.keeper.label, FULL if kept == {FULL} else REDACTED)
+        clean = str if kept == {FULL} else snapshot.keeper.short
         digits = f"{given.value:.0f}"
         if clean(digits) != digits:
             told = "the value has the form of a card or telephone number; send a number that measures something"

@@ -33,6 +33,7 @@ from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
 from understudy.gateway.pins import Pins
 from understudy.gateway.session import Session
 from understudy.gateway.table import TableReader, replace_file
+from understudy.ledger import sealing
 from understudy.ledger.redact import Redactor
 from understudy.ledger.segments import SegmentWriter
 
@@ -75,7 +76,9 @@ class Worker:
         self.metrics = Metrics()
         self._log: list[bytes] = []
         self._metrics_file = settings.table.parent / HEARTBEAT_FOLDER / f"{settings.name}{SUFFIX}"
-        self.ledger = SegmentWriter(settings.segments, settings.name)
+        seal = sealing.configured()
+        self._seals = seal is not None
+        self.ledger = SegmentWriter(settings.segments, settings.name, seal=seal)
         folder = settings.table.parent
         self.gateway = Gateway(
             self._record, redact=_redactor, pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
@@ -210,6 +213,11 @@ class Worker:
             raise DataCorrupt(
                 f"epoch {table.epoch} has no gateway keys, and this gateway can be reached from other machines",
                 remedy="add gateway.keys to understudy.yaml, or listen on 127.0.0.1",
+            )
+        if table.privacy.encrypted and not self._seals:
+            raise DataCorrupt(
+                f"epoch {table.epoch} wants content encrypted, and {sealing.VARIABLE} is not set here",
+                remedy=f"start the gateway with {sealing.VARIABLE} in its environment",
             )
         self.gateway.apply(table)
 

@@ -258,8 +258,8 @@ def test_no_secret_is_in_any_file(tmp_path: Path, setting: str) -> None:
 _KEEPER = "from understudy.gateway.record import Keeper\n"
 _REDACTOR = "from understudy.ledger.redact import Redactor\n"
 DEFECTS = {
-    "short texts": (_KEEPER + "Keeper._cleaned = lambda self, text: text", "slice: email"),
-    "units": (_KEEPER + "Keeper.who = lambda self, workload, name: name", "user header: email"),
+    "short texts": (_KEEPER + "Keeper.short = lambda self, text: text", "slice: email"),
+    "units": (_KEEPER + "Keeper.who = lambda self, name: name", "user header: email"),
     "answers": (
         _REDACTOR + "was = Redactor.text\n"
         "Redactor.text = lambda self, text, limit=None: text if text[:4] == 'Dear' else was(self, text, limit)",
