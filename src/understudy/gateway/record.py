@@ -18,7 +18,7 @@ from understudy.wires.base import Answer
 
 CONTENT_LIMIT = 256 * 1024
 """Bytes kept of a request body, and characters kept of an answer."""
-FULL, REDACTED, OFF = "full", "redacted", "off"
+FULL, OFF = "full", "off"
 _CUT = "[cut]"
 HASHED = "hashed"
 _REMEMBERED = 16_384
