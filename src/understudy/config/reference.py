@@ -37,6 +37,7 @@ _ALIASES: tuple[tuple[Any, str], ...] = (
     (schema.Pattern, "pattern"),
     (schema.Share, "percentage"),
     (schema.Size, "size"),
+    (schema.ApiPath, "path"),
     (schema.Margin, "margin"),
     (schema.Source, "source"),
     (schema.BaseUrl, "address"),

@@ -177,6 +177,15 @@ Share = Annotated[
     BeforeValidator(parts_per_million),
     WithJsonSchema({"type": ["string", "number"], "examples": ["5%", "0.5%"]}),
 ]
+
+
+def _path(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"/v1[a-z0-9]*(/[A-Za-z0-9_.:-]*[A-Za-z0-9_:-])+/?", value):
+        raise Wrong(f"{value!r} is no path of an API", "write its beginning, like /v1/files, or '*' for all of them")
+    return value
+
+
+ApiPath = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "examples": ["/v1/files", "*"]})]
 Size = Annotated[
     int,
     BeforeValidator(size),
@@ -385,6 +394,10 @@ class WorkloadSection(Model):
     on_rollback: Literal["switch", "finish"] = "switch"
     """What a conversation on the candidate does when an open breaker or a lapsed lease sends everybody else back: go
     back with them, or finish where it is. A rollback takes the candidate away from all of them.
+    """
+    passthrough: list[ApiPath] = []
+    """Further paths of the incumbent's provider that the app may call, by their beginning: /v1/files; "*" is all of its
+    API. They act on the provider's account under its key: see docs/reference/endpoints.md.
     """
     content: Literal["full", "redacted", "off"] = "redacted"
     """What the ledger keeps of prompts and answers."""

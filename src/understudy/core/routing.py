@@ -83,6 +83,9 @@ class WorkloadRoute:
     """What a conversation on the candidate does behind an open breaker or a lapsed lease: "switch" or "finish"."""
     route: Route | None = None
     """The upgrade under way, or None."""
+    passthrough: tuple[str, ...] = ()
+    """Further paths of the incumbent's provider that may be called, by their beginning; "*" is all of its API. Not
+    there where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +282,8 @@ def _positive(value: Any) -> float:
 
 def _workload_out(w: WorkloadRoute) -> dict[str, Any]:
     route = w.route
-    return {
+    more = {"passthrough": list(w.passthrough)} if w.passthrough else {}
+    return more | {
         "incumbent": w.incumbent,
         "variants": {name: v.as_dict() for name, v in w.variants.items()},
         "unit": list(w.unit),
@@ -337,6 +341,7 @@ def _workload_in(name: str, data: Mapping[str, Any]) -> WorkloadRoute:
         units=data.get("units", "given"),
         on_rollback=data["on_rollback"],
         route=route,
+        passthrough=tuple(data.get("passthrough", ())),
     )
 
 

@@ -13,10 +13,11 @@ import httptools
 import msgspec
 
 from understudy.core.records import Feedback
-from understudy.gateway.ask import Spot
+from understudy.gateway.ask import Ask, Spot
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.metrics import CONTENT_TYPE
+from understudy.gateway.passing import passing
 from understudy.gateway.record import FULL
 from understudy.gateway.relay import Relay
 from understudy.gateway.router import (
@@ -28,7 +29,6 @@ from understudy.gateway.router import (
     remember,
     route,
     spot_of,
-    unknown,
 )
 from understudy.upstream.wheel import NEVER, Timed
 from understudy.wires.base import Endpoint
@@ -358,7 +358,7 @@ class Session(asyncio.Protocol, Timed):
         elif line == _FEEDBACK:
             answer = self._take_feedback(headers, body)
         else:
-            answer = self._local(*line, headers)
+            answer = self._local(*line, headers, body)
         if isinstance(answer, Refusal):
             self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind))
             self.answered()
@@ -368,8 +368,8 @@ class Session(asyncio.Protocol, Timed):
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
-    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Refusal:
-        """What the gateway answers itself; nothing else is there."""
+    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
+        """What the gateway answers itself, or passes on as it came."""
         match method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
@@ -378,7 +378,7 @@ class Session(asyncio.Protocol, Timed):
             case b"GET", b"/metrics" if self._gateway.exposition is not None and self._may_read_metrics(headers):
                 return Refusal(200, self._gateway.exposition(), kind=CONTENT_TYPE)
             case _:
-                return unknown(method, url)
+                return passing(self._gateway, method, url, headers, body)
 
     def _may_read_metrics(self, headers: dict[bytes, bytes]) -> bool:
         """Where there are keys, one for all workloads must be presented."""

@@ -51,7 +51,7 @@ class Target:
 
     def head(self, request: WireRequest, method: str, forwarded: bytes, given: Mapping[bytes, bytes]) -> bytes:
         """The whole head of a request. `forwarded` are the caller's headers that go on, `given` all of them."""
-        known = self._heads.get((request.path, request.headers))
+        known = self._heads.get((request.path, request.headers)) if method == "POST" else None
         if known is None:
             known = self._prepare(request, method)
         prefix, defaults = known
@@ -68,7 +68,7 @@ class Target:
         """The part that is the same for every request to this path, and the lines a caller's header replaces."""
         prefix = self.pool.origin.head(request.path, self.auth, method)
         defaults = tuple((name.encode(), header_line(name, value).encode()) for name, value in request.headers)
-        if len(self._heads) < _HEADS:
+        if method == "POST" and len(self._heads) < _HEADS:
             self._heads[request.path, request.headers] = prefix, defaults
         return prefix, defaults
 

@@ -109,6 +109,7 @@ def _workload(
         content=section.content,
         units=section.units,
         on_rollback=section.on_rollback,
+        passthrough=tuple(section.passthrough),
         route=_route(active[0], section, leases, issued_at) if active else None,
     )
 

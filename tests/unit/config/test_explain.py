@@ -74,6 +74,8 @@ def test_the_good_file_is_good() -> None:
         ("gateway: {limits: {headers: 2GiB}}", "9:29", "'2GiB' is outside 1KiB to 1GiB", "like 32MiB"),
         ("gateway: {keys: [{name: a, concurrent: 0}]}", "9:40", "is the number 0, at least 1", "at least 1"),
         ("gateway: {keys: [{name: a, requests_per_minut: 9}]}", "9:28", "is no key of", "requests_per_minute?"),
+        ("    passthrough: [v1/files]", "9:19", "'v1/files' is no path of an API", "like /v1/files"),
+        ("    passthrough: ['/v1/']", "9:19", "'/v1/' is no path of an API", "'*' for all"),
         ("prices: {m: {input: 0, output: 1}}", "9:21", "prices.m.input is the number 0, a number above 0", "above 0"),
         ("  W_1: {}", "9:3", "'W_1' is no name for a workload", "lower-case letters"),
     ],
