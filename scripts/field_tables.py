@@ -88,6 +88,7 @@ def routing_table() -> str:
         "Shadow": "`workloads.NAME.upgrade.shadow`",
         "Provider": "`providers.NAME`",
         "GatewayKey": "`keys[]`",
+        "Privacy": "`privacy`",
     }
     parts: list[str] = []
     for name, title in titles.items():
@@ -116,7 +117,9 @@ def routing_example() -> dict[str, Any]:
     old = Variant(name="old", provider="p", model="m-1", system_prompt="Be kind.")
     new = Variant(name="new", provider="p", model="m-2", system_prompt="Be kind.")
     route = Route("w-1", "new", "canary", 0, 10_000, "w:1", 1.0, Shadow(1_000_000))
-    workload = WorkloadRoute("w", "old", {"old": old, "new": new}, unit=("header:x-user-id",), route=route)
+    workload = WorkloadRoute(
+        "w", "old", {"old": old, "new": new}, unit=("header:x-user-id",), route=route, passthrough=("/v1/files",)
+    )
     key = GatewayKey("k", "0" * 64, requests_per_minute=60, concurrent=4)
     provider = Provider("p", "openai", "http://p/v1")
     table = RoutingTable("g", 1, 1.0, {"w": workload}, {"p": provider}, (key,), {"body": 4096})

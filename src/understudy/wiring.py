@@ -17,6 +17,7 @@ from understudy.rollout.store.base import Store
 
 if TYPE_CHECKING:
     from understudy.ledger.committer import Committer
+    from understudy.ledger.lake import Table
     from understudy.rollout.controller import Controller, Turn
 
 EVERY_S = 0.5
@@ -47,7 +48,6 @@ async def control(project: Project) -> AsyncIterator[Control]:
 @asynccontextmanager
 async def controller(project: Project, name: str = "controller") -> AsyncIterator[Controller]:
     """A controller on the project's own store, ledger, suites and providers."""
-    from understudy.ledger.stores import lake_of
     from understudy.rollout.controller import Controller
     from understudy.rollout.evaluation import EvalRuns
     from understudy.rollout.evidence import LedgerEvidence
@@ -57,7 +57,7 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
     # A reading of the ledger keeps the interpreter busy in a thread; a turn crosses to the store's thread and back some
     # fifty times, and would wait a whole switch interval each time.
     sys.setswitchinterval(SWITCH_S)
-    evidence = LedgerEvidence(lake_of(project))
+    evidence = LedgerEvidence(project.paths.lake)
     async with control(project) as (store, board):
         made = Controller(
             project=project,
@@ -75,6 +75,23 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
         finally:
             await made.close()
             await asyncio.to_thread(evidence.close)
+
+
+def committer_of(project: Project) -> Committer:
+    """The committer of a project. Raises Refused where another committer drains these segments."""
+    from understudy.ledger.committer import Committer
+    from understudy.ledger.prices import Price
+
+    own = {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
+    return Committer(project.paths.segments, project.paths.lake, prices=own, keep_s=retention_of(project))
+
+
+def retention_of(project: Project) -> dict[Table, float]:
+    """How long each table is kept that is not kept for ever, in seconds."""
+    from understudy.ledger.lake import Table
+
+    said = project.config.retention.model_dump()
+    return {Table(name): seconds for name, seconds in said.items() if seconds is not None}
 
 
 @dataclass
@@ -166,16 +183,10 @@ class ControllerProcess:
 @asynccontextmanager
 async def running(project: Project, *, commit: bool = True) -> AsyncIterator[ControllerProcess]:
     """A `ControllerProcess`. Raises Refused where another committer drains these segments."""
-    from understudy.ledger.committer import Committer
-    from understudy.ledger.prices import Price
-    from understudy.ledger.stores import lake_of
-
     committer: Committer | None = None
     if commit:
-        own = project.config.prices
-        prices = {model: Price(one.input, one.output, one.cached_input) for model, one in own.items()}
         project.paths.segments.mkdir(parents=True, exist_ok=True)
-        committer = Committer(project.paths.segments, lake_of(project), prices=prices)
+        committer = committer_of(project)
     try:
         async with controller(project) as made:
             yield ControllerProcess(made, committer)

@@ -43,7 +43,6 @@ def history(
 
 async def _collected(project: Project, workload: str, *, everything: bool) -> dict[str, Any]:
     from understudy.ledger.queries import Ledger
-    from understudy.ledger.stores import lake_of
     from understudy.rollout.history import changes
     from understudy.rollout.history import spans as merged
     from understudy.wiring import control
@@ -54,7 +53,7 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
         publications = await opened.store.publications(limit=10_000)
 
     def spans() -> list[dict[str, Any]]:
-        ledger = Ledger(lake_of(project))
+        ledger = Ledger(project.paths.lake)
         try:
             return merged(ledger.history(workload))
         finally:

@@ -19,6 +19,7 @@ from understudy.cli.output import err, errors_shown, out, plain, print_json, tab
 from understudy.core.errors import EXIT_FINDING
 
 if TYPE_CHECKING:
+    from understudy.config.project import Project
     from understudy.ledger.committer import Committer
     from understudy.ledger.lake import Table
     from understudy.ledger.projection import Month
@@ -42,18 +43,14 @@ def commit(
     With --watch it first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
     """
     from understudy.config.project import open_project
-    from understudy.ledger.committer import Committer
-    from understudy.ledger.prices import Price
-    from understudy.ledger.stores import lake_of
+    from understudy.wiring import committer_of
 
     with errors_shown(as_json):
         project = open_project(config)
         paths = project.paths
-        lake = lake_of(project)
-        own = {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
-        with Committer(paths.segments, lake, prices=own) as committer:
+        with committer_of(project) as committer:
             if watch is not None:
-                ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": lake.where}
+                ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": str(paths.lake)}
                 sys.stdout.write(json.dumps(ready) + "\n")
                 sys.stdout.flush()
                 _watch(committer, watch)
@@ -95,12 +92,11 @@ def verify(config: Config = None, as_json: AsJson = False) -> None:
     Exit code 1 where a record is missing that nobody counted, is there twice, or bytes are damaged.
     """
     from understudy.config.project import open_project
-    from understudy.ledger.stores import lake_of
     from understudy.ledger.verify import verify as account
 
     with errors_shown(as_json):
-        project = open_project(config)
-        found = account(project.paths.segments, lake_of(project))
+        paths = open_project(config).paths
+        found = account(paths.segments, paths.lake)
         document = found.as_dict()
         if as_json:
             print_json(document)
@@ -127,12 +123,11 @@ def cost(
     from understudy.core.errors import CannotMeasure
     from understudy.ledger.projection import project as by_month
     from understudy.ledger.queries import Ledger
-    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
-        ledger = Ledger(lake_of(project))
+        ledger = Ledger(project.paths.lake)
         try:
             months = by_month(ledger.spent(name, since=None if since is None else moment(since)))
         finally:
@@ -178,27 +173,27 @@ def erase(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove everything kept of one unit: in segments, in the lake, in suites and answers made from its exchanges.
+    """Remove everything kept of one unit: in segments, in the lake, in suites, recordings and answers made from its
+    exchanges.
 
-    Says what was removed. Exit code 1 where files are left that mention the unit and that only a person can edit.
-    Segments of other machines are out of reach: run it on each.
+    Says what was removed. Exit code 1 where files are left that mention the unit and that only a person can edit: the
+    control store, prompts, notes beside the configuration. Segments of other machines are out of reach: run it on
+    each. Exports that were carried elsewhere are yours.
     """
     from understudy.config.project import open_project
     from understudy.ledger.erase import erase as remove
-    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
         paths = project.paths
         if workload is not None:
             project.workload(workload)
-        suites = {suite.parent for name in project.config.workloads for suite in project.suites(name)}
         done = remove(
-            unit,
+            project.kept_as(unit),
             segments=paths.segments,
-            lake=lake_of(project),
+            lake=paths.lake,
             workload=workload,
-            derived=[paths.evals, *sorted(folder for folder in suites if folder != project.root)],
+            derived=[paths.evals, paths.store, *_made_from_traffic(project)],
         )
         if as_json:
             print_json(done._asdict())
@@ -216,25 +211,45 @@ def erase(
 @app.command()
 def expire(
     keep: Annotated[
-        list[str], typer.Option("--keep", help="How long to keep a table, like exchanges=90d; may be given again.")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--keep", help="How long to keep a table, like exchanges=90d; may be given again. Else `retention`."
+        ),
+    ] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what is older than a table is kept: exchanges (with their content), feedback, scores. For a daily job."""
+    """Remove what is older than a table is kept: exchanges (with their content), feedback, scores.
+
+    The committer does this by itself, once an hour, as `retention` in understudy.yaml says.
+    """
     from understudy.config.project import open_project
+    from understudy.core.errors import UsageError
     from understudy.ledger.retention import expire as remove
-    from understudy.ledger.stores import lake_of
+    from understudy.wiring import retention_of
 
     with errors_shown(as_json):
         project = open_project(config)
-        asked = dict(_kept(text) for text in keep)
-        removed = remove(asked, segments=project.paths.segments, lake=lake_of(project), now=time.time())
+        asked = dict(_kept(text) for text in keep or ()) or retention_of(project)
+        if not asked:
+            raise UsageError(
+                "nothing says how long a table is kept",
+                remedy="write retention: {exchanges: 90d} into understudy.yaml, or --keep exchanges=90d",
+            )
+        paths = project.paths
+        removed = remove(asked, segments=paths.segments, lake=paths.lake, now=time.time())
         if as_json:
             print_json({str(table_): count for table_, count in removed.items()})
         else:
             for table_, count in removed.items():
                 out().print(f"{count} rows of {table_} removed")
+
+
+def _made_from_traffic(project: Project) -> list[Path]:
+    """Where cases of live traffic may be: folders of suites, and the suites that lie in the project's own folder."""
+    suites = {suite for name in project.config.workloads for suite in project.suites(name)}
+    folders = {suite.parent for suite in suites} | {project.root / "suites", project.root / "recordings"}
+    return sorted({folder for folder in folders if folder != project.root} | set(project.root.glob("*.*")))
 
 
 def _kept(text: str) -> tuple[Table, float]:
@@ -265,7 +280,6 @@ def export(
     """Write exchanges with their feedback and scores to a file."""
     from understudy.config.project import open_project
     from understudy.ledger.export import export as write
-    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -273,9 +287,9 @@ def export(
             project.workload(workload)
         count = write(
             to,
-            lake=lake_of(project),
+            lake=project.paths.lake,
             workload=workload,
-            unit=unit,
+            unit=None if unit is None else project.kept_as(unit),
             since=None if since is None else moment(since),
             until=None if until is None else moment(until),
         )

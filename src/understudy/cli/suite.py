@@ -52,7 +52,6 @@ def from_ledger(
     from understudy.ledger.queries import Ledger
     from understudy.ledger.redact import Redactor
     from understudy.ledger.sampling import sample, write
-    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -63,7 +62,7 @@ def from_ledger(
             raise UsageError(f"{workload} is not cut by {key!r}", remedy=f"its slice keys: {known}")
         begin = time.time() - DAYS * 86_400 if since is None else moment(since)
         wanted = set(exchange or ())
-        ledger = Ledger(lake_of(project))
+        ledger = Ledger(project.paths.lake)
         try:
             read = ledger.exchanges(workload=workload, since=None if wanted else begin, limit=None if wanted else READ)
             found = [
@@ -73,7 +72,7 @@ def from_ledger(
             ]
         finally:
             ledger.close()
-        cases = sample(found, len(wanted) or n, by=key, seed=seed, redactor=Redactor())
+        cases = sample(found, len(wanted) or n, by=key, seed=seed, redactor=Redactor(project.config.privacy.patterns))
         path = to or project.root / "suites" / f"{workload}-from-ledger.yaml"
         added = write(path, f"{workload}-from-ledger", cases)
         if as_json:

@@ -46,17 +46,17 @@ def who_served(
     """
     from understudy.config.project import open_project
     from understudy.ledger.queries import Ledger
-    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
         when = time.time() if at is None else moment(at)
-        ledger = Ledger(lake_of(project))
+        ledger = Ledger(project.paths.lake)
         try:
-            found = ledger.who_served(name, user, when)
+            seen = [ledger.who_served(name, unit, when) for unit in project.kept_as(user)]
         finally:
             ledger.close()
+        found = max((each for each in seen if each is not None), key=lambda each: each.started_at, default=None)
         if found is None:
             raise CannotMeasure(
                 f"the ledger has no exchange of {user!r} in {name} at or before {said(when)}",

@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from understudy.assign.pseudonym import pseudonym
 from understudy.config import crosscheck
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
-from understudy.config.schema import STORAGE_SECRETS, Config, LedgerSection, WorkloadSection
+from understudy.config.schema import Config, WorkloadSection
 from understudy.core.errors import ConfigError, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
-from understudy.core.routing import TABLE_FILE, GatewayKey, Provider
+from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
 from understudy.core.variant import Variant
 
 FILE = "understudy.yaml"
@@ -38,7 +39,6 @@ class Paths(NamedTuple):
     table: Path
     segments: Path
     lake: Path
-    """The folder of the lake; meaningless where `ledger.lake` names an object store."""
     store: Path
     evals: Path
 
@@ -68,7 +68,7 @@ class Project:
             routing=routing,
             table=routing / TABLE_FILE,
             segments=state / "segments",
-            lake=self.root / self.config.ledger.lake if self.config.ledger.lake else state / "lake",
+            lake=state / "lake",
             store=state / "control.db",
             evals=state / "evals",
         )
@@ -153,24 +153,25 @@ class Project:
         }
         return dict(named[name] for name in named if name in limits.model_fields_set)
 
-    def ledger(self) -> LedgerSection:
-        """Where the ledger lies and who reads it, secrets filled in. Raises ConfigError for an unset variable."""
-        written = self.config.ledger
-        storage = {
-            name: self._secret(("ledger", "storage", name), getattr(written.storage, name)) for name in STORAGE_SECRETS
-        }
-        password = self._secret(("ledger", "clickhouse", "password"), written.clickhouse.password)
-        settings = {
-            name: self._secret(("ledger", "spark", "settings", name), value)
-            for name, value in written.spark.settings.items()
-        }
-        return written.model_copy(
-            update={
-                "storage": written.storage.model_copy(update=storage),
-                "clickhouse": written.clickhouse.model_copy(update={"password": password}),
-                "spark": written.spark.model_copy(update={"settings": settings}),
-            }
+    def privacy(self) -> Privacy:
+        """What may not be written down, as the routing table carries it: a key from the environment by name only."""
+        section = self.config.privacy
+        named = reference(section.unit_key)
+        return Privacy(
+            patterns=dict(section.patterns),
+            fields=tuple(section.fields),
+            unit_key="" if named else section.unit_key,
+            unit_key_env=named,
+            encrypted=section.encrypted,
         )
+
+    def kept_as(self, unit: str) -> tuple[str, ...]:
+        """The names under which the ledger may have somebody: as given, and hashed.
+
+        Raises ConfigError where the variable that holds the key is not set.
+        """
+        key = self._secret(("privacy", "unit_key"), self.config.privacy.unit_key)
+        return tuple(dict.fromkeys(name for name in (unit, pseudonym(unit, key.encode())) if name))
 
     def suites(self, workload: str) -> list[Path]:
         """The suite files of a workload; they were there when the project was opened."""

@@ -21,21 +21,18 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from understudy.core.playbook import PARTS_PER_MILLION
+from understudy.core.errors import UsageError
+from understudy.core.pattern import compiled
+from understudy.core.playbook import DAY, PARTS_PER_MILLION
 from understudy.core.variant import EFFORTS
 
 WIRES = ("openai", "anthropic", "gemini")
-STORAGE_SECRETS = ("access_key", "secret_key", "session_token", "account_key", "sas_token")
 
 
 def is_secret(path: tuple[str | int, ...]) -> bool:
     """True where the value is never printed, and its ${NAME} is kept as a reference instead of being filled in."""
     match path:
-        case ("providers", _, "api_key") | ("gateway", "keys", _, "key"):
-            return True
-        case ("ledger", "storage", name):
-            return name in STORAGE_SECRETS
-        case ("ledger", "clickhouse", "password") | ("ledger", "spark", "settings", _):
+        case ("providers", _, "api_key") | ("gateway", "keys", _, "key") | ("privacy", "unit_key"):
             return True
         case _:
             return False
@@ -136,6 +133,25 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _pattern(value: object) -> str:
+    """A pattern that can be searched for in every text. Raises Wrong where RE2 does not take it."""
+    if not isinstance(value, str) or not value:
+        raise Wrong(f"{value!r} is no pattern", "write a regular expression for RE2, like CUST-[0-9]{6}")
+    try:
+        compiled(value)
+    except UsageError as error:
+        raise Wrong(error.message, error.remedy) from None
+    return value
+
+
+def _retained(value: object) -> float:
+    """A duration of at least a day. Raises Wrong for less."""
+    found = seconds(value)
+    if found < DAY:
+        raise Wrong(f"{value} is less than a day, and whole days are removed", "write a day or more, like 90d")
+    return found
+
+
 def _named(what: str, pattern: str, form: str) -> Callable[[object], object]:
     def check(value: object) -> object:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -161,6 +177,15 @@ Share = Annotated[
     BeforeValidator(parts_per_million),
     WithJsonSchema({"type": ["string", "number"], "examples": ["5%", "0.5%"]}),
 ]
+
+
+def _path(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"/v1[a-z0-9]*(/[A-Za-z0-9_.:-]*[A-Za-z0-9_:-])+/?", value):
+        raise Wrong(f"{value!r} is no path of an API", "write its beginning, like /v1/files, or '*' for all of them")
+    return value
+
+
+ApiPath = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "examples": ["/v1/files", "*"]})]
 Size = Annotated[
     int,
     BeforeValidator(size),
@@ -182,6 +207,11 @@ WorkloadName = Annotated[
 ]
 VariantName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a variant", _NAME, _ANY))]
 ProviderName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a provider", _NAME, _ANY))]
+PatternName = Annotated[str, StringConstraints(pattern=_NAME), BeforeValidator(_named("a pattern", _NAME, _ANY))]
+Pattern = Annotated[str, BeforeValidator(_pattern), WithJsonSchema({"type": "string", "examples": ["CUST-[0-9]{6}"]})]
+Retained = Annotated[
+    float, BeforeValidator(_retained), WithJsonSchema({"type": ["string", "number"], "examples": ["90d", "52w"]})
+]
 SliceKey = Annotated[
     str, StringConstraints(pattern=_SLICE_KEY), BeforeValidator(_named("a slice key", _SLICE_KEY, _ANY))
 ]
@@ -365,8 +395,16 @@ class WorkloadSection(Model):
     """What a conversation on the candidate does when an open breaker or a lapsed lease sends everybody else back: go
     back with them, or finish where it is. A rollback takes the candidate away from all of them.
     """
+    passthrough: list[ApiPath] = []
+    """Further paths of the incumbent's provider that the app may call, by their beginning: /v1/files; "*" is all of its
+    API. They act on the provider's account under its key: see docs/reference/endpoints.md.
+    """
     content: Literal["full", "redacted", "off"] = "redacted"
     """What the ledger keeps of prompts and answers."""
+    units: Literal["given", "hashed"] = "given"
+    """How the ledger keeps who asked: as given, or as a hash by `privacy.unit_key`. Unless `content` is `full`, a name
+    with an identifier in it (an address as user id) is hashed in either case.
+    """
     incumbent: str
     """The variant that serves now."""
     variants: dict[VariantName, VariantSection] = Field(min_length=1)
@@ -445,66 +483,30 @@ class PriceSection(Model):
     """Input read from the provider's cache; none means the price of input."""
 
 
-class StorageSection(Model):
-    """How an object store is reached; what is left out comes from the machine: its role, the store's own variables."""
+class PrivacySection(Model):
+    """What the ledger leaves out of what people and models wrote, beside the identifiers that it knows by itself."""
 
-    endpoint: BaseUrl | None = None
-    """S3: address of a store that is not Amazon's."""
-    region: str = ""
-    """S3: region of the bucket."""
-    access_key: str = ""
-    """S3: write ${NAME}."""
-    secret_key: str = ""
-    """S3: write ${NAME}."""
-    session_token: str = ""
-    """S3: write ${NAME}."""
-    service_account: str = ""
-    """Google: path of the JSON file of a service account, relative to this file."""
-    account: str = ""
-    """Azure: name of the storage account."""
-    account_key: str = ""
-    """Azure: write ${NAME}."""
-    sas_token: str = ""
-    """Azure: write ${NAME}."""
-
-
-class ClickHouseSection(Model):
-    """The ClickHouse that answers queries with `engine: clickhouse`; it creates nothing there."""
-
-    url: str = Field(default="", pattern="^(https?://[^@/?#]+|chdb://memory)?$")
-    """https://HOST:8443, or chdb://memory for the engine within the asking process (pip install chdb)."""
-    user: str = "default"
-    """Who asks."""
-    password: str = ""
-    """Write ${NAME}."""
-    database: str = "default"
-    """A database that the user may use."""
-
-
-class SparkSection(Model):
-    """The Spark that answers queries with `engine: spark`."""
-
-    master: str = Field(default="local[*]", min_length=1)
-    """Where the work is done: local[*] is this process."""
-    settings: dict[str, str] = {}
-    """Settings of Spark by their own names (spark.executor.memory: 4g); for a secret write ${NAME}."""
-
-
-class LedgerSection(Model):
-    """Where the ledger's tables lie and which engine answers questions about them; segments stay on the machine."""
-
-    lake: str = ""
-    """A folder, relative to this file, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX; below `state`
-    if left out.
+    patterns: dict[PatternName, Pattern] = {}
+    """Forms of your own to take out, as RE2, by name: customer: CUST-[0-9]{6} leaves [redacted customer]."""
+    fields: list[str] = []
+    """Fields of request bodies to keep under `content: redacted`, beside those that describe the work; others like
+    `metadata` and `user` are left out.
     """
-    storage: StorageSection = StorageSection()
-    """How the object store is reached."""
-    engine: Literal["duckdb", "clickhouse", "spark"] = "duckdb"
-    """Who answers; quantiles of clickhouse are approximate."""
-    clickhouse: ClickHouseSection = ClickHouseSection()
-    """For engine clickhouse."""
-    spark: SparkSection = SparkSection()
-    """For engine spark."""
+    unit_key: str = ""
+    """Write ${NAME}: the key that units are hashed with, any long random text. The routing table carries the name."""
+    encrypted: bool = False
+    """Content is written encrypted or not at all: gateways refuse to serve without a key in UNDERSTUDY_LEDGER_KEY."""
+
+
+class RetentionSection(Model):
+    """How long the tables of the ledger are kept, in whole days; the committer removes older days once an hour."""
+
+    exchanges: Retained | None = None
+    """Exchanges with their content and shadow copies; none means for ever."""
+    feedback: Retained | None = None
+    """What was said of exchanges; none means for ever."""
+    scores: Retained | None = None
+    """What graders said of live answers; none means for ever."""
 
 
 class Config(Model):
@@ -518,7 +520,9 @@ class Config(Model):
     """Where apps call in."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
-    ledger: LedgerSection = LedgerSection()
-    """Where exchanges are kept, and who answers questions about them."""
+    privacy: PrivacySection = PrivacySection()
+    """What is taken out before anything is written down."""
+    retention: RetentionSection = RetentionSection()
+    """How long the ledger keeps it."""
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""

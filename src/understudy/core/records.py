@@ -57,11 +57,11 @@ class Exchange(msgspec.Struct, frozen=True, tag="exchange", omit_defaults=True):
     """Calls made for this answer; a call to the incumbent after the candidate failed counts too."""
 
     unit: str = ""
-    """Who was assigned, as the request names it; "" where it names nobody."""
+    """Who was assigned, as the request names it or under a pseudonym; "" where it names nobody."""
     unit_bucket: int = -1
     """Assignment bucket in parts per million; -1 without a unit."""
     conversation: str = ""
-    """The conversation, as the request names it."""
+    """The conversation, as the request names it or under a pseudonym."""
     slices: dict[str, str] = {}
     """Live slices, read as the workload's `slice_by` says."""
 

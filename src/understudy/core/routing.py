@@ -77,10 +77,15 @@ class WorkloadRoute:
     """"incumbent", or "random": draw an arm for each request that names nobody."""
     content: str = "redacted"
     """What the ledger keeps: "full", "redacted" or "off"."""
+    units: str = "given"
+    """How units and conversations are kept: "given" (as they are, where no identifier is found in them) or "hashed"."""
     on_rollback: str = "switch"
     """What a conversation on the candidate does behind an open breaker or a lapsed lease: "switch" or "finish"."""
     route: Route | None = None
     """The upgrade under way, or None."""
+    passthrough: tuple[str, ...] = ()
+    """Further paths of the incumbent's provider that may be called, by their beginning; "*" is all of its API. Not
+    there where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,22 @@ class GatewayKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """What may not be written down, beyond what every gateway recognises by itself."""
+
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    """More forms to take out, as RE2, by the name that takes their place."""
+    fields: tuple[str, ...] = ()
+    """Fields of request bodies to keep beside those that are known to describe the work."""
+    unit_key: str = field(default="", repr=False)
+    """A literal key for pseudonyms, where the configuration holds one."""
+    unit_key_env: str = ""
+    """Name of the environment variable with that key."""
+    encrypted: bool = False
+    """A gateway without a key to encrypt content with refuses the table."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoutingTable:
     generation: str
     """Which control store issued it; epochs rise within one."""
@@ -135,6 +156,8 @@ class RoutingTable:
     limits: Mapping[str, float] = field(default_factory=dict)
     """What one client may ask, where it differs from the gateway's own: body, head, connections, key_requests,
     receipt_s, idle_s, in bytes, counts and seconds; not there where nothing differs."""
+    privacy: Privacy = field(default_factory=Privacy)
+    """What may not be written down."""
 
 
 def encode(table: RoutingTable) -> bytes:
@@ -147,6 +170,13 @@ def encode(table: RoutingTable) -> bytes:
         "workloads": {name: _workload_out(w) for name, w in table.workloads.items()},
         "providers": {name: _provider_out(p) for name, p in table.providers.items()},
         "keys": [_key_out(k) for k in table.keys],
+        "privacy": {
+            "patterns": dict(table.privacy.patterns),
+            "fields": list(table.privacy.fields),
+            "unit_key": table.privacy.unit_key,
+            "unit_key_env": table.privacy.unit_key_env,
+            "encrypted": table.privacy.encrypted,
+        },
     }
     if table.limits:
         body["limits"] = dict(table.limits)
@@ -177,6 +207,7 @@ def decode(data: Mapping[str, Any]) -> RoutingTable:
             providers={name: Provider(name=name, **p) for name, p in data["providers"].items()},
             keys=tuple(_key_in(k) for k in data["keys"]),
             limits={str(name): _positive(value) for name, value in data.get("limits", {}).items()},
+            privacy=_privacy_in(data.get("privacy") or {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataCorrupt(
@@ -185,6 +216,17 @@ def decode(data: Mapping[str, Any]) -> RoutingTable:
         ) from error
     check_meaning(table)
     return table
+
+
+def _privacy_in(data: Mapping[str, Any]) -> Privacy:
+    """Tables of before there was this section have none."""
+    return Privacy(
+        patterns=dict(data.get("patterns", {})),
+        fields=tuple(data.get("fields", ())),
+        unit_key=str(data.get("unit_key", "")),
+        unit_key_env=str(data.get("unit_key_env", "")),
+        encrypted=bool(data.get("encrypted", False)),
+    )
 
 
 def check_meaning(table: RoutingTable) -> None:
@@ -240,7 +282,8 @@ def _positive(value: Any) -> float:
 
 def _workload_out(w: WorkloadRoute) -> dict[str, Any]:
     route = w.route
-    return {
+    more = {"passthrough": list(w.passthrough)} if w.passthrough else {}
+    return more | {
         "incumbent": w.incumbent,
         "variants": {name: v.as_dict() for name, v in w.variants.items()},
         "unit": list(w.unit),
@@ -248,6 +291,7 @@ def _workload_out(w: WorkloadRoute) -> dict[str, Any]:
         "slice_by": dict(w.slice_by),
         "no_unit": w.no_unit,
         "content": w.content,
+        "units": w.units,
         "on_rollback": w.on_rollback,
         "upgrade": None
         if route is None
@@ -294,8 +338,10 @@ def _workload_in(name: str, data: Mapping[str, Any]) -> WorkloadRoute:
         slice_by=dict(data["slice_by"]),
         no_unit=data["no_unit"],
         content=data["content"],
+        units=data.get("units", "given"),
         on_rollback=data["on_rollback"],
         route=route,
+        passthrough=tuple(data.get("passthrough", ())),
     )
 
 

@@ -87,6 +87,8 @@ def exchange_of(
         upgrade, stage, step = "", "", -1
     else:
         upgrade, stage, step = route.upgrade, route.stage, route.step
+    keeper, workload = ask.snapshot.keeper, lane.workload
+    short, who = keeper.short_texts(workload)
     # By position: the names of so many fields cost more to sort out than everything else here.
     return Exchange(
         f"{ask.exchange}-s" if shadow else ask.exchange,
@@ -106,20 +108,20 @@ def exchange_of(
         outcome.served.variant.name if outcome.served is not None else "",
         outcome.masked,
         outcome.attempts,
-        ask.unit,
+        who(ask.unit),
         ask.bucket,
-        ask.conversation,
-        ask.slices,
+        who(ask.conversation),
+        {key: short(value) for key, value in ask.slices.items()} if ask.slices else ask.slices,
         ask.endpoint.name,
         outcome.status,
         outcome.error,
         outcome.streamed,
         outcome.ttft_s,
         outcome.latency_s,
-        ask.peek.model,  # model_requested
-        answer.model,  # model_served
-        answer.system_fingerprint,
-        answer.finish_reason,
+        short(ask.peek.model),  # model_requested
+        short(answer.model),  # model_served
+        short(answer.system_fingerprint),
+        short(answer.finish_reason),
         usage.input_tokens,
         usage.output_tokens,
         usage.cached_tokens,
@@ -128,7 +130,7 @@ def exchange_of(
         content.request,
         content.answer,
         content.tool_calls,
-        outcome.not_carried,
+        short(outcome.not_carried),
         content.truncated,
     )
 

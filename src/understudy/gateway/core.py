@@ -19,7 +19,7 @@ from understudy.gateway.limits import Limits, overridden
 from understudy.gateway.meter import Meters
 from understudy.gateway.mirror import Mirror
 from understudy.gateway.pins import Pins
-from understudy.gateway.record import Redact
+from understudy.gateway.record import MakeRedact
 from understudy.gateway.snapshot import Compiler, Lane, Snapshot
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.wheel import Wheel
@@ -40,7 +40,7 @@ class Gateway:
         self,
         append: Callable[[Record], object],
         *,
-        redact: Redact,
+        redact: MakeRedact,
         pins: Pins | None = None,
         meters: Meters | None = None,
         limits: Limits | None = None,
@@ -55,11 +55,11 @@ class Gateway:
         self.limits = self._own_limits = limits or Limits()
         self.meters = meters or Meters(None)
         self.wheel = Wheel(self.loop)
-        self.compiler = Compiler(self.wheel, deadlines or Deadlines())
+        self.compiler = Compiler(self.wheel, deadlines or Deadlines(), redact)
         self.pins = pins or Pins(None)
         self.snapshot: Snapshot | None = None
         self.killed: frozenset[str] = frozenset()
-        self.mirror = Mirror(self.loop, append, redact)
+        self.mirror = Mirror(self.loop, append)
         self.sessions: set[Connected] = set()
         self.draining = False
         self.exposition: Callable[[], bytes] | None = None

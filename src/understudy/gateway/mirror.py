@@ -19,7 +19,6 @@ from understudy.gateway.calling import call_of, streamed
 from understudy.gateway.copying import Copy
 from understudy.gateway.failing import of_answer
 from understudy.gateway.http import described
-from understudy.gateway.record import Redact, content
 from understudy.gateway.snapshot import Target, answers
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure
@@ -34,11 +33,10 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 class Mirror:
     """`shed` counts by reason what was due and not copied."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, append: Callable[[Record], object], redact: Redact) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, append: Callable[[Record], object]) -> None:
         self.clock = loop.time
         self._loop = loop
         self._append = append
-        self._redact = redact
         self._due: deque[tuple[Ask, str]] = deque()
         self._in_flight: dict[str, int] = {}
         self._resting: dict[str, float] = {}
@@ -71,7 +69,7 @@ class Mirror:
         if outcome.attempts:
             self._in_flight[ask.lane.name] -= 1
         # The request is kept with the served exchange and not a second time.
-        kept = content(ask.lane.workload.content, b"", answer, self._redact)
+        kept = ask.snapshot.keeper.content(ask.lane.workload.content, b"", answer)
         self._append(exchange_of(ask, target, outcome, answer, kept, shadow=True))
 
     def _obstacle(self, ask: Ask) -> str:

@@ -15,7 +15,6 @@ from understudy.gateway.copying import Copy
 from understudy.gateway.core import Gateway
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
 from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer, returned, status_line, without
-from understudy.gateway.record import content
 from understudy.gateway.snapshot import Target
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure, Kind
@@ -366,7 +365,7 @@ class Relay(Receiver):
             gateway.primary_limited(ask.lane)
         if answer.id and ask.lane.route is not None and ask.endpoint.name == "responses":
             gateway.pins.put(ask.lane.route.upgrade, handle(answer.id), _arm_of(ask, self._target), gateway.now())
-        kept = content(ask.lane.workload.content, ask.body, answer, gateway.redact)
+        kept = ask.snapshot.keeper.content(ask.lane.workload.content, ask.body, answer)
         gateway.append(exchange_of(ask, ask.target, outcome, answer, kept))
         if answered:
             self._session.answered()

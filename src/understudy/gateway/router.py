@@ -57,9 +57,9 @@ def remember(gateway: Gateway, line: bytes, spot: Spot) -> None:
         gateway.spots[line] = spot
 
 
-def unknown(method: bytes, url: bytes) -> Refusal:
+def unknown(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Refusal:
     line = f"{method.decode('latin-1')} {url.decode('latin-1')}"
-    return refuse(_dialect(url), 404, "unknown_endpoint", f"there is no endpoint {_shown(line)}")
+    return refuse(dialect(url, headers), 404, "unknown_endpoint", f"there is no endpoint {_shown(line)}")
 
 
 def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
@@ -70,23 +70,18 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         return refuse(spoken, 503, "not_ready", "the gateway has no valid routing table yet")
     key = None
     if snapshot.keys:
-        key = presents_key(snapshot, spot, headers)
-        if key is None:
-            return refuse(spoken, 401, "invalid_api_key", UNKNOWN_KEY)
-        if gateway.in_use.get(key.name, 0) >= (key.concurrent or gateway.limits.key_requests):
-            return _too_many_at_once(gateway, spoken, key)
-        if snapshot.meters and key.name in snapshot.meters:
-            wait = snapshot.meters[key.name].take(gateway.now())
-            if wait:
-                return _too_often(gateway, spoken, key, wait)
+        found = admitted(gateway, snapshot, spot, headers)
+        if isinstance(found, Refusal):
+            return found
+        key = found
     if spot.method == "GET":
-        return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if _allowed(key, n))))
+        return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if allowed(key, n))))
     try:
         peek = spoken.peek(spot.endpoint, spot.path, body)
         named = headers.get(b"x-understudy-workload")
         name = peek.model if named is None else text(named)
         lane = snapshot.lanes.get(name)
-        if lane is None or (key is not None and not _allowed(key, name)) or not answers(lane.incumbent, spot.endpoint):
+        if lane is None or (key is not None and not allowed(key, name)) or not answers(lane.incumbent, spot.endpoint):
             return _no_lane(spot, lane, name, key)
         ask = _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
@@ -95,6 +90,20 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         ask.key = key.name
         gateway.in_use[key.name] = gateway.in_use.get(key.name, 0) + 1
     return ask
+
+
+def admitted(gateway: Gateway, snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | Refusal:
+    """The key of a request, where there must be one; the error where it has none or asks too much."""
+    key = presents_key(snapshot, spot, headers)
+    if key is None:
+        return refuse(spot.wire, 401, "invalid_api_key", UNKNOWN_KEY)
+    if gateway.in_use.get(key.name, 0) >= (key.concurrent or gateway.limits.key_requests):
+        return _too_many_at_once(gateway, spot.wire, key)
+    if snapshot.meters and key.name in snapshot.meters:
+        wait = snapshot.meters[key.name].take(gateway.now())
+        if wait:
+            return _too_often(gateway, spot.wire, key, wait)
+    return key
 
 
 def _ask(
@@ -108,7 +117,7 @@ def _ask(
 ) -> Ask:
     now = gateway.now()
     fields = peek.fields
-    unit = _unit(lane, headers, fields)
+    unit = unit_of(lane, headers, fields)
     conversation = _value(lane.conversation, headers, fields) if lane.conversation else ""
     place = lane.place
     if place is None:
@@ -118,9 +127,9 @@ def _ask(
     else:
         bucket = gateway.random.randrange(PARTS_PER_MILLION) if lane.workload.no_unit == "random" else -1
     bound = False
-    if spot.endpoint.name == "responses" and lane.route is not None and "previous_response_id" in fields:
+    if spot.endpoint.name == "responses" and lane.route is not None and _refers(fields):
         choice = _bound(gateway, lane, lane.route, bucket, conversation, spot.endpoint, now, fields)
-        bound = not _same_account(lane)
+        bound = not same_account(lane)
     else:
         choice = _choose(gateway, lane, bucket, conversation, spot.endpoint, now)
     return Ask(
@@ -181,25 +190,33 @@ def _bound(
 
     Raises WireError 409 where that arm is no longer served and the other one has another account.
     """
-    former = fields["previous_response_id"]
+    former = fields.get("previous_response_id")
     owner = gateway.pins.get(route.upgrade, handle(former), now) if isinstance(former, str) and former else None
     if owner is None:
-        # Unknown answers were given before this upgrade, by the incumbent, or by another gateway.
-        return _choose(gateway, lane, bucket, conversation, endpoint, now) if _same_account(lane) else _BEFORE
+        # Unknown answers were given before this upgrade, by the incumbent, or by another gateway; conversations are
+        # made at the incumbent's (see `passing`).
+        return _choose(gateway, lane, bucket, conversation, endpoint, now) if same_account(lane) else _BEFORE
     choice = choose(route, now=now, bucket=bucket, killed=lane.name in gateway.killed, pinned=owner, finish_pinned=True)
-    if choice.arm is not owner and not _same_account(lane):
-        raise WireError(
-            f"the response {former!r} was given by a variant that is no longer served; begin without it", 409
-        )
+    if choice.arm is not owner and not same_account(lane):
+        raise WireError(gone(former), 409)
     return choice
 
 
-def _same_account(lane: Lane) -> bool:
+def _refers(fields: Mapping[str, Any]) -> bool:
+    """Whether a request builds on what a provider has stored: an earlier response, or a conversation of its own."""
+    return any(name in fields and fields[name] is not None for name in ("previous_response_id", "conversation"))
+
+
+def gone(response: object) -> str:
+    return f"the response {response!r} was given by a variant that is no longer served; begin without it"
+
+
+def same_account(lane: Lane) -> bool:
     """Whether both arms are served by one provider, which then knows the answers of both."""
     return lane.candidate is None or lane.candidate.variant.provider == lane.incumbent.variant.provider
 
 
-def _unit(lane: Lane, headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
+def unit_of(lane: Lane, headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
     """Who asks: the first source is nearly always a header that is there."""
     value = headers.get(lane.unit_header)
     if value is not None and 0 < len(value) < 128:
@@ -239,7 +256,7 @@ def _no_lane(spot: Spot, lane: Lane | None, name: str, key: GatewayKey | None) -
     if lane is None:
         message = f"there is no workload {_shown(name)}; name one as the model or in the header x-understudy-workload"
         return refuse(spot.wire, 404, "unknown_workload", message)
-    if not _allowed(key, name):
+    if not allowed(key, name):
         return refuse(spot.wire, 403, "forbidden_workload", f"this API key may not use the workload {_shown(name)}")
     message = (
         f"workload {name} is served by a provider that speaks {lane.incumbent.wire.name}, not {spot.endpoint.wire}"
@@ -261,17 +278,16 @@ def _too_often(gateway: Gateway, spoken: Wire, key: GatewayKey, wait: float) -> 
     return Refusal(429, spoken.error_body(429, "rate_limit_exceeded", told), b"retry-after: %d\r\n" % seconds)
 
 
-def _allowed(key: GatewayKey | None, workload: str) -> bool:
+def allowed(key: GatewayKey | None, workload: str) -> bool:
     return key is None or "*" in key.workloads or workload in key.workloads
 
 
-def _dialect(url: bytes) -> Wire:
+def dialect(url: bytes, headers: dict[bytes, bytes]) -> Wire:
     """The dialect a caller probably speaks, for an endpoint nobody knows."""
-    for spoken in WIRES:
-        if (spoken.name == "anthropic" and url.startswith(b"/v1/messages")) or (
-            spoken.name == "gemini" and url.startswith(b"/v1beta")
-        ):
-            return spoken
+    if url.startswith(b"/v1/messages") or b"anthropic-version" in headers:
+        return wire("anthropic")
+    if url.startswith(b"/v1beta") or b"x-goog-api-key" in headers:
+        return wire("gemini")
     return DEFAULT_WIRE
 
 

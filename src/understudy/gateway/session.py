@@ -13,10 +13,12 @@ import httptools
 import msgspec
 
 from understudy.core.records import Feedback
-from understudy.gateway.ask import Spot
+from understudy.gateway.ask import Ask, Spot
 from understudy.gateway.core import Gateway
 from understudy.gateway.http import CONTINUE, local_answer
 from understudy.gateway.metrics import CONTENT_TYPE
+from understudy.gateway.passing import passing
+from understudy.gateway.record import FULL
 from understudy.gateway.relay import Relay
 from understudy.gateway.router import (
     DEFAULT_WIRE,
@@ -27,7 +29,6 @@ from understudy.gateway.router import (
     remember,
     route,
     spot_of,
-    unknown,
 )
 from understudy.upstream.wheel import NEVER, Timed
 from understudy.wires.base import Endpoint
@@ -357,7 +358,7 @@ class Session(asyncio.Protocol, Timed):
         elif line == _FEEDBACK:
             answer = self._take_feedback(headers, body)
         else:
-            answer = self._local(*line, headers)
+            answer = self._local(*line, headers, body)
         if isinstance(answer, Refusal):
             self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind))
             self.answered()
@@ -367,8 +368,8 @@ class Session(asyncio.Protocol, Timed):
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
-    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Refusal:
-        """What the gateway answers itself; nothing else is there."""
+    def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
+        """What the gateway answers itself, or passes on as it came."""
         match method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
@@ -377,7 +378,7 @@ class Session(asyncio.Protocol, Timed):
             case b"GET", b"/metrics" if self._gateway.exposition is not None and self._may_read_metrics(headers):
                 return Refusal(200, self._gateway.exposition(), kind=CONTENT_TYPE)
             case _:
-                return unknown(method, url)
+                return passing(self._gateway, method, url, headers, body)
 
     def _may_read_metrics(self, headers: dict[bytes, bytes]) -> bool:
         """Where there are keys, one for all workloads must be presented."""
@@ -404,14 +405,20 @@ class Session(asyncio.Protocol, Timed):
             given = _feedback.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return refuse(DEFAULT_WIRE, 400, "invalid_feedback", f"{error}; send exchange, name and value (a number)")
+        kept = {lane.workload.content for lane in snapshot.lanes.values()}
+        clean = str if kept == {FULL} else snapshot.keeper.short
+        digits = f"{given.value:.0f}"
+        if clean(digits) != digits:
+            told = "the value has the form of a card or telephone number; send a number that measures something"
+            return refuse(DEFAULT_WIRE, 400, "invalid_feedback", told)
         at = self._gateway.now()
         self._gateway.append(
             Feedback(
-                exchange=given.exchange[:128],
-                name=given.name[:128],
+                exchange=clean(given.exchange)[:128],
+                name=clean(given.name)[:128],
                 value=given.value,
                 at=at,
-                workload=given.workload[:128],
+                workload=clean(given.workload)[:128],
             )
         )
         return Refusal(202, b'{"status":"accepted"}')

@@ -14,10 +14,11 @@ from understudy.assign.bucket import buckets
 from understudy.assign.source import Source, parse
 from understudy.core.errors import DataCorrupt
 from understudy.core.playbook import PARTS_PER_MILLION
-from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, WorkloadRoute
+from understudy.core.routing import GatewayKey, Privacy, Provider, Route, RoutingTable, WorkloadRoute
 from understudy.core.variant import Variant
 from understudy.gateway.breaker import Breaker
 from understudy.gateway.meter import Meter
+from understudy.gateway.record import Keeper, MakeRedact
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.origin import header_line, origin_of
 from understudy.upstream.pool import Pool
@@ -50,7 +51,7 @@ class Target:
 
     def head(self, request: WireRequest, method: str, forwarded: bytes, given: Mapping[bytes, bytes]) -> bytes:
         """The whole head of a request. `forwarded` are the caller's headers that go on, `given` all of them."""
-        known = self._heads.get((request.path, request.headers))
+        known = self._heads.get((request.path, request.headers)) if method == "POST" else None
         if known is None:
             known = self._prepare(request, method)
         prefix, defaults = known
@@ -67,7 +68,7 @@ class Target:
         """The part that is the same for every request to this path, and the lines a caller's header replaces."""
         prefix = self.pool.origin.head(request.path, self.auth, method)
         defaults = tuple((name.encode(), header_line(name, value).encode()) for name, value in request.headers)
-        if len(self._heads) < _HEADS:
+        if method == "POST" and len(self._heads) < _HEADS:
             self._heads[request.path, request.headers] = prefix, defaults
         return prefix, defaults
 
@@ -100,6 +101,8 @@ class Snapshot:
     lanes: Mapping[str, Lane]
     keys: Mapping[str, GatewayKey]
     """By SHA-256 of the key; empty: open to everybody who can connect."""
+    keeper: Keeper
+    """What the ledger may keep."""
     recognised: dict[bytes, GatewayKey] = field(default_factory=dict)
     """Authorization headers seen under this very table; a revoked key is forgotten with the table."""
     meters: Mapping[str, Meter] = field(default_factory=dict)
@@ -109,12 +112,16 @@ class Snapshot:
 class Compiler:
     """Keeps the connections to providers over the flips of the table. Make it inside a running loop."""
 
-    def __init__(self, wheel: Wheel, deadlines: Deadlines, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, wheel: Wheel, deadlines: Deadlines, redact: MakeRedact, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._wheel = wheel
         self._deadlines = deadlines
         self._environment = os.environ if environment is None else environment
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._pools: dict[tuple[str, str, str, str], Pool] = {}
+        self._redact = redact
+        self._keeper: tuple[Privacy, Keeper] | None = None
 
     def compile(self, table: RoutingTable) -> Snapshot:
         lanes = {name: self._lane(workload, table) for name, workload in table.workloads.items()}
@@ -124,6 +131,7 @@ class Compiler:
             generation=table.generation,
             lanes=lanes,
             keys={key.hash: key for key in table.keys},
+            keeper=self._keeper_of(table.privacy),
         )
 
     def breaker(self, workload: str, upgrade: str) -> Breaker:
@@ -146,6 +154,19 @@ class Compiler:
     @property
     def pools(self) -> Mapping[tuple[str, str, str, str], Pool]:
         return self._pools
+
+    def _keeper_of(self, privacy: Privacy) -> Keeper:
+        """Made anew only where the section changed: what it remembers outlives the flips of the table."""
+        if self._keeper is None or self._keeper[0] != privacy:
+            named = privacy.unit_key_env
+            key = privacy.unit_key or (self._environment.get(named, "") if named else "")
+            if privacy.unit_key_env and not key:
+                raise DataCorrupt(
+                    f"units are hashed with the key in ${privacy.unit_key_env}, which is not set here",
+                    remedy=f"start the gateway with {privacy.unit_key_env} in its environment",
+                )
+            self._keeper = privacy, Keeper(self._redact(privacy), key.encode())
+        return self._keeper[1]
 
     def _lane(self, workload: WorkloadRoute, table: RoutingTable) -> Lane:
         route = workload.route

@@ -26,13 +26,14 @@ import uvloop
 
 from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.records import Exchange, Record
-from understudy.core.routing import HEARTBEAT_FOLDER, RoutingTable
+from understudy.core.routing import HEARTBEAT_FOLDER, Privacy, RoutingTable
 from understudy.gateway.core import Gateway
 from understudy.gateway.meter import Meters
 from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
 from understudy.gateway.pins import Pins
 from understudy.gateway.session import Session
 from understudy.gateway.table import TableReader, replace_file
+from understudy.ledger import sealing
 from understudy.ledger.redact import Redactor
 from understudy.ledger.segments import SegmentWriter
 
@@ -75,10 +76,12 @@ class Worker:
         self.metrics = Metrics()
         self._log: list[bytes] = []
         self._metrics_file = settings.table.parent / HEARTBEAT_FOLDER / f"{settings.name}{SUFFIX}"
-        self.ledger = SegmentWriter(settings.segments, settings.name)
+        seal = sealing.configured()
+        self._seals = seal is not None
+        self.ledger = SegmentWriter(settings.segments, settings.name, seal=seal)
         folder = settings.table.parent
         self.gateway = Gateway(
-            self._record, redact=Redactor(), pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
+            self._record, redact=_redactor, pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
         )
         self.gateway.exposition = self._exposition
         self.reader = TableReader(settings.table, settings.name, self._apply)
@@ -211,6 +214,11 @@ class Worker:
                 f"epoch {table.epoch} has no gateway keys, and this gateway can be reached from other machines",
                 remedy="add gateway.keys to understudy.yaml, or listen on 127.0.0.1",
             )
+        if table.privacy.encrypted and not self._seals:
+            raise DataCorrupt(
+                f"epoch {table.epoch} wants content encrypted, and {sealing.VARIABLE} is not set here",
+                remedy=f"start the gateway with {sealing.VARIABLE} in its environment",
+            )
         self.gateway.apply(table)
 
     def _complain(self, message: str) -> None:
@@ -218,6 +226,10 @@ class Worker:
         if message != self._complained:
             self._complained = message
             sys.stderr.write(f"{self.settings.name}: {message}\n")
+
+
+def _redactor(privacy: Privacy) -> Redactor:
+    return Redactor(privacy.patterns, fields=privacy.fields)
 
 
 def _tame_collector() -> None:

@@ -25,6 +25,7 @@ from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import lake_lock, take_committer_lock
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, boots
+from understudy.ledger.retention import expire
 from understudy.ledger.rows import NUMBERED, Numbered
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 QUARANTINE_FOLDER = "quarantine"
 COMPACT_EVERY = 24
 VACUUM_EVERY_S = 3600.0
+EXPIRE_EVERY_S = 3600.0
 PIECE = 10_000
 """Records made into columns at once."""
 SPELL = 8
@@ -71,6 +73,7 @@ class _Round:
 class Committer:
     """The one process that writes the numbered tables of a lake from this machine.
 
+    keep_s: how long rows of a table are kept; tables that are not named are kept for ever.
     Raises Refused where another committer holds the folder.
     """
 
@@ -80,6 +83,7 @@ class Committer:
         lake: str | Path | Lake,
         *,
         prices: Prices | Mapping[str, Price] | None = None,
+        keep_s: Mapping[Table, float] | None = None,
         batch: int = BATCH_RECORDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -95,6 +99,8 @@ class Committer:
         """Boots whose last batch is on its way."""
         self._commits: dict[Table, int] = dict.fromkeys(NUMBERED, 0)
         self._vacuumed_at = clock()
+        self._keep_s = dict(keep_s or {})
+        self._expired_at = -EXPIRE_EVERY_S
         self._lock: int | None = take_committer_lock(segments)
 
     def run_once(self) -> Committed:
@@ -131,6 +137,9 @@ class Committer:
                 gc.enable()
         with lake_lock(self._segments):
             self._tidy()
+        if self._keep_s and self._clock() - self._expired_at >= EXPIRE_EVERY_S:
+            expire(self._keep_s, segments=self._segments, lake=self._lake, now=self._clock())
+            self._expired_at = self._clock()
         return total
 
     def close(self) -> None:

@@ -7,8 +7,10 @@ run it on each.
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,7 +48,7 @@ class Erased(NamedTuple):
 
 
 def erase(
-    unit: str,
+    unit: str | Sequence[str],
     *,
     segments: Path,
     lake: str | Path | Lake,
@@ -56,18 +58,21 @@ def erase(
 ) -> Erased:
     """Erase a unit, in one workload or in all.
 
-    derived: folders with files made from exchanges; in JSON Lines, and in suites made from the ledger, the lines that
-        name an exchange of the unit or the unit itself are taken out, all other files that do are listed.
+    unit: its name as requests give it, or all names it may be kept under.
+    derived: files, and folders with files, made from exchanges; in JSON Lines (compressed or not), and in suites made
+        from the ledger, the lines that name an exchange of the unit or the unit itself are taken out, all other files
+        that do are listed.
 
     Raises UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
     """
-    if not unit:
+    names = [unit] if isinstance(unit, str) else list(unit)
+    if not all(names) or not names:
         raise UsageError("an empty unit is nobody", remedy="name the unit as the request does, like --unit u-17")
     opened = lake if isinstance(lake, Lake) else Lake(lake)
     at = time.time() if now is None else now
     with lake_lock(segments):
-        found = _of_unit(opened, unit, workload)
-        waiting = _in_segments(opened, segments, unit, workload, {row.exchange for row in found})
+        found = _of_unit(opened, names, workload)
+        waiting = _in_segments(opened, segments, names, workload, {row.exchange for row in found})
         ids = sorted({row.exchange for row in found} | {name for each in waiting for name in each.exchanges})
         feedback, counted = _feedback_of(opened, ids)
         for row in found:
@@ -82,7 +87,7 @@ def erase(
         _delete(opened, Table.FEEDBACK, ids)
         _delete(opened, Table.EXCHANGES, ids)
         gone = sum(opened.vacuum(table, keep_hours=0) for table in Table)
-    lines, mentioned = _erase_in_files(derived, unit, ids)
+    lines, mentioned = _erase_in_files(derived, names, ids)
     overwritten = sum(len(each.places) for each in waiting)
     shadow = sum(row.role == "shadow" for row in found)
     return Erased(len(found) - shadow, shadow, feedback, scores, overwritten, lines, gone, mentioned)
@@ -95,11 +100,11 @@ class _Row(NamedTuple):
     boot: str
 
 
-def _of_unit(lake: Lake, unit: str, workload: str | None) -> list[_Row]:
+def _of_unit(lake: Lake, units: Sequence[str], workload: str | None) -> list[_Row]:
     views = Views(lake)
     try:
         table = views.table(Table.EXCHANGES, workload)
-        chosen = table.filter(table.unit == unit)
+        chosen = table.filter(table.unit.isin(units))
         if workload is not None:
             chosen = chosen.filter(chosen.workload == workload)
         return [_Row(**row) for row in views.run(chosen.select(_Row._fields)).to_pylist()]
@@ -148,7 +153,9 @@ class _Segment(NamedTuple):
     uncommitted: int
 
 
-def _in_segments(lake: Lake, segments: Path, unit: str, workload: str | None, known: Iterable[str]) -> list[_Segment]:
+def _in_segments(
+    lake: Lake, segments: Path, units: Sequence[str], workload: str | None, known: Iterable[str]
+) -> list[_Segment]:
     """The unit's records in all segments, also in those that are being written."""
     ids = set(known)
     found = []
@@ -161,7 +168,7 @@ def _in_segments(lake: Lake, segments: Path, unit: str, workload: str | None, kn
             offset = len(frames.MAGIC)
             for each in frames.scan(path.read_bytes()):
                 record = _decoded(each.payload)
-                if isinstance(record, Exchange) and record.unit == unit and workload in (None, record.workload):
+                if isinstance(record, Exchange) and record.unit in units and workload in (None, record.workload):
                     ids.add(record.exchange)
                     segment.exchanges.add(record.exchange)
                 if isinstance(record, Exchange | Feedback) and record.exchange in ids:
@@ -205,24 +212,34 @@ def tombstone(length: int, at: float) -> bytes:
     raise ValueError(f"no record is as short as {length} bytes")
 
 
-def _erase_in_files(folders: Sequence[Path], unit: str, ids: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    names = {f'"{name}"' for name in (unit, *ids)}
+def _files(place: Path) -> Iterator[Path]:
+    """The files below a folder; a file itself."""
+    yield from (each for each in (place.rglob("*") if place.is_dir() else [place]) if each.is_file())
+
+
+def _erase_in_files(
+    places: Sequence[Path], units: Sequence[str], ids: Sequence[str]
+) -> tuple[dict[str, int], list[str]]:
+    names = {f'"{name}"'.encode() for name in (*units, *ids)}
     removed: dict[str, int] = {}
     mentioned: list[str] = []
-    for path in sorted({p for folder in folders if folder.is_dir() for p in folder.rglob("*") if p.is_file()}):
+    for path in sorted({found for place in places for found in _files(place)}):
+        packed = path.suffix == ".gz"
         try:
-            text = path.read_text()
-        except UnicodeDecodeError:
+            data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        except (OSError, EOFError, zlib.error):
+            mentioned.append(str(path))  # nobody can say what is in it
             continue
-        lines = text.splitlines(keepends=True)
+        lines = data.splitlines(keepends=True)
         kept = [line for line in lines if not any(name in line for name in names)]
         if len(kept) == len(lines):
             continue
-        if path.suffix != ".jsonl" and lines[0].rstrip("\n") != SUITE_HEADER:
+        if ".jsonl" not in path.suffixes[-2:] and lines[0].rstrip(b"\n") != SUITE_HEADER.encode():
             mentioned.append(str(path))
             continue
+        left = b"".join(kept)
         fresh = path.with_suffix(".erasing")
-        fresh.write_text("".join(kept))
+        fresh.write_bytes(gzip.compress(left, mtime=0) if packed else left)
         fresh.replace(path)
         removed[str(path)] = len(lines) - len(kept)
     return removed, mentioned

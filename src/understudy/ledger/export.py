@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def export(
     *,
     lake: str | Path | Lake,
     workload: str | None = None,
-    unit: str | None = None,
+    unit: str | Sequence[str] | None = None,
     since: float | None = None,
     until: float | None = None,
     seal: Seal | None = None,
@@ -65,13 +65,16 @@ def export(
     return int(found.num_rows)
 
 
-def _chosen(views: Views, workload: str | None, unit: str | None, since: float | None, until: float | None) -> ir.Table:
+def _chosen(
+    views: Views, workload: str | None, unit: str | Sequence[str] | None, since: float | None, until: float | None
+) -> ir.Table:
     from understudy.ledger import expressions
 
     exchanges = views.table(Table.EXCHANGES, workload)
-    for column, wanted in (("workload", workload), ("unit", unit)):
-        if wanted is not None:
-            exchanges = exchanges.filter(exchanges[column] == wanted)
+    if workload is not None:
+        exchanges = exchanges.filter(exchanges.workload == workload)
+    if unit is not None:
+        exchanges = exchanges.filter(exchanges.unit.isin([unit] if isinstance(unit, str) else list(unit)))
     if since is not None:
         exchanges = exchanges.filter(exchanges.started_at >= since)
     if until is not None:

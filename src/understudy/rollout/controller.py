@@ -417,6 +417,7 @@ def sources_of(project: Project) -> table.Sources:
         providers=project.providers(),
         keys=project.gateway_keys(),
         limits=project.gateway_limits(),
+        privacy=project.privacy(),
     )
 
 

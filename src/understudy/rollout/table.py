@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from understudy.config.schema import WorkloadSection
 from understudy.core.errors import DataCorrupt
 from understudy.core.playbook import Stage
-from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
+from understudy.core.routing import GatewayKey, Privacy, Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
 from understudy.rollout.fold import UpgradeState
 
@@ -30,6 +30,7 @@ class Sources:
     providers: Mapping[str, Provider]
     keys: tuple[GatewayKey, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    privacy: Privacy = field(default_factory=Privacy)
 
 
 def serving(configured: str, workload: str, upgrades: Iterable[UpgradeState]) -> tuple[str, Variant | None]:
@@ -72,6 +73,7 @@ def build(
         providers=dict(sources.providers),
         keys=sources.keys,
         limits=dict(sources.limits),
+        privacy=sources.privacy,
     )
 
 
@@ -105,7 +107,9 @@ def _workload(
         slice_by=dict(section.slice_by),
         no_unit=section.no_unit,
         content=section.content,
+        units=section.units,
         on_rollback=section.on_rollback,
+        passthrough=tuple(section.passthrough),
         route=_route(active[0], section, leases, issued_at) if active else None,
     )
 

@@ -162,11 +162,11 @@ async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
 class Crossed:
     """A redaction that is easy to see: every character becomes an x."""
 
-    def text(self, text: str) -> str:
-        return "x" * len(text)
+    def text(self, text: str, limit: int | None = None) -> str:
+        return "x" * len(text[:limit])
 
-    def body(self, body: bytes) -> bytes:
-        return b"x" * len(body)
+    def body(self, body: bytes, limit: int | None = None) -> bytes:
+        return b"x" * len(body[:limit])
 
 
 class Served:
@@ -219,7 +219,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve this table on a free port."""
     records: list[Record] = []
-    gateway = Gateway(records.append, redact=Crossed(), deadlines=deadlines, limits=limits, pins=pins)
+    gateway = Gateway(records.append, redact=lambda _: Crossed(), deadlines=deadlines, limits=limits, pins=pins)
     gateway.apply(first)
     server = await asyncio.get_running_loop().create_server(lambda: Session(gateway), "127.0.0.1", 0)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ import msgspec
 
 from understudy.core.variant import Variant
 from understudy.wires import anthropic_messages as operation
+from understudy.wires import untouched
+from understudy.wires.api import Api
 from understudy.wires.base import Endpoint, Message, WireRequest
 from understudy.wires.listing import Listing
 from understudy.wires.openai import bearer
@@ -21,6 +24,7 @@ _ENDPOINTS = {
     ("POST", "/v1/messages/count_tokens"): operation.CountTokens.ENDPOINT,
     ("GET", "/v1/models"): MODELS,
 }
+API = Api(("/v1/",), "", re.compile(r"/v1/complete"))
 _ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -40,7 +44,9 @@ class Anthropic(Operations):
         operation.ENDPOINT.name: operation,
         operation.CountTokens.ENDPOINT.name: operation.CountTokens(),
         MODELS.name: Listing(MODELS.path),
+        untouched.NAME: untouched.Untouched(API),
     }
+    api = API
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         return _ENDPOINTS.get((method, path)) or _ENDPOINTS.get((method, path.partition("?")[0]))

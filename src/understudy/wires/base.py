@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from understudy.core.variant import Variant
+from understudy.wires.api import Api
 
 
 class Endpoint(NamedTuple):
@@ -125,6 +126,8 @@ class Wire(Protocol):
     """One dialect. Implementations are modules' singletons, found with `understudy.wires.registry.wire(name)`."""
 
     name: str
+    api: Api
+    """Where its API lies: what of it no operation stands for may be passed on as it came."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """The operation behind a request line, None where we do not know it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import parse_qs
@@ -10,6 +11,8 @@ import msgspec
 
 from understudy.core.variant import Variant
 from understudy.wires import gemini_generate as generate
+from understudy.wires import untouched
+from understudy.wires.api import Api
 from understudy.wires.base import Endpoint, Message, WireRequest
 from understudy.wires.listing import Listing
 from understudy.wires.openai import bearer
@@ -18,6 +21,9 @@ from understudy.wires.operation import Operation, Operations
 MODELS = Endpoint("gemini", "models.list", "models", "/v1beta/models")
 
 _BY_METHOD = {"generateContent": generate.GENERATE, "countTokens": generate.COUNT}
+API = Api(
+    ("/v1beta/", "/v1/"), "", re.compile(r"/v1(?:beta)?/models/[^/:]+:(?:embedContent|batchEmbedContents|predict)")
+)
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -42,7 +48,9 @@ class Gemini(Operations):
         generate.STREAM_ARRAY.name: generate.Generate(),
         generate.COUNT.name: generate.CountTokens(),
         MODELS.name: Listing(MODELS.path),
+        untouched.NAME: untouched.Untouched(API),
     }
+    api = API
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         if method == "GET" and path.partition("?")[0] in ("/v1beta/models", "/v1/models"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from understudy.core.variant import Variant
 from understudy.wires import openai_chat as chat
 from understudy.wires import openai_embeddings as embeddings
 from understudy.wires import openai_responses as responses
+from understudy.wires import untouched
+from understudy.wires.api import Api
 from understudy.wires.base import Endpoint, Message, WireRequest
 from understudy.wires.listing import Listing
 from understudy.wires.operation import Operation, Operations
@@ -23,6 +26,9 @@ _ENDPOINTS = {
     ("POST", "/v1/embeddings"): embeddings.ENDPOINT,
     ("GET", "/v1/models"): MODELS,
 }
+API = Api(
+    ("/v1/",), "/v1", re.compile(r"/v1/(?:moderations|completions|responses/input_tokens|(?:audio|images)/[a-z]+)")
+)
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -35,7 +41,9 @@ class OpenAI(Operations):
         responses.ENDPOINT.name: responses,
         embeddings.ENDPOINT.name: embeddings,
         MODELS.name: Listing(MODELS.path),
+        untouched.NAME: untouched.Untouched(API),
     }
+    api = API
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         return _ENDPOINTS.get((method, path)) or _ENDPOINTS.get((method, path.partition("?")[0]))

@@ -74,6 +74,8 @@ def test_the_good_file_is_good() -> None:
         ("gateway: {limits: {headers: 2GiB}}", "9:29", "'2GiB' is outside 1KiB to 1GiB", "like 32MiB"),
         ("gateway: {keys: [{name: a, concurrent: 0}]}", "9:40", "is the number 0, at least 1", "at least 1"),
         ("gateway: {keys: [{name: a, requests_per_minut: 9}]}", "9:28", "is no key of", "requests_per_minute?"),
+        ("    passthrough: [v1/files]", "9:19", "'v1/files' is no path of an API", "like /v1/files"),
+        ("    passthrough: ['/v1/']", "9:19", "'/v1/' is no path of an API", "'*' for all"),
         ("prices: {m: {input: 0, output: 1}}", "9:21", "prices.m.input is the number 0, a number above 0", "above 0"),
         ("  W_1: {}", "9:3", "'W_1' is no name for a workload", "lower-case letters"),
     ],
@@ -271,3 +273,29 @@ def test_what_came_from_the_environment_is_not_repeated() -> None:
         "workloads.w.gates.quality.margin: '${M}' is no margin",
         'gateway.port is "${M}", and a whole number is expected',
     ]
+
+
+@pytest.mark.parametrize(
+    ("section", "where", "message", "remedy"),
+    [
+        ("  patterns: {c: '(?=a)b'}", "10:17", "'(?=a)b' is no pattern: ", "no look-around"),
+        ("  patterns: {c: 'a*'}", "10:17", "'a*' finds nothing at all, in every text", "like + for *"),
+        ("  patterns: {c: 4}", "10:17", "4 is no pattern", "write a regular expression for RE2"),
+        ("  patterns: {'a b': 'c'}", "10:14", "'a b' is no name for a pattern", "write letters, digits"),
+        ("  feilds: [a]", "10:3", "feilds is no key of privacy", "did you mean fields?"),
+    ],
+)
+def test_what_redaction_cannot_use_is_named(section: str, where: str, message: str, remedy: str) -> None:
+    """Each pattern that RE2 does not take, at its place, before a gateway ever sees it."""
+    at, said, do = one(GOOD.rstrip() + f"\nprivacy:\n{section}\n")
+    assert at == f"f.yaml:{where}"
+    assert message in said
+    assert remedy in do
+
+
+def test_less_than_a_day_is_no_retention() -> None:
+    """Days are removed whole."""
+    at, said, do = one(GOOD.rstrip() + "\nretention: {exchanges: 90d, scores: 2h}\n")
+    assert at == "f.yaml:9:37"
+    assert "2h is less than a day" in said
+    assert "like 90d" in do

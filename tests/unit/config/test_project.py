@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from understudy.assign.pseudonym import pseudonym
 from understudy.config import starter
 from understudy.config.project import FILE, Project, find, open_project
 from understudy.core.errors import ConfigError, Refused, UsageError
 from understudy.core.playbook import DAY, PROFILES
-from understudy.core.routing import RoutingTable, decode, encode
+from understudy.core.routing import Privacy, RoutingTable, decode, encode
 from understudy.core.variant import Reasoning
 from understudy.wires.compat import never_carried
 
@@ -84,6 +85,20 @@ def test_the_routing_table_gets_names_of_variables_and_no_secrets(tmp_path: Path
     data = encode(RoutingTable("g", 1, 0.0, {}, providers, keys))
     assert b"canary" not in data
     assert decode(json.loads(data)).providers["anthropic"].api_key_env == "ANTHROPIC_API_KEY"
+
+
+def test_what_may_not_be_written_down_reaches_the_routing_table(tmp_path: Path) -> None:
+    """Patterns, fields and the name of the key, never the key; a user is looked for under both names."""
+    privacy = "privacy:\n  patterns: {own: 'C-[0-9]+'}\n  fields: [style]\n  unit_key: ${UNIT_KEY}\n"
+    made = project(tmp_path, TEXT + privacy, UNIT_KEY="canary-3")
+    data = encode(RoutingTable("g", 1, 0.0, {}, {}, privacy=made.privacy()))
+    assert b"canary" not in data
+    found = decode(json.loads(data)).privacy
+    assert found == Privacy({"own": "C-[0-9]+"}, ("style",), "", "UNIT_KEY")
+    assert made.kept_as("u-1") == ("u-1", pseudonym("u-1", b"canary-3"))
+    with pytest.raises(ConfigError, match="UNIT_KEY is not set"):
+        project(tmp_path, TEXT + privacy).kept_as("u-1")
+    assert project(tmp_path, TEXT).kept_as("") == ()
 
 
 def test_limits_that_are_written_reach_the_routing_table_and_no_others(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import COMMITTER_LOCK, LAKE_LOCK
 from understudy.ledger.prices import Price, Prices
+from understudy.ledger.queries import Ledger
 from understudy.ledger.reading import BATCH_BYTES, BootReader
 from understudy.ledger.segments import SegmentWriter
 from understudy.ledger.tally import Tally
@@ -287,3 +288,22 @@ def test_listed_prices_agree_with_the_lists_own_arithmetic(make: Any, model: str
     usage = genai_prices.Usage(input_tokens=tokens, output_tokens=70)
     expected = genai_prices.calc_price(usage, model, genai_request_timestamp=at).total_price
     assert cost.usd == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_the_committer_keeps_to_the_retention(tmp_path: Path, make: Any) -> None:
+    """At its first run and once an hour rows of days that are over go, and the numbers stay accounted for."""
+    now = [1_700_000_000.0]
+    writer = SegmentWriter(tmp_path / "s", "w0")
+    for number in range(4):
+        writer.append(make(number, started_at=now[0] - 40 * 86_400 * (number % 2)))
+    writer.close()
+    keep = {Table.EXCHANGES: 30 * 86_400.0}
+    with Committer(tmp_path / "s", tmp_path / "l", keep_s=keep, clock=lambda: now[0]) as committer:
+        committer.run_once()
+        assert Ledger(tmp_path / "l").counts("reply")[0].exchanges == 2
+        now[0] += 31 * 86_400
+        committer.run_once()
+        assert Ledger(tmp_path / "l").counts("reply") == []
+    found = verify(tmp_path / "s", tmp_path / "l")
+    assert found.in_order
+    assert found.lost() == {"expired": 4}

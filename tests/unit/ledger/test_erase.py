@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from understudy.assign.pseudonym import pseudonym
 from understudy.core.errors import UsageError
 from understudy.core.records import Feedback, Loss
 from understudy.ledger import frames
@@ -107,10 +108,27 @@ def test_what_was_made_from_the_exchanges_is_reached(tmp_path: Path, fill: Any, 
     (suites / "from-ledger.jsonl").write_text("".join(lines))
     (suites / "notes.yaml").write_text('case: "x-000000"\n')
     (suites / "picture.png").write_bytes(b"\xff\xfe\x00")
-    done = erase(UNIT, segments=tmp_path / "segments", lake=lake, derived=[suites, tmp_path / "nowhere"])
-    assert done.lines == {str(suites / "from-ledger.jsonl"): 1}
+    (suites / "r.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    (suites / "cut.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode())[:-9])
+    (tmp_path / "control.db").write_bytes(b'SQLite\x00\xff{"unit":"x-000000"}')
+    derived = [suites, tmp_path / "control.db", tmp_path / "nowhere"]
+    done = erase(UNIT, segments=tmp_path / "segments", lake=lake, derived=derived)
+    assert done.lines == {str(suites / "from-ledger.jsonl"): 1, str(suites / "r.jsonl.gz"): 1}
     assert (suites / "from-ledger.jsonl").read_text() == lines[1]
-    assert done.mentioned == [str(suites / "notes.yaml")]
+    assert gzip.decompress((suites / "r.jsonl.gz").read_bytes()).decode() == lines[1]
+    left = [tmp_path / "control.db", suites / "cut.jsonl.gz", suites / "notes.yaml"]
+    assert done.mentioned == [str(path) for path in left]
+
+
+def test_all_names_of_a_unit_are_erased_and_exported(tmp_path: Path, fill: Any, make: Any) -> None:
+    """Records from before units were hashed and from after it are one person's."""
+    hashed = pseudonym(UNIT, b"k")
+    lake = fill([make(0, unit=UNIT), make(1, unit=hashed), make(2, unit="other")])
+    assert export(tmp_path / "o.jsonl", lake=lake, unit=(UNIT, hashed)) == 2
+    assert erase((UNIT, hashed), segments=tmp_path / "segments", lake=lake).exchanges == 2
+    assert Ledger(lake).counts("reply")[0].exchanges == 1
+    with pytest.raises(UsageError):
+        erase((), segments=tmp_path / "segments", lake=lake)
 
 
 def test_erasing_nobody_is_refused_and_an_empty_lake_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from understudy.core.errors import UsageError
-from understudy.ledger.redact import Redactor
+from understudy.ledger.redact import CUT_MARGIN, Redactor
 
 SECRETS = {
     "email": "jo.example+tag@mail.example.org",
@@ -106,15 +106,45 @@ def test_an_address_that_was_cut_is_no_address_left() -> None:
     assert "jo.example" not in Redactor().text("write to jo.example@mai")
 
 
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_cut_through_a_secret_leaves_no_part_of_it(name: str) -> None:
+    """Wherever the cut goes: the text, a body and a body with the secret in base64 show none of its beginning."""
+    secret = SECRETS[name]
+    redactor = Redactor()
+    begins = secret.removeprefix("password=").removeprefix("postgres://")[:5]
+    packed = base64.b64encode(f"so: {secret}".encode()).decode()
+    for at in range(len(secret) + 1):
+        for more in (0, CUT_MARGIN + 100):
+            text = "a " * (600 - at) + secret + " and so on" + " b" * more
+            shown = redactor.text(text, 1200 - at)
+            assert len(shown) <= 1200 - at
+            assert begins not in shown
+            body = json.dumps({"messages": [{"content": text}, packed], "user": secret}).encode()
+            assert begins.encode() not in redactor.body(body, 1200 - at)
+    assert redactor.text("a " * 40_000, 60_000) == ("a " * 40_000)[:60_000]
+    assert redactor.body(b'{"messages":["' + b"a" * (5 << 20) + b'"]}', 1000) == b""
+
+
+def test_a_part_of_a_body_is_json_as_far_as_it_goes() -> None:
+    """What is kept of a long body has its known fields only, in order, and each text looked at whole."""
+    body = {"user": "jo@example.org", "model": "m", "n": 1, "messages": [{"content": "a" * 90 + " jo@example.org"}] * 9}
+    shown = Redactor().body(json.dumps(body).encode(), 400)
+    assert len(shown) == 400
+    assert shown.startswith(b'{"model":"m","n":1,"messages":[{"content":"aaa')
+    assert shown.count(b"a [redacted email]") >= 2
+    assert b"example" not in shown
+    assert b"user" not in shown
+
+
 def test_own_patterns_are_taken_out_first() -> None:
     """A configured pattern replaces what it finds."""
-    assert Redactor([r"\bCUST-\d{6}\b"]).text("for CUST-123456.") == "for [redacted pattern]."
+    assert Redactor({"customer": r"\bCUST-\d{6}\b"}).text("for CUST-123456.") == "for [redacted customer]."
 
 
 def test_a_pattern_that_could_hang_is_refused() -> None:
     """RE2 takes no look-around: the message names the pattern."""
-    with pytest.raises(UsageError, match="is no pattern for redaction"):
-        Redactor([r"(?=a)b"])
+    with pytest.raises(UsageError, match="is no pattern"):
+        Redactor({"own": r"(?=a)b"})
 
 
 def test_broken_bodies_are_redacted_as_text() -> None:

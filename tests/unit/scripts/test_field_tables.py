@@ -46,6 +46,7 @@ def test_the_routing_page_names_every_key_of_a_written_table() -> None:
         "`workloads.NAME.upgrade.shadow`": workload["upgrade"]["shadow"],
         "`providers.NAME`": table["providers"]["p"],
         "`keys[]`": table["keys"][0],
+        "`privacy`": table["privacy"],
     }
     assert sections.keys() == written.keys()
     for title, part in written.items():
