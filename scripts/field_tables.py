@@ -52,12 +52,18 @@ def inspect_text(node: ast.stmt) -> str:
 
 
 def records() -> str:
-    """The three kinds of record a gateway writes."""
+    """The three kinds of record a gateway writes, and the two that others add in the lake."""
     parts: list[str] = []
-    for name in ("Exchange", "Feedback", "Loss"):
+    for name, module in (
+        ("Exchange", _RECORDS),
+        ("Feedback", _RECORDS),
+        ("Loss", _RECORDS),
+        ("Score", _LAKE),
+        ("Decision", _LAKE),
+    ):
         parts.append(f"### {name}\n")
         parts.append("| field | type | meaning |\n|---|---|---|")
-        parts += [f"| `{field}` | {_kind(kind)} | {_cell(text)} |" for field, kind, text in fields(_RECORDS, name)]
+        parts += [f"| `{field}` | {_kind(kind)} | {_cell(text)} |" for field, kind, text in fields(module, name)]
         parts.append("")
     return "\n".join(parts).strip()
 
@@ -155,6 +161,7 @@ def _cell(text: str) -> str:
 
 
 _RECORDS = "core/records.py"
+_LAKE = "ledger/lake.py"
 
 
 def translation() -> str:

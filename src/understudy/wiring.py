@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from understudy.rollout.store.base import Store
 
 if TYPE_CHECKING:
     from understudy.ledger.committer import Committer
-    from understudy.ledger.lake import Table
+    from understudy.ledger.lake import Decision, Table
+    from understudy.rollout.audit import Audit
     from understudy.rollout.controller import Controller, Turn
 
 EVERY_S = 0.5
@@ -84,6 +86,61 @@ def committer_of(project: Project) -> Committer:
 
     own = {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
     return Committer(project.paths.segments, project.paths.lake, prices=own, keep_s=retention_of(project))
+
+
+class Filing:
+    """Copies what was decided from the control store into the ledger. It looks where the store was written since, and
+    no oftener than every `every_s` seconds.
+    """
+
+    def __init__(self, project: Project, *, every_s: float = 2.0) -> None:
+        from understudy.ledger.decisions import Decisions
+        from understudy.ledger.lake import Lake
+
+        self._store = project.paths.store
+        self._decisions = Decisions(Lake(project.paths.lake))
+        self._every_s = every_s
+        self._due = 0.0
+        self._stamp = (0, 0)
+
+    def __call__(self) -> int:
+        """File what is new; returns how many. Raises StoreUnavailable, CannotMeasure, and Refused where another process
+        files at the same time; call again then. Not within a running loop.
+        """
+        stamp = _seen(self._store)
+        if stamp == self._stamp or time.monotonic() < self._due:
+            return 0
+        _, entries = asyncio.run(journals_of(self._store))
+        filed = self._decisions.file(entries)
+        self._stamp, self._due = stamp, time.monotonic() + self._every_s
+        return filed
+
+
+async def journals_of(store: Path) -> tuple[list[str], list[Decision]]:
+    """The ids of all upgrades, and all events as they stand. Raises StoreUnavailable."""
+    from understudy.rollout.store.sql import open_store
+
+    opened = await open_store(store)
+    try:
+        return await opened.entries()
+    finally:
+        await opened.close()
+
+
+def audited(project: Project) -> Audit:
+    """Holds the journals against their chains of hashes and against the ledger's copy of them.
+
+    Raises StoreUnavailable, and CannotMeasure where the copy cannot be read.
+    """
+    from understudy.ledger.decisions import Decisions
+    from understudy.ledger.lake import Lake
+    from understudy.rollout.audit import audit
+
+    # The copies are read first: what is decided and copied meanwhile is then no difference.
+    copies = Decisions(Lake(project.paths.lake)).filed()
+    there = project.paths.store.exists()
+    upgrades, entries = asyncio.run(journals_of(project.paths.store)) if there else ([], [])
+    return audit(upgrades, entries, copies)
 
 
 def retention_of(project: Project) -> dict[Table, float]:
@@ -156,6 +213,7 @@ class ControllerProcess:
 
     controller: Controller
     committer: Committer | None
+    filing: Filing
     turns: list[Turn] = field(default_factory=list)
     """The turns in which something was written or said."""
 
@@ -174,6 +232,7 @@ class ControllerProcess:
         """Commit, then one turn. Raises StoreUnavailable, and CannotMeasure where the lake cannot be reached."""
         if self.committer is not None:
             await asyncio.to_thread(self.committer.run_once)
+            await asyncio.to_thread(self.filing)
         turn = await self.controller.turn()
         if turn.written or turn.problems:
             self.turns.append(turn)
@@ -189,7 +248,7 @@ async def running(project: Project, *, commit: bool = True) -> AsyncIterator[Con
         committer = committer_of(project)
     try:
         async with controller(project) as made:
-            yield ControllerProcess(made, committer)
+            yield ControllerProcess(made, committer, Filing(project))
     finally:
         if committer is not None:
             await asyncio.to_thread(committer.close)

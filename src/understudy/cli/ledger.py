@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,6 @@ from understudy.core.errors import EXIT_FINDING
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
-    from understudy.ledger.committer import Committer
     from understudy.ledger.lake import Table
     from understudy.ledger.projection import Month
 
@@ -38,32 +38,36 @@ def commit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring what the gateways wrote into the lake, each record once. One committer runs per machine.
+    """Bring what the gateways wrote, and what was decided, into the lake, each record once. One committer runs per
+    machine.
 
     With --watch it first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
     """
     from understudy.config.project import open_project
-    from understudy.wiring import committer_of
+    from understudy.wiring import Filing, committer_of
 
     with errors_shown(as_json):
         project = open_project(config)
         paths = project.paths
+        filing = Filing(project)
         with committer_of(project) as committer:
             if watch is not None:
                 ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": str(paths.lake)}
                 sys.stdout.write(json.dumps(ready) + "\n")
                 sys.stdout.flush()
-                _watch(committer, watch)
+                _watch(lambda: (committer.run_once(), filing()), watch)
                 return
             done = committer.run_once()
+            decisions = filing()
         if as_json:
-            print_json(done._asdict())
+            print_json({**done._asdict(), "decisions": decisions})
         else:
             lost = f", {done.lost} counted as lost" if done.lost else ""
-            out().print(f"committed {done.exchanges} exchanges and {done.feedback} feedback{lost}")
+            decided = f", {decisions} decisions" if decisions else ""
+            out().print(f"committed {done.exchanges} exchanges and {done.feedback} feedback{decided}{lost}")
 
 
-def _watch(committer: Committer, seconds: float) -> None:
+def _watch(commit: Callable[[], object], seconds: float) -> None:
     """Commit until told to stop. A lake that cannot be reached is said once and tried again: the segments wait."""
     from understudy.core.errors import UnderstudyError
 
@@ -74,7 +78,7 @@ def _watch(committer: Committer, seconds: float) -> None:
     while True:
         last = stop.is_set()
         try:
-            committer.run_once()
+            commit()
             said = ""
         except UnderstudyError as error:
             if str(error) != said:
@@ -87,22 +91,28 @@ def _watch(committer: Committer, seconds: float) -> None:
 
 @app.command()
 def verify(config: Config = None, as_json: AsJson = False) -> None:
-    """Account for every record ever numbered: committed, waiting, counted as lost, or missing.
+    """Account for every record ever numbered: committed, waiting, counted as lost, or missing; and for every decision.
 
-    Exit code 1 where a record is missing that nobody counted, is there twice, or bytes are damaged.
+    Decisions are held against their chain of hashes and against the ledger's copy of them.
+
+    Exit code 1 where a record is missing that nobody counted, is there twice, or bytes are damaged, and where a
+    decision was changed, cut off or written anew.
     """
     from understudy.config.project import open_project
     from understudy.ledger.verify import verify as account
+    from understudy.wiring import audited
 
     with errors_shown(as_json):
-        paths = open_project(config).paths
-        found = account(paths.segments, paths.lake)
-        document = found.as_dict()
+        project = open_project(config)
+        found = account(project.paths.segments, project.paths.lake)
+        decided = audited(project)
+        in_order = found.in_order and not decided.broken
+        document = {**found.as_dict(), "in_order": in_order, "decisions": decided._asdict()}
         if as_json:
             print_json(document)
         else:
             _print_verification(document)
-        if not found.in_order:
+        if not in_order:
             raise typer.Exit(EXIT_FINDING)
 
 
@@ -312,5 +322,11 @@ def _print_verification(found: dict[str, Any]) -> None:
     for name in ("uncounted", "duplicates", "damaged"):
         if found[name]:
             out().print(plain(f"{found[name]} {name}"), style="bold red", markup=False)
+    for sentence in found["decisions"]["broken"]:
+        out().print(plain(sentence), style="bold red", markup=False)
     if found["in_order"]:
         out().print(f"every one of {found['given']} numbers is accounted for")
+        decided = found["decisions"]
+        if decided["decisions"]:
+            told = f"all {decided['decisions']} decisions of {decided['upgrades']} upgrades follow from each other"
+            out().print(f"{told}; the ledger has a copy of {decided['copied']}")

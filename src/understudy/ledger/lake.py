@@ -36,17 +36,51 @@ class Table(StrEnum):
     FEEDBACK = "feedback"
     LOSSES = "losses"
     SCORES = "scores"
+    DECISIONS = "decisions"
 
 
 class Score(NamedTuple):
     """What a grader said of a live exchange: `score` lies in [0, 1]; `detail` says why, for people."""
 
     exchange: str
+    """Id of the exchange whose answer was scored."""
     workload: str
+    """Its workload."""
     grader: str
+    """Name of the grader in its suite."""
     score: float
+    """From 0 to 1."""
     at: float
+    """When it was scored."""
     detail: str = ""
+    """Why, for people."""
+
+
+class Decision(NamedTuple):
+    """One event of an upgrade's journal, as the control store had it when it was copied here."""
+
+    upgrade: str
+    """Id of the upgrade."""
+    workload: str
+    """Its workload."""
+    seq: int
+    """Number of the event within the upgrade, from 1."""
+    at: float
+    """When it was decided."""
+    kind: str
+    """What happened: started, cleared, exposed, widened, rolled_back, ..."""
+    by: str
+    """Who decided: the controller, or the name of a person."""
+    why: str
+    """The reason given."""
+    data: str
+    """What belongs to it, with the evidence, as JSON."""
+    epoch: int
+    """Epoch of the control store after this event."""
+    previous: str
+    """Hash of the event before."""
+    hash: str
+    """SHA-256 over all of this and the hash before: one changed event breaks the chain."""
 
 
 _NUMBERED = {"worker": str, "boot": str, "seq": int}
@@ -55,18 +89,21 @@ _ADDED: Mapping[Table, Mapping[str, Any]] = {
     Table.FEEDBACK: _NUMBERED,
     Table.LOSSES: _NUMBERED,
     Table.SCORES: {},
+    Table.DECISIONS: {},
 }
 _RECORDS: Mapping[Table, Any] = {
     Table.EXCHANGES: Exchange,
     Table.FEEDBACK: Feedback,
     Table.LOSSES: Loss,
     Table.SCORES: Score,
+    Table.DECISIONS: Decision,
 }
 PARTITIONS: Mapping[Table, tuple[str, ...]] = {
     Table.EXCHANGES: ("day", "workload"),
     Table.FEEDBACK: ("day", "workload"),
     Table.LOSSES: ("day",),
     Table.SCORES: ("workload",),
+    Table.DECISIONS: ("workload",),
 }
 
 
@@ -75,6 +112,7 @@ STATISTICS: Mapping[Table, str] = {
     Table.FEEDBACK: "at,seq",
     Table.LOSSES: "at,seq",
     Table.SCORES: "at",
+    Table.DECISIONS: "at,seq",
 }
 
 

@@ -16,22 +16,23 @@ from understudy.ledger.reading import EXPIRED
 from understudy.ledger.rows import NUMBERED, Numbered, day_of
 from understudy.ledger.views import Views
 
-KEPT = Table.LOSSES
-"""The account of what is missing is not subject to retention: without it nobody could tell a loss from an expiry."""
+KEPT = frozenset({Table.LOSSES, Table.DECISIONS})
+"""Not subject to retention: without the account of what is missing nobody could tell a loss from an expiry, and who
+decided what is asked for years later."""
 DAY = 86_400.0
 
 
 def expire(keep_s: Mapping[Table, float], *, segments: Path, lake: str | Path | Lake, now: float) -> dict[Table, int]:
     """Remove the rows of whole days (UTC) that ended longer ago than a table is kept; returns how many of each.
 
-    Removed for good: the files that held them are deleted. Raises UsageError for the table of losses and for less than
-    a day, CannotMeasure where the lake cannot be reached.
+    Removed for good: the files that held them are deleted. Raises UsageError for the tables that are kept and for less
+    than a day, CannotMeasure where the lake cannot be reached.
     """
     for table, seconds in keep_s.items():
-        if table is KEPT or seconds < DAY:
+        if table in KEPT or seconds < DAY:
             raise UsageError(
                 f"{table} cannot be kept for {seconds:g} s",
-                remedy=f"name one of {', '.join(t for t in Table if t is not KEPT)}, and a day or more",
+                remedy=f"name one of {', '.join(t for t in Table if t not in KEPT)}, and a day or more",
             )
     opened = lake if isinstance(lake, Lake) else Lake(lake)
     removed: dict[Table, int] = {}

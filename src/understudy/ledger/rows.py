@@ -116,6 +116,11 @@ def scores(found: Iterable[lake.Score]) -> pa.Table:
     return lake.arrow(Table.SCORES, dict(zip(lake.record_fields(Table.SCORES), zip(*found, strict=True), strict=True)))
 
 
+def decisions(found: Iterable[lake.Decision]) -> pa.Table:
+    names = lake.record_fields(Table.DECISIONS)
+    return lake.arrow(Table.DECISIONS, dict(zip(names, zip(*found, strict=True), strict=True)))
+
+
 _AT = {Table.EXCHANGES: "started_at", Table.FEEDBACK: "at", Table.LOSSES: "at"}
 
 

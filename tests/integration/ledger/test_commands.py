@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,11 @@ import pytest
 from understudy.cli.moment import moment, said
 from understudy.core.errors import UsageError
 from understudy.core.records import Exchange
+from understudy.core.variant import Variant
 from understudy.ledger.segments import SegmentWriter
+from understudy.rollout.journal import Draft
+from understudy.rollout.machine import Kind
+from understudy.rollout.store.sql import open_store
 
 UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
 CONFIG = """
@@ -97,6 +103,33 @@ def test_a_damaged_segment_is_a_finding(project: Path) -> None:
     assert json.loads(run(project, "ledger", "verify", "--json", code=1))["in_order"] is False
     run(project, "ledger", "commit")
     assert "uncounted" in run(project, "ledger", "verify", code=1)
+
+
+def test_a_decision_that_was_edited_is_a_finding(project: Path) -> None:
+    """The commit copies decisions, verify says that they are in order, and which one is not after a row was edited."""
+    draft = Draft(Kind.STARTED, "ada", "cheaper", {
+        "workload": "reply", "incumbent": Variant("old", "local", "1").as_dict(),
+        "candidate": Variant("new", "local", "2").as_dict(), "salt": "s", "profile": "interactive",
+    })  # fmt: skip
+
+    async def begun() -> None:
+        store = await open_store(project / ".understudy" / "control.db")
+        await store.begin(0, "reply-1", draft, 1.0)
+        await store.append(1, "reply-1", [Draft(Kind.OPENED, "controller", "a suite is there")], 2.0)
+        await store.close()
+
+    asyncio.run(begun())
+    assert json.loads(run(project, "ledger", "commit", "--json"))["decisions"] == 2
+    assert "2 decisions of 1 upgrades follow from each other" in run(project, "ledger", "verify")
+    with sqlite3.connect(project / ".understudy" / "control.db") as raw:
+        raw.execute("UPDATE events SET by = 'somebody else' WHERE seq = 2")
+    raw.close()
+    found = json.loads(run(project, "ledger", "verify", "--json", code=1))
+    assert found["in_order"] is False
+    assert found["decisions"]["broken"] == [
+        "event 2 of upgrade reply-1 (opened, by somebody else) was changed after it was decided"
+    ]
+    assert "event 2 of upgrade reply-1" in run(project, "ledger", "verify", code=1)
 
 
 def test_wrong_arguments_are_usage_errors(project: Path) -> None:

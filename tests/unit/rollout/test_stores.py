@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def test_a_journal_grows_and_folds_to_the_live_state(on_store: Callable[[Body], 
         assert [event.epoch for event in journal] == [1, 2]
         assert fold(journal) == second
         assert verify(journal) == second.hash
+        names, entries = await store.entries()
+        assert names == ["u1"]
+        assert [(e.upgrade, e.workload, e.seq, e.kind, e.hash) for e in entries] == [
+            ("u1", "reply", each.seq, each.kind, each.hash) for each in journal
+        ]
+        assert json.loads(entries[0].data) == journal[0].data
         snapshot = await store.read()
         assert (snapshot.epoch, snapshot.upgrades) == (2, (second,))
 

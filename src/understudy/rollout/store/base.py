@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from understudy.core.errors import CannotMeasure, Refused
+from understudy.ledger.lake import Decision
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.journal import Draft, Event
 
@@ -116,6 +117,10 @@ class Store(Protocol):
 
     async def journal(self, upgrade: str) -> list[Event]:
         """All events of an upgrade, in order, their chain of hashes checked (DataCorrupt)."""
+        ...
+
+    async def entries(self) -> tuple[list[str], list[Decision]]:
+        """The ids of all upgrades, and the events of all journals as they stand, unchecked: for copies and audits."""
         ...
 
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:

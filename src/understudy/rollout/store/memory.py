@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from understudy.core.canonical import canonical_json
 from understudy.core.playbook import Stage
+from understudy.ledger.lake import Decision
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import GENESIS, Draft, Event, seal, verify
 from understudy.rollout.store.base import (
@@ -108,6 +110,14 @@ class MemoryStore:
         events = list(self._journals.get(upgrade, ()))
         verify(events)
         return events
+
+    async def entries(self) -> tuple[list[str], list[Decision]]:
+        found = []
+        for name, journal in sorted(self._journals.items()):
+            for event in journal:
+                row = {**event.as_dict(), "data": canonical_json(dict(event.data)).decode()}
+                found.append(Decision(**row, workload=self._states[name].workload))
+        return list(self._journals), found
 
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         return [s for s in self._states.values() if workload in (None, s.workload)]

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from understudy.core.canonical import canonical_json
 from understudy.core.playbook import Stage
+from understudy.ledger.lake import Decision
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import GENESIS, Draft, Event, seal, verify
 from understudy.rollout.machine import Kind
@@ -174,6 +175,15 @@ class SqlStore:
             events = await self._events(connection, upgrade, 1)
         verify(events)
         return events
+
+    async def entries(self) -> tuple[list[str], list[Decision]]:
+        events, upgrades = schema.events, schema.upgrades
+        workload = upgrades.c.workload
+        query = select(events, workload).join(upgrades, isouter=True).order_by(events.c.upgrade, events.c.seq)
+        async with self._reading() as connection:
+            ids = [row.id for row in await connection.execute(select(upgrades.c.id).order_by(upgrades.c.number))]
+            rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+        return ids, [Decision(**{**row, "workload": row["workload"] or ""}) for row in rows]
 
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         query = select(schema.upgrades.c.id).order_by(schema.upgrades.c.number)
