@@ -28,6 +28,7 @@ from benchmarks.chaos.row import (
     quantile,
 )
 from benchmarks.chaos.rows_requests import status_of
+from benchmarks.chaos.waiting import waited
 from benchmarks.chaos.world import Evidence, World, world
 
 
@@ -229,10 +230,13 @@ async def cold_start(scale: Scale) -> Evidence:
         made.publish(share=0.2)
         times = []
         for _ in range(scale.n(2, 10)):
-            begun = time.monotonic()
+            begun, ours = time.monotonic(), waited(os.getpid())
             await made.start(workers=1)
             saw = await made.ask()
-            times.append(time.monotonic() - begun if saw.outcome == "ok" else 99.0)
+            took = time.monotonic() - begun
+            # What a busy machine adds: the time that command and worker, and we, waited for a processor.
+            busy = waited(made.pid, *(worker.pid for worker in serving(made))) + waited(os.getpid()) - ours
+            times.append(max(0.0, took - busy) if saw.outcome == "ok" else 99.0)
             await made.stop()
         made.facts["first_answer_s"] = round(quantile(times, 0.5), 2)
         no_table = made.folder / "nowhere" / "table.json"

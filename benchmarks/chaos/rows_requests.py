@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import time
 
 import psutil
@@ -21,7 +22,7 @@ from benchmarks.chaos.row import (
     plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.world import Evidence, World, world
+from benchmarks.chaos.world import REPO, Evidence, World, world
 
 MB = 1_000_000
 
@@ -285,26 +286,21 @@ async def loop_block(scale: Scale) -> Evidence:
         await made.ask()
         text = "#big# " + "x" * 8_000_000
         body = json.dumps({"model": "openai", "messages": [{"role": "user", "content": text}]}).encode()
-        lags: list[float] = []
-        done = asyncio.Event()
-
-        async def probe() -> None:
-            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
-            while not done.is_set():
-                begun = time.monotonic()
-                writer.write(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n")
-                await reader.readuntil(b"alive")
-                await reader.read(100)
-                lags.append(time.monotonic() - begun)
-                await asyncio.sleep(0.003)
-            writer.close()
-
-        probing = asyncio.create_task(probe())
+        prober = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "benchmarks.chaos.waiting",
+            str(made.port),
+            str(made.pid),
+            cwd=REPO,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         await asyncio.sleep(0.3)
         for _ in range(scale.n(5, 50)):
             await made.ask(body=body, counted=False, patience=30)
-        done.set()
-        await probing
+        said, _ = await prober.communicate(b"")  # the end of its input is its sign to stop
+        lags = json.loads(said)
         made.inc.ledger[:] = [call for call in made.inc.ledger if call.mark != "big"]
         made.facts["lag_p50_ms"] = round(1000 * quantile(lags, 0.5), 2)
         made.facts["lag_max_ms"] = round(1000 * max(lags), 1)
@@ -312,8 +308,8 @@ async def loop_block(scale: Scale) -> Evidence:
 
 
 def judge_loop_block(evidence: Evidence) -> list[str]:
-    # Client and provider share the two cores, so the probe waits for them too: the limit is not the 10 ms of the goal.
-    return in_time(evidence, "lag_max_ms", 250) + in_time(evidence, "lag_p50_ms", 10) + only(evidence, "ok")
+    # The waiting for a processor is taken off, so that these are the loop's own and hold on a busy machine too.
+    return at_most(evidence, "lag_max_ms", 100) + at_most(evidence, "lag_p50_ms", 10) + only(evidence, "ok")
 
 
 async def unknown_things(scale: Scale) -> Evidence:

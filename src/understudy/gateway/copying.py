@@ -14,6 +14,8 @@ from understudy.wires.base import Answer, Endpoint, StreamReader, Wire
 WHOLE_LIMIT = 4 * 1024 * 1024
 """Bytes kept of an answer that is not streamed; what is longer is passed on and not read."""
 BATCH = 16 * 1024
+_IN_A_NUMBER = (b"-", b"+", b".", b"e", b"E")
+"""A number that ends with one of these is malformed to the decoder, and nothing but cut off to us."""
 
 
 class Copy:
@@ -55,11 +57,8 @@ class Copy:
         """Whether a JSON answer ends before its last bracket: then it is no nonsense but a part."""
         if self.reader is not None or self._lost:
             return False
-        try:
-            msgspec.json.decode(b"".join(self._parts), type=msgspec.Raw)
-        except msgspec.DecodeError as error:
-            return "truncated" in str(error)  # its word for an end in the middle of a value
-        return False
+        body = b"".join(self._parts)
+        return _cut(body) or (body[-1:] in _IN_A_NUMBER and _cut(body + b"0"))
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -103,6 +102,14 @@ class Copy:
         self._lost = True
         self._parts.clear()
         self._held = 0
+
+
+def _cut(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)  # its word for an end in the middle of a value
+    return False
 
 
 class Inflate:

@@ -54,6 +54,21 @@ def test_what_cannot_be_decoded_is_flagged_and_nothing_more(encoding: bytes) -> 
     assert (answer.unreadable, answer.truncated, answer.error, copy.complete) == (True, True, "", True)
 
 
+RICH = json.dumps(
+    {"a": "Grüße 🎭 \u2028", "b": [1, -2.5e-10, True, None, {}], "c": {"d": 'x"\\\n', "e": []}, "f": 1e22}
+)
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_an_answer_that_ends_anywhere_in_the_middle_is_a_part(ascii_only: bool) -> None:
+    """Wherever a JSON answer is cut, in a letter or in a number, it is told from nonsense and from a whole one."""
+    whole = json.dumps(json.loads(RICH), ensure_ascii=ascii_only).encode()
+    assert [cut for cut in range(1, len(whole)) if not read(whole[:cut], piece=1000).cut_short] == []
+    assert not read(whole).cut_short
+    assert not read(whole + b"}").cut_short
+    assert not read(b"<html>-").cut_short
+
+
 def test_a_bomb_is_given_up_in_bounded_memory() -> None:
     """A small body that becomes a large one is read no further than the limit."""
     bomb = gzip.compress(b"0" * (WHOLE_LIMIT * 4))

@@ -1,0 +1,50 @@
+"""How long a process waited for a processor: what a busy machine adds to every duration, taken off again.
+
+Linux keeps it in /proc/PID/schedstat for the main thread: nanoseconds on a processor, nanoseconds in the queue for one.
+A duration less the waiting of those who took part is what it would have been on a machine of one's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+PAUSE_S = 0.003
+
+
+def waited(*pids: int) -> float:
+    """Seconds that these processes have waited for a processor so far, together; 0 for one that is gone."""
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total / 1e9
+
+
+def stood_still(port: int, worker: int, stop: int) -> Iterable[float]:
+    """Ask a gateway's worker for its health over and over until `stop` (a descriptor) is at its end; yields the
+    seconds each answer took, less the waiting of both."""
+    me = os.getpid()
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        while not select.select([stop], [], [], PAUSE_S)[0]:
+            before, begun = waited(me, worker), time.monotonic()
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b'"alive"}'):
+                answer += (part := connection.recv(4096))
+                if not part:
+                    raise ConnectionError("the gateway closed the connection of its prober")
+            took = time.monotonic() - begun
+            yield max(0.0, took - (waited(me, worker) - before))
+
+
+if __name__ == "__main__":
+    json.dump(list(stood_still(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.fileno())), sys.stdout)
