@@ -20,7 +20,7 @@ FAULTS = {
     "broken-event": "f/bad-json@2",
     "stale": "f/stale",
     "gzip": "f/gzip",
-    "long": "f/tiny=3000",
+    "long": "f/tiny=300",
     "huge-event": "f/huge-line=1",
 }
 """Workloads whose incumbent has that fault; the candidate's shadow answer to each is sound."""
@@ -85,7 +85,7 @@ def draw(chance: random.Random, number: int, key: str) -> Asked:
             words = "a word and another one " * chance.choice((4_000, 12_000, 40_000))
             return Asked(kind, ask("plain", stream=stream, metadata={"note": words}), must=200)
         case "slow reader":
-            return Asked(kind, ask("long", stream=True), slow=True)
+            return Asked(kind, ask("huge-event", stream=True), slow=True)
         case "feedback":
             body = json.dumps({"exchange": f"x{number}", "name": "thumbs", "value": 1}).encode()
             return Asked(kind, _post("/v1/feedback", key, body))
