@@ -26,7 +26,8 @@ FAULTS = {
 """Workloads whose incumbent has that fault; the candidate's shadow answer to each is sound."""
 FAILING_SHADOW = "failing-shadow"
 """A workload whose incumbent is sound and whose candidate fails in one way or another."""
-CONVERSATIONS = 4000
+CONVERSATIONS = 300
+"""So few that the pages of the pins' file, which has a fixed size, are all touched while the worker fills up."""
 
 SHARES = {
     "whole": 40,

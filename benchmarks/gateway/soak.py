@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -80,7 +80,7 @@ class _Client(asyncio.Protocol):
     def __init__(self) -> None:
         self._parser: Any = None
         self._asked: Asked | None = None
-        self._size = 0
+        self.size = 0
         self._ended: asyncio.Future[str] | None = None
         self.open = False
 
@@ -90,7 +90,7 @@ class _Client(asyncio.Protocol):
 
     async def ask(self, asked: Asked) -> str:
         """The status, or `left`, or `closed` where the connection ended within the answer."""
-        self._asked, self._size = asked, 0
+        self._asked, self.size = asked, 0
         self._parser = httptools.HttpResponseParser(self)
         self._ended = asyncio.get_running_loop().create_future()
         self.transport.write(asked.data)
@@ -99,8 +99,8 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._asked is not None
-        self._size += len(data)
-        if self._asked.leave_after and self._size >= self._asked.leave_after:
+        self.size += len(data)
+        if self._asked.leave_after and self.size >= self._asked.leave_after:
             self._leave(self._asked)
             return
         try:
@@ -191,25 +191,38 @@ class Soak:
             progress(f"{done:,} of {requests:,} requests, {self.seen.points[-1][1]:.1f} MiB")
         self.seen.seconds = time.monotonic() - begun
 
-    async def _client(self, numbers: Any) -> None:
-        loop = asyncio.get_running_loop()
+    async def _client(self, numbers: Iterator[int]) -> None:
         client: _Client | None = None
+        before = "nothing"
         for number in numbers:
             asked = draw(random.Random(f"{self._seed}:{number}"), number, KEY)
             if client is None or not client.open:
-                _, client = await loop.create_connection(_Client, "127.0.0.1", self._running.port)
-            try:
-                how = await client.ask(asked)
-            except TimeoutError:
-                how = "hung"
-                client.transport.abort()
-                client = None
+                client, before = await self._connect(), "nothing"
+            how = await self._ask(client, asked)
+            if how == "closed" and not client.size and before != "nothing":
+                # The gateway ends a connection on which a provider broke a stream: a client asks again, on a new one.
+                self.seen.answers["asked again"] += 1
+                client, before = await self._connect(), "nothing"
+                how = await self._ask(client, asked)
             self.seen.kinds[asked.kind] += 1
             self.seen.answers[how] += 1
             if how == "hung" or (asked.must and how != str(asked.must)):
-                self.seen.wrong.append(f"{asked.kind} {number}: {how}")
+                self.seen.wrong.append(f"{asked.kind} {number}: {how}, after {before} on its connection")
+            before = f"{asked.kind} {number} ({how})"
         if client is not None:
             client.transport.abort()
+
+    async def _connect(self) -> _Client:
+        _, client = await asyncio.get_running_loop().create_connection(_Client, "127.0.0.1", self._running.port)
+        return client
+
+    async def _ask(self, client: _Client, asked: Asked) -> str:
+        try:
+            return await client.ask(asked)
+        except TimeoutError:
+            client.transport.abort()
+            client.open = False
+            return "hung"
 
     async def _settle(self) -> None:
         """Let shadows end, and forget what the providers and the disk kept: neither is what is measured."""

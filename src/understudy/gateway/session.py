@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 import msgspec
@@ -66,6 +66,14 @@ class _Bad(Exception):
         self.message = message
 
 
+class _End(NamedTuple):
+    """Why the connection ends, kept until the answers before are written. Not the exception: its traceback holds the
+    session and the bytes that were wrong, and a session that holds it is freed by the collector alone."""
+
+    status: int
+    message: str
+
+
 class _FeedbackBody(msgspec.Struct):
     exchange: str
     name: str
@@ -108,7 +116,7 @@ class Session(asyncio.Protocol, Timed):
         self._relay: Relay | None = None
         self._queue: deque[_Request] = deque()
         self._pending: list[bytes] = []
-        self._ended: _Bad | None = None
+        self._ended: _End | None = None
         self._closed = False
         self._receiving = False
         self._head_done = False
@@ -313,11 +321,11 @@ class Session(asyncio.Protocol, Timed):
         except httptools.HttpParserCallbackError as error:
             self._stop(error.__context__)
         except httptools.HttpParserUpgrade:
-            self._ended = _Bad(400, "no other protocol is spoken here")
+            self._ended = _End(400, "no other protocol is spoken here")
         except httptools.HttpParserError as error:
-            self._ended = _Bad(400, f"not a request this gateway accepts: {error}")
+            self._ended = _End(400, f"not a request this gateway accepts: {error}")
         except _Bad as error:
-            self._ended = error
+            self._ended = _End(error.status, error.message)
         if self._ended is not None:
             self._go_on()
         elif self._receiving and not self._timed:
@@ -326,10 +334,10 @@ class Session(asyncio.Protocol, Timed):
 
     def _stop(self, error: BaseException | None) -> None:
         if not isinstance(error, _Bad):
-            self._ended = _Bad(500, "the gateway failed on this request")
+            self._ended = _End(500, "the gateway failed on this request")
             self._gateway.loop.call_exception_handler({"message": "a bug in the gateway", "exception": error})
             return
-        self._ended = error
+        self._ended = _End(error.status, error.message)
 
     def _go_on(self) -> None:
         """Answer what is waiting, in order, until an answer takes time."""
@@ -439,7 +447,7 @@ class Session(asyncio.Protocol, Timed):
 
     def _close(self) -> None:
         """No more is read; what was written still leaves."""
-        self._ended = self._ended or _Bad(400, "closed")
+        self._ended = self._ended or _End(400, "closed")
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
         self._transport.close()
 

@@ -6,6 +6,8 @@ import asyncio
 import gc
 from collections import Counter
 
+import pytest
+
 from understudy.gateway.relay import Relay
 from understudy.gateway.session import Session
 from understudy.testing.raw import raw_server, whole
@@ -41,3 +43,40 @@ def test_a_closed_connection_is_freed_at_once_and_without_the_collector() -> Non
         gc.enable()
     # The last few may just be closing.
     assert all((found - before)[name] <= 2 for name in ("Session", "Connection", "Relay")), found
+
+
+REFUSED = {
+    "a header too long": b"POST / HTTP/1.1\r\nhost: g\r\nx-long: " + b"a" * 70_000 + b"\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+    "no HTTP": b"NONSENSE\r\n\r\n",
+    "a body too large": b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 99999999999\r\n\r\n",
+    "an upgrade": b"GET / HTTP/1.1\r\nhost: g\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_refused_request_is_freed_with_its_connection(what: str) -> None:
+    """What broke a rule, its bytes and its error are not kept for the collector: garbage would add up to gigabytes."""
+
+    async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError("nothing of this may reach a provider")
+
+    async def run() -> Counter[str]:
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+                writer.write(REFUSED[what])
+                answer = await reader.read()
+                assert answer.startswith(b"HTTP/1.1 4"), answer
+                writer.close()
+            await asyncio.sleep(0.1)
+            return alive()
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        found = asyncio.run(run())
+    finally:
+        gc.enable()
+    assert (found - before)["Session"] <= 2, found
