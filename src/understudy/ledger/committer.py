@@ -25,6 +25,7 @@ from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import lake_lock, take_committer_lock
 from understudy.ledger.prices import Price, Prices
 from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, boots
+from understudy.ledger.removal import end_interrupted
 from understudy.ledger.retention import expire
 from understudy.ledger.rows import NUMBERED, Numbered
 
@@ -158,6 +159,7 @@ class Committer:
         """Some batches under one lock: while one is written, the next is read and made into columns."""
         with ThreadPoolExecutor(1, thread_name_prefix="committer") as writer:
             total = Committed()
+            end_interrupted(self._segments, self._lake)
             ready = self._prepare()
             for _ in range(SPELL):
                 written = writer.submit(self._write, ready)

@@ -8,24 +8,25 @@ run it on each.
 from __future__ import annotations
 
 import gzip
-import os
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import msgspec
 
 from understudy.core.errors import UsageError
 from understudy.core.records import Exchange, Feedback, Loss
-from understudy.ledger import frames, rows
+from understudy.ledger import frames
 from understudy.ledger.frames import Boot
-from understudy.ledger.lake import Lake, Table
+from understudy.ledger.lake import Lake, Table, in_condition
 from understudy.ledger.locks import lake_lock
 from understudy.ledger.reading import ERASED, boots
-from understudy.ledger.rows import NUMBERED, Numbered, table_of
+from understudy.ledger.removal import Counted, Going, Place, Removal, carry_out, end_interrupted
+from understudy.ledger.rows import NUMBERED, table_of
 from understudy.ledger.sampling import HEADER as SUITE_HEADER
 from understudy.ledger.views import Views
 
@@ -63,7 +64,8 @@ def erase(
         from the ledger, the lines that name an exchange of the unit or the unit itself are taken out, all other files
         that do are listed.
 
-    Raises UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
+    Killed on the way, it is ended by whoever changes the ledger next: the committer, or erasing again. Raises
+    UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
     """
     names = [unit] if isinstance(unit, str) else list(unit)
     if not all(names) or not names:
@@ -71,25 +73,33 @@ def erase(
     opened = lake if isinstance(lake, Lake) else Lake(lake)
     at = time.time() if now is None else now
     with lake_lock(segments):
+        end_interrupted(segments, opened)
         found = _of_unit(opened, names, workload)
         waiting = _in_segments(opened, segments, names, workload, {row.exchange for row in found})
         ids = sorted({row.exchange for row in found} | {name for each in waiting for name in each.exchanges})
+        # First: killed behind the tables, nobody could tell any more which exchanges were the unit's.
+        lines, mentioned = _erase_in_files(derived, names, ids)
         feedback, counted = _feedback_of(opened, ids)
         for row in found:
             counted[Boot(row.worker, row.boot)] += 1
         for each in waiting:
             counted[each.boot] += each.uncommitted
-        # Counted before they go: killed in between, numbers are accounted for twice and none is missing.
-        _account(opened, counted, at)
-        for each in waiting:
-            _overwrite(each, at)
-        scores = _delete(opened, Table.SCORES, ids)
-        _delete(opened, Table.FEEDBACK, ids)
-        _delete(opened, Table.EXCHANGES, ids)
-        gone = sum(opened.vacuum(table, keep_hours=0) for table in Table)
-    lines, mentioned = _erase_in_files(derived, names, ids)
+        removal = Removal(
+            name=uuid4().hex,
+            why=ERASED,
+            at=at,
+            counted=[Counted(*boot, count) for boot, count in counted.items()],
+            places=[place for each in waiting for place in each.places],
+            going=[
+                Going(table, in_condition("exchange", part))
+                for table in (Table.SCORES, Table.FEEDBACK, Table.EXCHANGES)
+                for part in _parts(ids)
+            ],
+        )
+        deleted, gone = carry_out(removal, segments, opened) if ids else ({}, 0)
     overwritten = sum(len(each.places) for each in waiting)
     shadow = sum(row.role == "shadow" for row in found)
+    scores = deleted.get(Table.SCORES, 0)
     return Erased(len(found) - shadow, shadow, feedback, scores, overwritten, lines, gone, mentioned)
 
 
@@ -125,30 +135,17 @@ def _feedback_of(lake: Lake, ids: Sequence[str]) -> tuple[int, Counter[Boot]]:
     return counted.total(), counted
 
 
-def _account(lake: Lake, counted: Counter[Boot], at: float) -> None:
-    """Losses in the place of the rows that go. They have no number of their own: seq + count is 0."""
-    found = [
-        Numbered(boot, [-count], [Loss(count=count, why=ERASED, at=at)]) for boot, count in counted.items() if count
-    ]
-    if found:
-        lake.append(Table.LOSSES, rows.losses(found, at), {})
-
-
-def _delete(lake: Lake, table: Table, ids: Sequence[str]) -> int:
-    return sum(lake.delete(table, "exchange", part) for part in _parts(ids))
-
-
 def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(ids), _IDS_AT_ONCE):
         yield list(ids[start : start + _IDS_AT_ONCE])
 
 
 class _Segment(NamedTuple):
-    """What of the unit is in one segment: (offset, number, length of the payload) of each record."""
+    """What of the unit is in one segment."""
 
     path: Path
     boot: Boot
-    places: list[tuple[int, int, int]]
+    places: list[Place]
     exchanges: set[str]
     uncommitted: int
 
@@ -172,7 +169,7 @@ def _in_segments(
                     ids.add(record.exchange)
                     segment.exchanges.add(record.exchange)
                 if isinstance(record, Exchange | Feedback) and record.exchange in ids:
-                    segment.places.append((offset, each.seq, len(each.payload)))
+                    segment.places.append(Place(path.name, offset, each.seq, len(each.payload)))
                     uncommitted += each.seq >= committed[table_of(record)] and each.seq not in seen
                     seen.add(each.seq)
                 offset = each.end
@@ -181,35 +178,11 @@ def _in_segments(
     return found
 
 
-def _overwrite(segment: _Segment, at: float) -> None:
-    """Put tombstones over the records; frames keep their length and number, so a writer and readers go on."""
-    with segment.path.open("r+b", buffering=0) as file:
-        for offset, seq, length in segment.places:
-            file.seek(offset)
-            file.write(frames.frame(seq, tombstone(length, at)))
-        os.fsync(file.fileno())
-
-
 def _decoded(payload: bytes) -> Exchange | Feedback | Loss | None:
     try:
         return frames.decode(payload)
     except msgspec.DecodeError:
         return None
-
-
-_ONES = (b"\x01", b"\xcc\x01", b"\xcd\x00\x01")
-"""The number 1 in MessagePack, in one, two and three bytes."""
-
-
-def tombstone(length: int, at: float) -> bytes:
-    """A Loss of one record, reason "erased", padded to a length in bytes; any exchange or feedback is long enough."""
-    shortest = len(frames.encode_payload(Loss(count=1, why=ERASED, at=at)))
-    for spaces in range(length - shortest, max(-1, length - shortest - 6), -1):
-        payload = frames.encode_payload(Loss(count=1, why=ERASED + " " * spaces, at=at))
-        for one in _ONES:  # a text grows by more than a byte where its length field does; a wider 1 fills that
-            if len(payload) + len(one) - 1 == length:
-                return payload.replace(b"\xa5count\x01", b"\xa5count" + one)
-    raise ValueError(f"no record is as short as {length} bytes")
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 
 from understudy.core.errors import CannotMeasure, DataCorrupt, Refused
 from understudy.core.records import Exchange, Feedback, Loss
+from understudy.ledger import panics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -202,7 +204,6 @@ class Lake:
         the transactions since we looked, CannotMeasure where the store cannot be written.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
-        from deltalake.exceptions import CommitFailedError, DeltaError
 
         opened = self.table(table)
         settings = {
@@ -211,10 +212,10 @@ class Lake:
             # Statistics are written into the log: of numbers only, or the log would keep what somebody wrote.
             "delta.dataSkippingStatsColumns": STATISTICS[table],
         }
-        if self.is_local:  # what people wrote is for this user alone, whatever the umask says
-            Path(self.where.removeprefix("file://")).mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [Transaction(app, version) for app, version in transactions.items()]
-        try:
+        with self._changing(table):
+            if self.is_local:  # what people wrote is for this user alone, whatever the umask says
+                Path(self.where.removeprefix("file://")).mkdir(mode=0o700, parents=True, exist_ok=True)
             write_deltalake(
                 opened if opened is not None else self.uri(table),
                 rows,
@@ -226,49 +227,61 @@ class Lake:
                 writer_properties=_writing(table),
                 commit_properties=CommitProperties(app_transactions=made),
             )
+            if self.is_local:
+                written = self.table(table)
+                assert written is not None
+                _sync_commit(Path(self.uri(table).removeprefix("file://")), written.version())
+
+    @contextmanager
+    def _changing(self, table: Table) -> Iterator[None]:
+        """Says in our words why a table could not be changed."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            with panics.unprinted():
+                yield
         except CommitFailedError as error:
             raise Refused(
                 f"another process wrote to {self.uri(table)} at the same time: {error}",
                 remedy="run one committer a machine, and give each machine's gateways worker names of their own",
             ) from error
         except (OSError, DeltaError) as error:
-            raise CannotMeasure(
-                f"table {self.uri(table)} cannot be written: {error}",
-                remedy="see to space, permissions and network; records stay in the segments until then",
-            ) from error
-        if self.is_local:
-            written = self.table(table)
-            assert written is not None
-            _sync_commit(Path(self.uri(table).removeprefix("file://")), written.version())
+            raise self._unwritable(table, error) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of the writer's language; it has no class we could import
+                raise
+            raise self._unwritable(table, error) from error
+
+    def _unwritable(self, table: Table, error: BaseException) -> CannotMeasure:
+        return CannotMeasure(
+            f"table {self.uri(table)} cannot be written: {error}",
+            remedy="see to space, permissions and network; records stay in the segments until then",
+        )
 
     def compact(self, table: Table) -> None:
         """Make few large files of many small ones; readers of the old ones are not disturbed."""
         opened = self.table(table)
         if opened is not None:
-            opened.optimize.compact(writer_properties=_writing(table))
-
-    def delete(self, table: Table, column: str, values: Sequence[str]) -> int:
-        """Remove the rows with one of these values; returns how many. Their old files stay until `vacuum`."""
-        quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-        return self.delete_where(table, f"{column} IN ({quoted})") if values else 0
+            with self._changing(table):
+                opened.optimize.compact(writer_properties=_writing(table))
 
     def delete_where(self, table: Table, condition: str) -> int:
         """Remove the rows for which an SQL condition holds. It is written into the log of the table for good: it must
-        name nobody.
+        name nobody. Their old files stay until `vacuum`; returns how many rows went.
         """
         opened = self.table(table)
-        return (
-            0
-            if opened is None
-            else int(opened.delete(condition, writer_properties=_writing(table))["num_deleted_rows"])
-        )
+        if opened is None:
+            return 0
+        with self._changing(table):
+            return int(opened.delete(condition, writer_properties=_writing(table))["num_deleted_rows"])
 
     def vacuum(self, table: Table, *, keep_hours: int = VACUUM_KEEP_HOURS) -> int:
         """Remove files that no version of the last hours needs; returns how many."""
         opened = self.table(table)
         if opened is None:
             return 0
-        return len(opened.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
+        with self._changing(table):
+            return len(opened.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
 
     def version(self, table: Table) -> int:
         """Grows with every change of a table; -1 before the first."""
@@ -321,6 +334,12 @@ def _writing(table: Table) -> WriterProperties:
 def _day(file: str) -> str:
     found = _DAY.search(file)
     return found[1] if found else ""
+
+
+def in_condition(column: str, values: Sequence[str]) -> str:
+    """The SQL condition that a column has one of these values; false without any."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})" if values else "false"
 
 
 def arrow(table: Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:

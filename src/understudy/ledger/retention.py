@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 from understudy.core.errors import UsageError
-from understudy.core.records import Loss
-from understudy.ledger import rows
 from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.locks import lake_lock
 from understudy.ledger.reading import EXPIRED
-from understudy.ledger.rows import NUMBERED, Numbered, day_of
+from understudy.ledger.removal import Counted, Going, Removal, carry_out, end_interrupted
+from understudy.ledger.rows import NUMBERED, day_of
 from understudy.ledger.views import Views
 
 KEPT = frozenset({Table.LOSSES, Table.DECISIONS})
@@ -25,8 +25,9 @@ DAY = 86_400.0
 def expire(keep_s: Mapping[Table, float], *, segments: Path, lake: str | Path | Lake, now: float) -> dict[Table, int]:
     """Remove the rows of whole days (UTC) that ended longer ago than a table is kept; returns how many of each.
 
-    Removed for good: the files that held them are deleted. Raises UsageError for the tables that are kept and for less
-    than a day, CannotMeasure where the lake cannot be reached.
+    Removed for good: the files that held them are deleted. Killed on the way, it is ended by whoever changes the ledger
+    next. Raises UsageError for the tables that are kept and for less than a day, CannotMeasure where the lake cannot be
+    reached.
     """
     for table, seconds in keep_s.items():
         if table in KEPT or seconds < DAY:
@@ -35,29 +36,51 @@ def expire(keep_s: Mapping[Table, float], *, segments: Path, lake: str | Path | 
                 remedy=f"name one of {', '.join(t for t in Table if t not in KEPT)}, and a day or more",
             )
     opened = lake if isinstance(lake, Lake) else Lake(lake)
-    removed: dict[Table, int] = {}
     with lake_lock(segments):
+        end_interrupted(segments, opened)
+        counted: Counter[Boot] = Counter()
+        going = []
         for table, seconds in keep_s.items():
             before = now - seconds
             if table in NUMBERED:
-                _account(opened, table, day_of(before), now)
-                removed[table] = opened.delete_where(table, f"day < '{day_of(before)}'")
+                condition = f"day < '{day_of(before)}'"
+                rows = _numbered(opened, table, day_of(before))
+                counted += rows
+                some = bool(rows)
             else:
-                removed[table] = opened.delete_where(table, f"at < {before - before % DAY!r}")
-            opened.vacuum(table, keep_hours=0)
-    return removed
+                condition = f"at < {before - before % DAY!r}"
+                some = _has_before(opened, table, before - before % DAY)
+            if some:
+                going.append(Going(table, condition))
+        if not going:  # and nothing is vacuumed from under the readers of a ledger in use
+            return dict.fromkeys(keep_s, 0)
+        removal = Removal(
+            name=uuid4().hex,
+            why=EXPIRED,
+            at=now,
+            counted=[Counted(*boot, count) for boot, count in counted.items()],
+            places=[],
+            going=going,
+        )
+        return dict.fromkeys(keep_s, 0) | carry_out(removal, segments, opened)[0]
 
 
-def _account(lake: Lake, table: Table, before_day: str, now: float) -> None:
-    """Losses in the place of the rows that go; they have no number of their own: seq + count is 0."""
+def _numbered(lake: Lake, table: Table, before_day: str) -> Counter[Boot]:
+    """How many rows of each boot go."""
     views = Views(lake)
     try:
         found = views.table(table)
         going = found.filter(found.day < before_day)
         going = going.group_by(["worker", "boot"]).agg(rows=going.count())
-        counted = Counter({Boot(row["worker"], row["boot"]): row["rows"] for row in views.run(going).to_pylist()})
+        return Counter({Boot(row["worker"], row["boot"]): row["rows"] for row in views.run(going).to_pylist()})
     finally:
         views.close()
-    losses = [Numbered(boot, [-count], [Loss(count=count, why=EXPIRED, at=now)]) for boot, count in counted.items()]
-    if losses:
-        lake.append(Table.LOSSES, rows.losses(losses, now), {})
+
+
+def _has_before(lake: Lake, table: Table, before: float) -> bool:
+    views = Views(lake)
+    try:
+        found = views.table(table)
+        return len(views.run(found.filter(found.at < before).select("at").limit(1))) > 0
+    finally:
+        views.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from understudy.core.records import Exchange, Loss
+from understudy.ledger import panics
 from understudy.ledger.reading import BootReader, boots
 from understudy.ledger.segments import SegmentWriter
+from understudy.ledger.verify import verify
 
 APPENDER = Path(__file__).with_name("appender.py")
 STRACE = shutil.which("strace")
@@ -189,3 +193,52 @@ def test_a_slow_sync_makes_nobody_wait(tmp_path: Path) -> None:
     said = injected(tmp_path, "fdatasync:delay_exit=500000", "100", "--pause", "0.01").split()
     assert float(said[said.index("slowest") + 1]) < 100
     assert account(tmp_path / "s") == ([f"x-{n}" for n in range(100)], {})
+
+
+COMMIT = """
+import sys
+from pathlib import Path
+from understudy.core.errors import CannotMeasure
+from understudy.ledger.committer import Committer
+with Committer(Path(sys.argv[1]), sys.argv[2]) as committer:
+    try:
+        print(committer.run_once().exchanges)
+    except CannotMeasure as error:
+        print(error.message.splitlines()[0])
+        print(error.remedy)
+"""
+
+
+def test_a_committer_on_a_full_disk_says_so_in_our_words_and_the_segments_wait(tmp_path: Path) -> None:
+    """No panic of the writer's threads on the terminal, no record lost; when there is space all come in, once."""
+    segments = tmp_path / "segments"
+    writer = SegmentWriter(segments, "w0")
+    for number in range(1_000):
+        # Random, as what can be compressed would fit.
+        writer.append(msgspec.structs.replace(record(number, 0), answer=random.Random(number).randbytes(600).hex()))
+    writer.close()
+    before = {path.name: path.read_bytes() for path in segments.glob("*.seg")}
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        command = [sys.executable, "-c", COMMIT, str(segments), str(disk / "lake")]
+        for _ in range(2):
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert "cannot be written" in done.stdout
+            assert "segments" in done.stdout
+            assert done.stderr == ""
+            assert {path.name: path.read_bytes() for path in segments.glob("*.seg")} == before
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == "1000\n"
+        assert verify(segments, disk / "lake").as_dict()["committed"] == 1_000
+
+
+def test_what_others_print_while_the_lake_fails_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Only the panic goes: its head, its message and its trace; and nothing does where nothing failed."""
+    panic = "\nthread 'tokio-rt-worker' (27) panicked at a.rs:3:1:\nAlready shut down\nstack backtrace:\n   0: f\n"
+    with pytest.raises(ValueError, match="x"), panics.unprinted():
+        os.write(2, f"before\n{panic}note: more\nafter\n".encode())
+        raise ValueError("x")
+    assert capfd.readouterr().err.split() == ["before", "after"]
+    with panics.unprinted():
+        os.write(2, panic.encode())
+    assert capfd.readouterr().err == panic

@@ -15,10 +15,11 @@ from understudy.core.errors import UsageError
 from understudy.core.records import Feedback, Loss
 from understudy.ledger import frames
 from understudy.ledger.committer import Committer
-from understudy.ledger.erase import erase, tombstone
+from understudy.ledger.erase import erase
 from understudy.ledger.export import export
 from understudy.ledger.lake import Score, Table
 from understudy.ledger.queries import Ledger
+from understudy.ledger.removal import tombstone
 from understudy.ledger.retention import expire
 from understudy.ledger.segments import SegmentWriter
 from understudy.ledger.verify import verify
