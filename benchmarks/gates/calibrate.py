@@ -9,15 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from benchmarks.gates import canaries, offline
-from benchmarks.gates.traffic import Canary
+from benchmarks.gates import canaries, defects, offline
+from benchmarks.gates.traffic import ALL, Canary
 
 from understudy.gates.simulation import upper_limit
 
@@ -53,25 +56,53 @@ class Line(NamedTuple):
 
 
 class Bench:
-    """Runs scenarios with seeds of their own, so that one can be repeated without the others."""
+    """Gathers scenarios, and runs them on several processes with seeds of their own, so that one can be repeated
+    without the others and the number of processes changes nothing."""
 
     def __init__(self, seed: int, scale: float, only: str) -> None:
         self.seed, self.scale, self.only = seed, scale, only
         self.lines: list[Line] = []
+        self.scenarios: list[tuple[str, Scenario]] = []
         self.began = time.monotonic()
 
     def runs(self, full: int) -> int:
         return max(20, round(full * self.scale))
 
-    def each(self, name: str, scenario: Callable[[np.random.Generator], list[Line]]) -> None:
-        if self.only and self.only not in name:
-            return
-        started = time.monotonic()
-        made = scenario(np.random.default_rng([self.seed, *name.encode()]))
-        self.lines += made
-        for line in made:
-            print(render(line), flush=True)
-        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    def each(self, name: str, scenario: Scenario) -> None:
+        if not self.only or self.only in name:
+            self.scenarios.append((name, scenario))
+
+    def run(self, processes: int) -> None:
+        """Run all that was gathered; rows are printed in their order, progress goes to standard error."""
+        global _gathered
+        _gathered = self
+        done: dict[int, list[Line]] = {}
+        shown = 0
+        forked = multiprocessing.get_context("fork")
+        with futures.ProcessPoolExecutor(processes, forked) as pool:
+            waiting = {pool.submit(_one, index): index for index in range(len(self.scenarios))}
+            for number, finished in enumerate(futures.as_completed(waiting), 1):
+                index = waiting[finished]
+                done[index], took = finished.result()
+                name = self.scenarios[index][0]
+                print(f"[{number}/{len(waiting)}] {name}: {took:.0f} s", file=sys.stderr, flush=True)
+                while shown in done:
+                    for line in done[shown]:
+                        print(render(line), flush=True)
+                    shown += 1
+        self.lines += [line for index in range(len(self.scenarios)) for line in done[index]]
+
+
+Scenario = Callable[[np.random.Generator], "list[Line]"]
+_gathered: Bench | None = None
+"""What the forked processes run: scenarios are closures and cannot be sent."""
+
+
+def _one(index: int) -> tuple[list[Line], float]:
+    assert _gathered is not None
+    name, scenario = _gathered.scenarios[index]
+    started = time.monotonic()
+    return scenario(np.random.default_rng([_gathered.seed, *name.encode()])), time.monotonic() - started
 
 
 def render(line: Line) -> str:
@@ -99,6 +130,7 @@ def _crowds(name: str, canary: Canary, full: int) -> tuple[str, Callable[[Bench,
 
 
 TWO = ("quality", "errors")
+FLAT = (0.2,) * 14
 CROWDS = (
     _crowds("500 users, ICC .1, 2 metrics", Canary(2500, 1800, (0.2,) * 14, icc=0.1, metrics=TWO), 1000),
     _crowds("500 users, ICC .3, 2 metrics", Canary(2500, 1800, (0.2,) * 14, icc=0.3, metrics=TWO), 1000),
@@ -106,7 +138,15 @@ CROWDS = (
     _crowds(
         "bursty errors, a tenth of the users", Canary(2500, 5000, (0.2,) * 14, errors=0.02, metrics=("errors",)), 1000
     ),
-    _crowds("ramp, drift, clustering, 5 metrics", Canary(6000, 20_000, canaries.RAMP, icc=0.1, drift=0.06), 400),
+    _crowds(
+        "ramp, drift, clustering, 7 metrics", Canary(6000, 20_000, canaries.RAMP, icc=0.1, drift=0.06, metrics=ALL), 400
+    ),
+    _crowds(
+        "graded ratings of 5 % of answers, ICC .3",
+        Canary(2500, 20_000, FLAT, icc=0.3, metrics=("satisfaction",)),
+        1000,
+    ),
+    _crowds("log-cost, users who cost more, ICC .3", Canary(2500, 5000, FLAT, icc=0.3, metrics=("cost",)), 1000),
     _crowds(
         "ramp, drift, heavy users, ICC .3", Canary(6000, 20_000, canaries.RAMP, icc=0.3, drift=0.06, skew=1.5), 400
     ),
@@ -114,6 +154,12 @@ CROWDS = (
         "near-perfect quality (98 %)", Canary(6000, 20_000, canaries.RAMP, quality=0.98, metrics=("quality",)), 400
     ),
 )
+
+
+HARMED = {
+    "ratings 5 points worse": Canary(2500, 20_000, FLAT, icc=0.3, metrics=("satisfaction",), unhappier=0.05),
+    "a fifth dearer": Canary(2500, 5000, FLAT, icc=0.3, metrics=("cost",), dearer=math.log(1.2)),
+}
 
 
 def false_rollbacks(bench: Bench) -> None:
@@ -147,6 +193,13 @@ def false_rollbacks(bench: Bench) -> None:
     bench.each("slices", sliced)
     for name, scenario in CROWDS:
         bench.each(name, lambda rng, scenario=scenario: scenario(bench, rng))  # type: ignore[misc]
+    for name, canary in HARMED.items():
+
+        def harmed(rng: np.random.Generator, name: str = name, canary: Canary = canary) -> list[Line]:
+            rates = canaries.crowds(canary, bench.runs(400), rng)
+            return [Line("found", name, rates.by_rule["gate"], rates.runs, _rivals(rates.by_rule))]
+
+        bench.each(name, harmed)
     bench.each("pooled ramp", lambda rng: [_rollback("ramp with drift", canaries.pooled_ramp(bench.runs(600), rng))])
     bench.each(
         "carried errors",
@@ -223,7 +276,7 @@ def evals(bench: Bench) -> None:
     for repeats in (1, 3, 5, 10, 20):
 
         def equal(rng: np.random.Generator, repeats: int = repeats) -> list[Line]:
-            found = offline.evals("equal", repeats, bench.runs(1000), rng)
+            found = offline.evals("equal", repeats, bench.runs(2000), rng)
             naive = f"some slice > 2 points worse {100 * found.naive_block:.0f} %"
             lines = [Line("eval false block", f"equal, K={repeats}", found.block, found.runs, naive, 0.05)]
             goal = 0.80 if repeats == 10 else None
@@ -255,25 +308,26 @@ def evals(bench: Bench) -> None:
 
 def drifts(bench: Bench) -> None:
     plans = (
-        ("length", 30, False, None),
-        ("length", 100, False, 0.9),
-        ("length", 1000, False, 0.9),
-        ("length", 100, True, None),
-        ("json", 300, False, None),
-        ("json", 1000, False, None),
+        ("length", 30, "", None),
+        ("length", 100, "", 0.9),
+        ("length", 1000, "", 0.9),
+        ("length", 100, "even", None),
+        ("length", 300, "uneven", None),
+        ("json", 300, "", None),
+        ("json", 1000, "", None),
     )
     for kind, pairs, clustered, goal in plans:
-        name = f"{kind}, {pairs} pairs a slice{', clustered' if clustered else ''}"
+        name = f"{kind}, {pairs} pairs a slice{f', {clustered} users' if clustered else ''}"
 
         def found(
             rng: np.random.Generator,
             kind: str = kind,
             pairs: int = pairs,
-            clustered: bool = clustered,
+            clustered: str = clustered,
             goal: float | None = goal,
             name: str = name,
         ) -> list[Line]:
-            rates = offline.drift(kind, pairs, bench.runs(300), rng, clustered=clustered)
+            rates = offline.drift(kind, pairs, bench.runs(2000), rng, clustered=clustered)
             plain = f"p < 5 % {100 * rates.naive_false_discovery:.0f} %"
             # The rate is an average of shares, each from a few flags: a run counts for less than a yes or no would.
             return [
@@ -315,12 +369,23 @@ def guards(bench: Bench) -> None:
             )
         return lines
 
+    def tails(rng: np.random.Generator) -> list[Line]:
+        quiet, late = offline.tails(1.0, bench.runs(200), rng), offline.tails(3.0, bench.runs(200), rng)
+        naive = f"a day beyond the margin {quiet.naive_alarms_a_year:.0f}"
+        years = "false alarms a year, slow answers"
+        days = "days to see slow answers x3 on day 20"
+        return [
+            Line("soak", years, quiet.alarms_a_year, quiet.runs, naive, 1.0, is_rate=False),
+            Line("soak", days, late.days_to_alarm, late.runs, "", 7.0, is_rate=False),
+        ]
+
     def splits(rng: np.random.Generator) -> list[Line]:
         runs = bench.runs(1000)
         return [Line("split check", "fair splits suspected", offline.split(runs, rng), runs, "", 0.001)]
 
     bench.each("hard guard", hard)
     bench.each("soak", soaks)
+    bench.each("soak tails", tails)
     bench.each("split", splits)
 
 
@@ -383,12 +448,17 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="how many at once")
     parser.add_argument("--markdown", metavar="FILE", help="write the table as a page")
+    parser.add_argument("--plant", choices=sorted(defects.PLANTED), help="a defect that has to be found out")
     given = parser.parse_args()
+    if given.plant:
+        defects.PLANTED[given.plant].plant()
     bench = Bench(given.seed, 0.05 if given.short else given.scale, given.only)
-    print(f"{'':18} {'scenario':44} {'gate':7} {'95 % limit':11} {'runs':>6} {'promised':16} other rules")
     for part in (false_rollbacks, wrong_passes, delays, evals, drifts, guards):
         part(bench)
+    print(f"{'':18} {'scenario':44} {'gate':7} {'95 % limit':11} {'runs':>6} {'promised':16} other rules")
+    bench.run(given.processes)
     if given.markdown:
         Path(given.markdown).write_text(markdown(bench.lines))
     document = {**summary(bench.lines), "seed": given.seed, "seconds": round(time.monotonic() - bench.began, 1)}

@@ -29,12 +29,14 @@ class Rates(NamedTuple):
     by_rule: dict[str, float]
 
 
-def fails(name: str, look: dict[str, NDArray[np.float64]], alpha: float) -> Bools:
+def fails(name: str, state: Running, alpha: float) -> Bools:
     """The product's rule for one metric's rollback."""
     gate = STANDARD[name]
     if gate.events:
-        return events_fail(look, alpha, gate.relative or 0.25).astype(bool)
-    return mean_fails(look, gate.margin or MARGIN, alpha).astype(bool)
+        return events_fail(state.look(), alpha, gate.relative or 0.25).astype(bool)
+    margin, lower = gate.tolerated(math.nan), gate.direction == "lower"
+    look = state.look(margin if gate.kind == "log_mean" else None)
+    return mean_fails(look, margin, alpha, lower=lower).astype(bool)
 
 
 def hourly(share: float, drop: float, runs: int, rng: np.random.Generator, *, days: int = 14) -> dict[str, Rates]:
@@ -60,8 +62,8 @@ def crowds(canary: Canary, runs: int, rng: np.random.Generator) -> Rates:
     hit = {rule: np.zeros(runs, bool) for rule in names}
     for look in run(canary, runs, rng):
         for name in canary.metrics:
-            hit["gate"] |= fails(name, look.states[name].look(), budget[name])
-            lower = STANDARD[name].events
+            hit["gate"] |= fails(name, look.states[name], budget[name])
+            lower = STANDARD[name].direction == "lower"
             hit["t-test"] |= rivals.t_test(look.pooled[name], lower=lower)
             if name in ("quality", "errors"):
                 hit["points"] |= rivals.points(look.pooled[name], STANDARD[name].margin or MARGIN, lower=lower)
@@ -206,7 +208,7 @@ def latency(kind: str, runs: int, rng: np.random.Generator, *, per_hour: int = 8
                     counts = np.bincount(where, minlength=BUCKETS)[None].astype(float)
                     over = np.bincount(where, (values > limit).ravel(), BUCKETS)[None]
                     running.add(arm, counts, over)
-                found["gate"] |= bool(fails(name, running.look(), ROLLBACK_ALPHA / 3)[0])
+                found["gate"] |= bool(fails(name, running, ROLLBACK_ALPHA / 3)[0])
                 running.close_stratum()
             seen = slice(0, 24 * (day + 1))
             found["Kayenta"] |= rivals.mann_whitney(new[seen].mean(1), old[seen].mean(1))

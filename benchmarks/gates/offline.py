@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.evidence import BUCKETS
 from understudy.core.playbook import Verdict
 from understudy.gates.escalation import SCHEDULE, carried, compare_at, next_look
+from understudy.gates.gate import STANDARD
 from understudy.gates.guards import Assigned, HardGuard, check_split
 from understudy.gates.paired import Comparison, PairedCase, compare
 from understudy.gates.soak import RUN_LENGTH
@@ -112,11 +114,21 @@ class DriftRates(NamedTuple):
     """Of the rule "p below 5 %"."""
 
 
-def drift(kind: str, pairs: int, runs: int, rng: np.random.Generator, *, clustered: bool = False) -> DriftRates:
-    """40 slices, 4 of them drifted: answers 18 % shorter, or invalid JSON up from 1 to 4 %."""
+def drift(kind: str, pairs: int, runs: int, rng: np.random.Generator, *, clustered: str = "") -> DriftRates:
+    """40 slices, 4 of them drifted: answers 18 % shorter, or invalid JSON up from 1 to 4 %.
+
+    `clustered`: pairs of one user resemble each other; users are "even", or "uneven": the first of 60 makes a fifth of
+    the pairs (Zipf).
+    """
     rates, powers, naive = [], [], []
+    zipf = 1.0 / np.arange(1, 61)
     for _ in range(runs):
-        users = rng.integers(0, max(20, pairs // 3), (40, pairs)) if clustered else np.tile(np.arange(pairs), (40, 1))
+        if clustered == "uneven":
+            users = rng.choice(60, (40, pairs), p=zipf / zipf.sum())
+        elif clustered:
+            users = rng.integers(0, max(20, pairs // 3), (40, pairs))
+        else:
+            users = np.tile(np.arange(pairs), (40, 1))
         if kind == "length":
             shift = np.zeros(40)
             shift[:4] = math.log(0.82)
@@ -173,6 +185,56 @@ def soak(drop: float, runs: int, rng: np.random.Generator, *, cases: int = 60, d
     if drop:
         return SoakRates(runs, math.nan, float(np.where(np.isnan(first), days, first).mean()))
     return SoakRates(runs, float(alarms.mean() * 365 / days), math.nan)
+
+
+class TailRates(NamedTuple):
+    runs: int
+    alarms_a_year: float
+    days_to_alarm: float
+    naive_alarms_a_year: float
+    """Of the rule "a day's mean is beyond what is allowed"."""
+
+
+def tails(
+    ratio: float, runs: int, rng: np.random.Generator, *, base: float = 0.01, days: int = 365, quiet: int = 20
+) -> TailRates:
+    """Slow answers of users with habits at 100 %, watched day by day; from day `quiet` on their part grows by `ratio`.
+
+    Groups of users differ for good, and are seen with a mean of 20 answers a day. With a ratio of 1 nothing happens.
+    """
+    habit = rng.lognormal(0.0, 0.5, (runs, BUCKETS))
+    rate = base * habit / habit.mean(1, keepdims=True)
+    before = _cell_means(np.repeat(rate[None], 7, 0), rng)
+    reference = np.nanmean(before, axis=(0, 2))
+    allowed = reference + STANDARD["latency_p99"].tolerated(base)
+    wealth, stakes = np.zeros((runs, len(STAKES))), np.array(STAKES)
+    alarms, naive, first = np.zeros(runs), np.zeros(runs), np.full(runs, np.nan)
+    for day in range(1, days + 1):
+        seen = _cell_means(rate * (ratio if day > quiet else 1.0), rng)
+        harm = np.nan_to_num(seen - allowed[:, None], nan=0.0)
+        wealth = tail_step(wealth, harm, stakes)
+        alarm = wealth.mean(1) >= RUN_LENGTH
+        alarms += alarm
+        naive += np.nanmean(seen, axis=1) > allowed
+        first = np.where(alarm & np.isnan(first) & (day > quiet), day - quiet, first)
+        wealth[alarm] = 0.0
+        if ratio > 1.0 and not np.isnan(first).any():
+            break
+    late = float(np.where(np.isnan(first), days - quiet, first).mean())
+    return TailRates(runs, float(alarms.mean() * 365 / days), late, float(naive.mean() * 365 / days))
+
+
+def tail_step(wealth: NDArray[np.float64], harm: NDArray[np.float64], stakes: NDArray[np.float64]) -> Any:
+    """One more day of the detector, for all runs; a test holds it to the product's."""
+    gains = np.stack([np.log1p(stake * harm).sum(-1) for stake in stakes], axis=-1)
+    return (wealth + 1.0) * np.exp(gains)
+
+
+def _cell_means(rate: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Mean of each group's answers; nan where it had none."""
+    n = rng.poisson(20.0, rate.shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return rng.binomial(n, np.minimum(rate, 1.0)) / n
 
 
 class GuardRates(NamedTuple):

@@ -15,7 +15,9 @@ def difference(pooled: Array) -> tuple[Array, Array, Array]:
     """Candidate minus incumbent pooled since the start, its naive error, and the candidate's requests."""
     n = np.maximum(pooled[:, 0], 1.0)
     mean = pooled[:, 1] / n
-    error = np.sqrt((mean * (1 - mean) / np.maximum(n - 1, 1)).sum(0))
+    squares = pooled[:, 2] if pooled.shape[1] > 2 else pooled[:, 1]
+    spread = np.maximum(squares / n - mean**2, 0.0)
+    error = np.sqrt((spread / np.maximum(n - 1, 1)).sum(0))
     return mean[1] - mean[0], error, pooled[1, 0]
 
 

@@ -126,13 +126,20 @@ class Running:
         self.events.append(tuple(opened["events"]))
         self.open_stratum()
 
-    def look(self, span: float = 1.0) -> dict[str, Array]:
-        """difference, variance, base, n, clusters, design and grid, as `effect.measure` gives them."""
+    def look(self, unbounded: float | None = None) -> dict[str, Array]:
+        """difference, variance, base, n, clusters, design and grid, as `effect.measure` gives them.
+
+        `unbounded`: values have no ends, and this is the gate's margin; else they lie between 0 and 1.
+        """
         o = self._open()
         residual = self.folded + o["residual"]
         seen = self.seen | o["seen"].astype(bool)
         clusters = seen.sum(2)
         n, freedom, within = self.n + o["n"], self.freedom + o["freedom"], self.within + o["within"]
+        span: float | Array = 1.0
+        if unbounded is not None:
+            spread = np.sqrt(within.sum(0) / np.maximum(freedom.sum(0), 1.0))
+            span = np.maximum(10.0 * unbounded, spread)
         with np.errstate(invalid="ignore", divide="ignore"):
             total_n = n[1]
             weight = np.stack([(self.weight + o["weight"]) / total_n**2, 1.0 / total_n])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.gates import defects
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,3 +49,16 @@ def test_a_broken_promise_is_a_failure():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout.strip().splitlines()[-1])["missed"] == ["false rollback: x"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(defects.PLANTED))
+def test_a_planted_defect_turns_it_red(name: str):
+    """An estimator with a bug exceeds its promise in the scenario that is there for it, also with few runs."""
+    only = defects.PLANTED[name].scenario
+    command = [sys.executable, "-m", "benchmarks.gates.calibrate", "--scale", "0.2", "--only", only]
+    sound = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert sound.returncode == 0, sound.stdout
+    broken = subprocess.run([*command, "--plant", name], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert broken.returncode == 1, broken.stdout
+    assert json.loads(broken.stdout.strip().splitlines()[-1])["missed"]
