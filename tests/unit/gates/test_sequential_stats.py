@@ -30,7 +30,7 @@ def test_two_sided_radius_published():
 
 
 def test_two_arms_published():
-    """gbstats' sequential interval of 8,500 of 10,000 against 400 of 500."""
+    """gbstats' sequential interval of 8,500 of 10,000 against 400 of 500 (0.8.0; `make oracles` runs it again)."""
     variance = 0.85 * 0.15 / 10_000 + 0.8 * 0.2 / 500
     half = radius(variance, 0.0398400668 * math.sqrt(variance * 10_500), 0.05)
     assert (0.8 - 0.85) - half == pytest.approx(-0.105912046649, abs=1e-8)
@@ -48,6 +48,10 @@ def test_mixture_is_an_average_of_likelihood_ratios():
     for excess in (-0.05, 0.0, 0.03, 0.1):
         value, _ = integrate.quad(weighted, 0, 1, args=(excess,), points=[0.02, 0.05, 0.1], limit=500)
         assert log_e(excess, variance, scale) == pytest.approx(math.log(value), abs=1e-6)
+        # Cut off below 0.02, and what is left made whole again.
+        value, _ = integrate.quad(weighted, 0.02, 1, args=(excess,), points=[0.05, 0.1], limit=500)
+        whole = math.erfc(0.02 / scale / math.sqrt(2))
+        assert log_e(excess, variance, scale, 0.02) == pytest.approx(math.log(value / whole), abs=1e-6)
 
 
 def test_variance_needed_is_the_inverse():
