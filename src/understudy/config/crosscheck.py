@@ -35,6 +35,7 @@ def overridden(profile: Profile, section: WorkloadSection) -> Profile:
         retain_s=own(section.soak.retain, profile.retain_s),
         cycle_s=own(section.canary.cycle, profile.cycle_s),
         lease_s=own(section.canary.lease, profile.lease_s),
+        feedback_window_s=own(section.canary.feedback_window, profile.feedback_window_s),
     )
 
 

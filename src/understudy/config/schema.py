@@ -315,6 +315,8 @@ class CanarySection(Model):
     """How long gateways go on with the candidate without hearing from a controller."""
     cycle: Seconds | None = None
     """One full cycle of your users' behaviour; evidence is compared within one cycle."""
+    feedback_window: Seconds | None = None
+    """How long feedback takes to arrive: no step is judged on it before so much time has passed."""
     promote: Literal["auto", "manual"] = "auto"
     """`manual`: a step that passed waits for `understudy upgrade promote`."""
     sign_off: list[str] = []
@@ -347,10 +349,14 @@ class GateSection(Model):
     """After this long undecided, a person is asked."""
     weight: float | None = Field(default=None, gt=0)
     """Part of the rollback error budget this metric gets, relative to the others."""
-    source: str = Field(default="", pattern=r"^((feedback|grader|field):.+)?$")
-    """Where the numbers come from, where the name does not say it: `feedback:NAME`, `grader:NAME`, `field:NAME`."""
+    source: str = Field(default="", pattern=r"^((feedback|grader|field|error):.+|error)?$")
+    """Where the numbers come from, where the name does not say it: `feedback:NAME`, `grader:NAME`, `field:NAME`, or
+    `error:KIND` for failures of one kind, counted by unit.
+    """
     limit: float | None = None
-    """An absolute limit on the candidate's own mean, beside the comparison: a budget."""
+    """An absolute limit on the candidate's own mean, beside the comparison: a budget. That of `cost` is US dollars an
+    answer.
+    """
 
     @property
     def absolute_margin(self) -> float | None:

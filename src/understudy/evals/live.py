@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.core.records import Exchange
-from understudy.evals.graders import Answered, Grader
+from understudy.evals.graders import Answered, Grader, Refusal, Score
 from understudy.evals.suite import Suite, weighted
 
+FORMS = ("json_valid", "json_schema", "json_field", "code_fence")
+"""Grader types whose failure means that a program cannot read the answer."""
 QUALITY = "quality"
 """Name of the combined score, as the canary's gate knows it."""
 
@@ -36,8 +38,26 @@ class LiveGraders:
         answered = Answered(exchange.answer)
         parts = {grader.label: grader.grade(answered) for grader in self.graders}
         found = {name: score.value for name, score in parts.items() if score.value is not None}
+        found |= self._events(parts)
         quality = weighted(self.counting, parts, alone=len(self.counting) == 1)
         return found if quality is None else {**found, QUALITY: quality}
+
+    def _events(self, parts: Mapping[str, Score]) -> dict[str, float]:
+        """What gates count: 1 where the answer declines, 1 where its form is not the one that was asked for."""
+        by_type = {"refusals": ("refusal",), "invalid_format": FORMS}
+        found = {}
+        for event, types in by_type.items():
+            values = [parts[grader.label].value for grader in self.graders if grader.type in types]
+            if event == "refusals":
+                expected = [grader.expected for grader in self.graders if isinstance(grader, Refusal)]
+                values = [
+                    None if value is None else 1.0 - value if wanted else value
+                    for value, wanted in zip(values, expected, strict=True)
+                ]
+            known = [value for value in values if value is not None]
+            if known:
+                found[event] = float(min(known) < 1.0)
+        return found
 
 
 def live_graders(suites: Sequence[Suite]) -> LiveGraders:

@@ -28,7 +28,8 @@ HARD_GUARD = "hard_guard"
 """The kind of finding when the candidate's last answers failed so hard that no test was needed."""
 SLOW_TAIL = "slow_tail"
 """The kind of finding when a metric slipped during the soak."""
-SCORED = ("quality", "win_rate")
+SCORED = ("quality", "win_rate", "refusals", "invalid_format")
+"""Metrics that graders write, whether or not a suite of this workload has one."""
 
 
 class Metric(NamedTuple):
@@ -52,6 +53,12 @@ def metrics(
     if "quality" in named or "quality" in graded:
         chosen.append(_metric("quality", named.get("quality"), profile, "grader:quality", "mean"))
     cost = named.get("cost")
+    if cost is not None and cost.limit is not None and "cost_usd" not in named:
+        # Comparing is done on logarithms; a budget is about dollars.
+        only = Gate("cost_usd", "mean", "lower", limit=cost.limit, critical=cost.critical, must_have_data=False)
+        only = replace(only, min_units=cost.min_units or profile.min_units, max_wait_s=profile.max_wait_s, weight=0.005)
+        chosen.append(Metric(only, MetricSpec("cost_usd", "mean", "field:cost_usd")))
+        cost = cost.model_copy(update={"limit": None})
     if "cost_usd" not in named:
         metric = _metric("cost", cost, profile, "field:cost_usd", "log_mean")
         # A model without a known price would hold every canary; named in the configuration, that is what is asked for.
@@ -60,8 +67,10 @@ def metrics(
     done = {metric.gate.metric for metric in chosen} | {*FROZEN, "cost"}
     for name, section in named.items():
         if name not in done:
-            source = section.source or (f"grader:{name}" if name in graded or name in SCORED else _default_source(name))
-            kind: Kind = STANDARD[name].kind if name in STANDARD else "mean"
+            scored = name in graded or name in SCORED
+            source = section.source or (f"grader:{name}" if scored else _default_source(name))
+            failure = source.partition(":")[0] == "error"
+            kind: Kind = STANDARD[name].kind if name in STANDARD else "count" if failure else "mean"
             chosen.append(_metric(name, section, profile, source, kind))
     return chosen
 
@@ -79,6 +88,11 @@ def _gate(name: str, section: GateSection | None, profile: Profile, source: str)
     given: dict[str, Any] = {"min_units": profile.min_units, "max_wait_s": profile.max_wait_s}
     if source.startswith("feedback:"):
         given["feedback"] = True
+    if source.partition(":")[0] == "error" and name not in STANDARD:
+        like = STANDARD["errors"]
+        given |= {"kind": like.kind, "direction": like.direction}
+        if section is None or section.margin is None:
+            given |= {"margin": like.margin, "relative": like.relative}
     if section is not None:
         said = {
             "margin": section.absolute_margin,

@@ -34,7 +34,8 @@ def test_graders_without_a_reference_score_live_answers(tmp_path: Path) -> None:
     """Each under its own name, and their weighted mean as quality; those with weight 0 are reported only."""
     graders = live_graders([suite(tmp_path, GRADERS)])
     assert [grader.label for grader in graders.graders] == ["short", "kind", "plain"]
-    assert graders.scores(exchange(answer="ok")) == {"short": 1.0, "kind": 0.0, "plain": 1.0, QUALITY: 0.75}
+    scores = {"short": 1.0, "kind": 0.0, "plain": 1.0, QUALITY: 0.75, "invalid_format": 0.0}
+    assert graders.scores(exchange(answer="ok")) == scores
     assert graders.scores(exchange(answer="yes, please"))[QUALITY] == 0.25
 
 
@@ -51,7 +52,18 @@ def test_without_such_graders_there_is_no_quality(tmp_path: Path) -> None:
     only = live_graders([suite(tmp_path, "\n  - {type: exact}")])
     assert only.scores(exchange()) == {}
     reported = live_graders([suite(tmp_path, "\n  - {type: exact}\n  - {type: refusal, weight: 0}")])
-    assert reported.scores(exchange()) == {"refusal": 1.0}
+    assert reported.scores(exchange()) == {"refusal": 1.0, "refusals": 0.0}
+
+
+def test_what_gates_count_is_an_event(tmp_path: Path) -> None:
+    """A refusal where none is right, none where one is, and a form that a program cannot read."""
+    sorry, json = "I'm sorry, but I can't help with that.", '{"a": 1}'
+    either = live_graders([suite(tmp_path, "\n  - {type: refusal}\n  - {type: json_valid}")])
+    assert {"refusals": 1.0, "invalid_format": 1.0}.items() <= either.scores(exchange(answer=sorry)).items()
+    assert {"refusals": 0.0, "invalid_format": 0.0}.items() <= either.scores(exchange(answer=json)).items()
+    wanted = live_graders([suite(tmp_path, "\n  - {type: refusal, expected: true}")])
+    assert wanted.scores(exchange(answer=sorry)) == {"refusal": 1.0, QUALITY: 1.0, "refusals": 1.0}
+    assert wanted.scores(exchange(answer=json))["refusals"] == 0.0
 
 
 @pytest.mark.parametrize(
