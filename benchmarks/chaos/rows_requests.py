@@ -11,6 +11,7 @@ import time
 import psutil
 from benchmarks.chaos.client import DIALECTS, raw, request
 from benchmarks.chaos.corpus import hostile_json, smuggling
+from benchmarks.chaos.fronts import FRONTS, find, front, unseen
 from benchmarks.chaos.row import (
     Row,
     Scale,
@@ -142,8 +143,37 @@ async def smuggled(scale: Scale) -> Evidence:
         made.facts["cases"] = len(cases)
         made.facts["odd"] = odd
         made.facts["smuggled"] = smuggled_in(made, cases)
+        for name in FRONTS:
+            if find(name) is None:
+                sys.stderr.write(f"{name} IS NOT INSTALLED: the smuggling corpus was not sent through it\n")
+            else:
+                await _behind(name, made, cases)
+        made.facts["calls"] = len(made.inc.ledger)
         made.facts["ambiguous_upstream"] = sum(_ambiguous(bytes(line.raw)) for line in made.inc.lines)
-        return await made.finish()
+        evidence = await made.finish()
+        made.facts["booked"] = sum(record.attempts for record in evidence.records)
+        return evidence
+
+
+async def _behind(name: str, made: World, cases: list[tuple[str, bytes]]) -> None:
+    """The corpus through a front, and after each case an honest request, on the same kept connections behind it."""
+    async with front(name, made.folder / name, made.port) as proxy:
+        start = len(made.inc.ledger)
+        mixed: list[str] = []
+
+        async def one(index: int) -> None:
+            await raw(proxy.port, cases[index][1], patience=4)
+            saw = await made.ask(stream=False, port=proxy.port, counted=False)
+            own = made.inc.marked(saw.mark)
+            if saw.outcome != "ok" or [call.payload for call in own] != [saw.payload]:
+                mixed.append(f"{cases[index][0]} behind {name}: the next caller got {saw.status} {saw.payload[:60]!r}")
+
+        await made.many(len(cases), one, at_once=8)
+        await asyncio.sleep(1.5)  # the front's own deadlines end what is open, and it writes that down
+        received = [call.headers.get("x-request-id", "none") for call in made.inc.ledger[start:]]
+        made.facts[f"{name}_calls"] = len(received)
+        made.facts["smuggled"] += [f"{id_} behind {name}" for id_ in unseen(proxy.forwarded(), received)]
+        made.facts["odd"] += mixed
 
 
 def smuggled_in(made: World, cases: list[tuple[str, bytes]]) -> list[str]:
@@ -204,6 +234,10 @@ def _ambiguous(sent: bytes) -> bool:
 def judge_smuggled(evidence: Evidence) -> list[str]:
     found = [f"carried out: {name}" for name in evidence.facts["smuggled"]] + evidence.facts["odd"]
     found += none_of(evidence, "ambiguous_upstream")
+    if evidence.facts["booked"] != evidence.facts["calls"]:
+        found.append(
+            f"providers received {evidence.facts['calls']} requests, the ledger has {evidence.facts['booked']}"
+        )
     return found if evidence.facts["cases"] >= 150 else [*found, "the corpus has less than 150 cases"]
 
 
