@@ -82,10 +82,13 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
 def committer_of(project: Project) -> Committer:
     """The committer of a project. Raises Refused where another committer drains these segments."""
     from understudy.ledger.committer import Committer
-    from understudy.ledger.prices import Price
+    from understudy.ledger.pricebook import PriceBook
+    from understudy.ledger.prices import Price, Prices
 
-    own = {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
-    return Committer(project.paths.segments, project.paths.lake, prices=own, keep_s=retention_of(project))
+    written = project.config.prices
+    own = {model: Price(one.input, one.output, one.cached_input, one.as_of) for model, one in written.items()}
+    prices = Prices(own, PriceBook(project.paths.prices))
+    return Committer(project.paths.segments, project.paths.lake, prices=prices, keep_s=retention_of(project))
 
 
 class Filing:

@@ -128,7 +128,9 @@ def budget_warnings(project: Project) -> Iterator[Problem]:
 
     if find_spec("genai_prices") is None:
         return  # the plain install keeps no ledger and has no list of prices
-    prices = Prices({model: Price(one.input, one.output) for model, one in project.config.prices.items()})
+    prices = Prices(
+        {model: Price(one.input, one.output, one.cached_input) for model, one in project.config.prices.items()}
+    )
     for workload, section in project.config.workloads.items():
         budget = section.shadow.budget.usd_per_day
         for name, variant in section.variants.items():

@@ -22,6 +22,7 @@ from understudy.core.errors import EXIT_FINDING
 if TYPE_CHECKING:
     from understudy.config.project import Project
     from understudy.ledger.lake import Table
+    from understudy.ledger.pricebook import Entry, Listed
     from understudy.ledger.projection import Month
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The log of exchanges, pairs and feedback.")
@@ -151,6 +152,60 @@ def cost(
             print_json({"workload": name, "months": [month._asdict() for month in months]})
         else:
             _print_months(name, project.workload(name).incumbent, months)
+
+
+@app.command()
+def prices(
+    accept: Annotated[
+        list[str] | None, typer.Option("--accept", help="Use the waiting price of this model; may be given again.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the prices of the public list that costs are made with, and accept one that moved by more than half.
+
+    Until somebody does, costs go on at the former price, and their source says `(held)`. Prices under `prices` in
+    understudy.yaml come before all of these.
+
+    Exit code 1 where a price waits.
+    """
+    from understudy.config.project import open_project
+    from understudy.ledger.pricebook import PriceBook
+
+    with errors_shown(as_json):
+        book = PriceBook(open_project(config).paths.prices)
+        for entry in book.accept(accept or []):
+            if not as_json:
+                out().print(plain(f"{entry.model}: the new price is used from now on"), markup=False)
+        entries = book.entries()
+        if as_json:
+            print_json({"prices": [_price(entry) for entry in entries]})
+        elif entries:
+            columns: list[str | tuple[str, str]] = ["model", ("input", "right"), ("cached", "right")]
+            columns += [("output", "right"), "since", "waiting"]
+            out().print(table(plain("US$ for a million tokens"), columns, [_price_row(entry) for entry in entries]))
+        else:
+            out().print("no price of the public list was used yet")
+        if any(entry.waiting is not None for entry in entries):
+            raise typer.Exit(EXIT_FINDING)
+
+
+def _price(entry: Entry) -> dict[str, Any]:
+    def shown(price: Listed) -> dict[str, Any]:
+        return {**price._asdict(), "tiers": [tier._asdict() for tier in price.tiers]}
+
+    waiting = None if entry.waiting is None else shown(entry.waiting)
+    return {"model": entry.model, **shown(entry.used), "waiting": waiting}
+
+
+def _price_row(entry: Entry) -> list[object]:
+    """Of the lowest tier; --json has all."""
+    used = entry.used.tiers[-1]
+    new = "-"
+    if entry.waiting is not None:
+        tier = entry.waiting.tiers[-1]
+        new = f"{tier.input:g}, {tier.cached:g}, {tier.output:g} of {entry.waiting.source}"
+    return [entry.model, f"{used.input:g}", f"{used.cached:g}", f"{used.output:g}", entry.used.as_of, new]
 
 
 def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:

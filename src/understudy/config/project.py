@@ -41,6 +41,7 @@ class Paths(NamedTuple):
     lake: Path
     store: Path
     evals: Path
+    prices: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Project:
             lake=state / "lake",
             store=state / "control.db",
             evals=state / "evals",
+            prices=state / "prices.json",
         )
 
     def workload(self, name: str) -> WorkloadSection:

@@ -487,6 +487,8 @@ class PriceSection(Model):
     """What it writes; reasoning tokens are billed as output."""
     cached_input: float | None = Field(default=None, gt=0, le=10_000)
     """Input read from the provider's cache; none means the price of input."""
+    as_of: str = Field(default="", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """The day these figures are from, as 2026-01-31; each cost carries it."""
 
 
 class PrivacySection(Model):

@@ -10,11 +10,12 @@ from understudy.core.variant import Variant
 from understudy.evals.answers import Kept
 from understudy.evals.scoring import Price
 from understudy.ledger import prices as ledger
+from understudy.ledger.pricebook import PriceBook
 
 
-def pricing(own: Mapping[str, ledger.Price]) -> Price:
+def pricing(own: Mapping[str, ledger.Price], book: PriceBook | None = None) -> Price:
     """A price for every answer whose tokens and model's price are known; None, never 0, for the others."""
-    known = ledger.Prices(own)
+    known = ledger.Prices(own, book)
     listed = importlib.util.find_spec("genai_prices") is not None
 
     def price(variant: Variant, kept: Kept) -> float | None:

@@ -13,6 +13,7 @@ from understudy.evals.result import DEFAULT_MARGIN, Thresholds
 from understudy.evals.runner import DEFAULT_CONCURRENCY, DEFAULT_REPEATS, Job
 from understudy.evals.scoring import Price
 from understudy.evals.suite import Suite, load_suite, select
+from understudy.ledger.pricebook import PriceBook
 from understudy.ledger.prices import Price as OwnPrice
 
 QUALITY = "quality"
@@ -77,7 +78,8 @@ def thresholds(project: Project, workload: str, slices: Sequence[str] = ()) -> T
 def prices(project: Project) -> Price:
     """How answers are priced: the project's own prices, then the public list."""
     sections = project.config.prices
-    return pricing({model: OwnPrice(one.input, one.output, one.cached_input) for model, one in sections.items()})
+    own = {model: OwnPrice(one.input, one.output, one.cached_input) for model, one in sections.items()}
+    return pricing(own, PriceBook(project.paths.prices, keep=False))
 
 
 def _variants(project: Project, workload: str, incumbent: str, candidate: str) -> tuple[Variant, Variant]:

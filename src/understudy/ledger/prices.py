@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from understudy.core.records import Exchange
+from understudy.ledger.pricebook import Listed, PriceBook, Tier
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -27,7 +28,7 @@ class Price(NamedTuple):
     output: float
     cached: float | None = None
     as_of: str = ""
-    """The day these figures are from, as YYYY-MM-DD."""
+    """The day these figures are from, as YYYY-MM-DD; "" is the day of the exchange."""
 
 
 class Cost(NamedTuple):
@@ -44,25 +45,15 @@ PRICED_BY = (
 """The fields of an exchange that its cost depends on."""
 
 
-class _Tier(NamedTuple):
-    """Rates of a call with more input tokens than `above`; they hold for all its tokens."""
-
-    above: int
-    input: float
-    output: float
-    cached: float
-
-
-_Rates = tuple[tuple[_Tier, ...], str, str]
-"""The tiers, the highest first and the last of them above -1; where they are from, and the day."""
-
-
 class Prices:
-    """own: price by model, as requested or as the provider names it; wins over the public list."""
+    """own: price by model, as requested or as the provider names it; wins over the public list. book: what of the list
+    a person has to agree to; without one the list is taken as it is.
+    """
 
-    def __init__(self, own: Mapping[str, Price] | None = None) -> None:
+    def __init__(self, own: Mapping[str, Price] | None = None, book: PriceBook | None = None) -> None:
         self._own = dict(own or {})
-        self._resolved: dict[tuple[str, str, float], _Rates | None] = {}
+        self._book = book
+        self._resolved: dict[tuple[str, str, float], Listed | None] = {}
 
     def cost(self, exchange: Exchange) -> Cost:
         """The cost of one exchange: the recorded one, else by own price, else by the list, else unknown."""
@@ -78,6 +69,8 @@ class Prices:
         amounts: list[float | None] = []
         sources: list[str] = []
         days: list[str] = []
+        if self._book is not None and self._book.changed():
+            self._resolved.clear()
         known = self._resolved
         for usd, into, out, cached, requested, served, at in zip(*(columns[name] for name in PRICED_BY), strict=True):
             amount, source, as_of = usd, FROM_RECORD, ""
@@ -98,23 +91,28 @@ class Prices:
             days.append(as_of)
         return amounts, sources, days
 
-    def _resolve(self, key: tuple[str, str, float], at: float) -> _Rates | None:
+    def _resolve(self, key: tuple[str, str, float], at: float) -> Listed | None:
         found = self._resolved[key] = self._look_up(*key[:2], at)
         return found
 
-    def _look_up(self, requested: str, served: str, at: float) -> _Rates | None:
+    def _look_up(self, requested: str, served: str, at: float) -> Listed | None:
         models = [name for name in (served, requested) if name]
         for model in models:
             if (price := self._own.get(model)) is not None:
                 cached = price.input if price.cached is None else price.cached
-                return (_Tier(-1, price.input, price.output, cached),), FROM_CONFIG, price.as_of
+                tier = Tier(-1, price.input, price.output, cached)
+                return Listed((tier,), FROM_CONFIG, price.as_of or _day(at))
         for model in models:
             if (found := _listed(model, at)) is not None:
-                return found
+                return found if self._book is None else self._book.agreed(model, found)
         return None
 
 
-def _listed(model: str, at: float) -> _Rates | None:
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def _listed(model: str, at: float) -> Listed | None:
     """The public list's price of a model on a day. Applied here, as the list's own arithmetic takes 0.1 ms a call;
     the tests compare the two."""
     import genai_prices
@@ -129,13 +127,13 @@ def _listed(model: str, at: float) -> _Rates | None:
         return None
     cached = price.input_mtok if price.cache_read_mtok is None else price.cache_read_mtok
     tiers = _tiers(price.input_mtok, price.output_mtok, cached)
-    return tiers, f"genai-prices {genai_prices.__version__}", when.date().isoformat()
+    return Listed(tiers, f"genai-prices {genai_prices.__version__}", _day(at))
 
 
-def _tiers(*rates: Decimal | TieredPrices) -> tuple[_Tier, ...]:
+def _tiers(*rates: Decimal | TieredPrices) -> tuple[Tier, ...]:
     """The tiers of the three rates together, the highest first."""
     starts = {tier.start for rate in rates if not isinstance(rate, Decimal) for tier in rate.tiers}
-    return tuple(_Tier(start, *(_rate(rate, start) for rate in rates)) for start in sorted({-1, *starts}, reverse=True))
+    return tuple(Tier(start, *(_rate(rate, start) for rate in rates)) for start in sorted({-1, *starts}, reverse=True))
 
 
 def _rate(rate: Decimal | TieredPrices, start: int) -> float:

@@ -132,6 +132,47 @@ def test_a_decision_that_was_edited_is_a_finding(project: Path) -> None:
     assert "event 2 of upgrade reply-1" in run(project, "ledger", "verify", code=1)
 
 
+def test_costs_are_made_with_the_prices_of_the_configuration(project: Path) -> None:
+    """`commit` uses the YAML's price before the list, `cost` shows what comes of it, and a jump of the list waits."""
+    state = project / ".understudy"
+    prices = "prices: {house: {input: 3, output: 10, cached_input: 0.5, as_of: '2026-01-31'}}\n"
+    (project / "understudy.yaml").write_text(CONFIG + prices)
+    writer = SegmentWriter(state / "segments", "w2")
+    used = {"input_tokens": 1_000, "output_tokens": 200, "cached_tokens": 400, "reasoning_tokens": 50}
+    for number, model in enumerate(["house", "gpt-4-0613", "nobody-knows"]):
+        writer.append(make(60 + 864 * number, model_served=model, served_variant=model, **used))
+    writer.close()
+    run(project, "ledger", "commit")
+    run(project, "ledger", "export", "o.jsonl", "--json")
+    rows = {row["model_served"]: row for row in map(json.loads, (project / "o.jsonl").read_text().splitlines())}
+    house, listed, unknown = rows["house"], rows["gpt-4-0613"], rows["nobody-knows"]
+    # By hand: 600 x 3 + 400 x 0.5 + 200 x 10 = 4,000 dollars a million; 1,000 x 30 + 200 x 60 = 42,000.
+    assert (house["cost_usd"], house["cost_source"], house["cost_as_of"]) == (0.004, "config", "2026-01-31")
+    assert (listed["cost_usd"], listed["cost_as_of"]) == (pytest.approx(0.042), "2023-11-14")
+    assert (unknown["cost_usd"], unknown["cost_source"]) == (None, "")
+    months = {each["variant"]: each for each in json.loads(run(project, "ledger", "cost", "--json"))["months"]}
+    # 13 exchanges in 1,788 s are 18,845.6 in 30 days; each would cost 0.004 with `house`.
+    assert months["house"]["exchanges"] == pytest.approx(13 / 1_788 * 30 * 86_400)
+    assert months["house"]["usd"] == pytest.approx(13 / 1_788 * 30 * 86_400 * 0.004)
+    assert (months["house"]["cached_tokens"], months["house"]["reasoning_tokens"]) == (400, 50)
+    assert months["nobody-knows"]["usd"] is None
+    assert "gpt-4-0613" in run(project, "ledger", "prices")
+    book = json.loads((state / "prices.json").read_text())
+    book["gpt-4-0613"] = {**book["gpt-4-0613"], "tiers": [[-1, 3.0, 6.0, 3.0]]}
+    (state / "prices.json").write_text(json.dumps(book))
+    writer = SegmentWriter(state / "segments", "w3")
+    writer.append(make(9_000, model_served="gpt-4-0613", **used))
+    writer.close()
+    run(project, "ledger", "commit")
+    waiting = json.loads(run(project, "ledger", "prices", "--json", code=1))["prices"][0]["waiting"]
+    assert waiting["tiers"] == [{"above": -1, "input": 30.0, "output": 60.0, "cached": 30.0}]
+    run(project, "ledger", "export", "p.jsonl", "--unit", "u0", "--json")
+    held = json.loads((project / "p.jsonl").read_text().splitlines()[-1])
+    assert (held["cost_usd"], held["cost_source"][-7:]) == (pytest.approx(0.0042), " (held)")
+    assert "is used from now on" in run(project, "ledger", "prices", "--accept", "gpt-4-0613")
+    run(project, "ledger", "prices", "--accept", "gpt-4-0613", code=2)
+
+
 def test_wrong_arguments_are_usage_errors(project: Path) -> None:
     """Another workload, a time that is none, a file we cannot write: exit code 2."""
     run(project, "who-served", "-u", "u", "-w", "replay", code=2)
