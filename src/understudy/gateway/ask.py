@@ -45,6 +45,8 @@ class Ask(msgspec.Struct, gc=False):
     forwarded: bytes
     """Header lines that go on to the provider."""
     choice: Choice
+    target: Target
+    """The variant of the arm that was chosen."""
     unit: str
     bucket: int
     conversation: str
@@ -55,13 +57,6 @@ class Ask(msgspec.Struct, gc=False):
     """Seconds since the epoch."""
     key: str = ""
     """Name of the gateway key it came with; the request counts among those this key has under way."""
-
-    @property
-    def target(self) -> Target:
-        """The variant of the arm that was chosen."""
-        if self.choice.arm == "candidate" and self.lane.candidate is not None:
-            return self.lane.candidate
-        return self.lane.incumbent
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -87,8 +82,7 @@ def exchange_of(
         upgrade, stage, step = "", "", -1
     else:
         upgrade, stage, step = route.upgrade, route.stage, route.step
-    keeper, workload = ask.snapshot.keeper, lane.workload
-    short, who = keeper.short_texts(workload)
+    short, who = lane.short, lane.who
     # By position: the names of so many fields cost more to sort out than everything else here.
     return Exchange(
         f"{ask.exchange}-s" if shadow else ask.exchange,
@@ -110,7 +104,7 @@ def exchange_of(
         outcome.attempts,
         who(ask.unit),
         ask.bucket,
-        who(ask.conversation),
+        who(ask.conversation) if ask.conversation else "",
         {key: short(value) for key, value in ask.slices.items()} if ask.slices else ask.slices,
         ask.endpoint.name,
         outcome.status,
@@ -130,7 +124,7 @@ def exchange_of(
         content.request,
         content.answer,
         content.tool_calls,
-        short(outcome.not_carried),
+        short(outcome.not_carried) if outcome.not_carried else "",
         content.truncated,
     )
 

@@ -84,13 +84,14 @@ class Copy:
 
     def answer(self) -> Answer:
         reader = self.reader
+        if reader is None and not self._lost:
+            parts = self._parts
+            return self._wire.read(self._endpoint, self.status, parts[0] if len(parts) == 1 else b"".join(parts))
         if self._lost:
             return Answer(unreadable=True, truncated=True, error=f"status_{self.status}" if self.status >= 400 else "")
-        if reader is not None:
-            self._feed(reader)
-            return reader.answer()
-        parts = self._parts
-        return self._wire.read(self._endpoint, self.status, parts[0] if len(parts) == 1 else b"".join(parts))
+        assert reader is not None
+        self._feed(reader)
+        return reader.answer()
 
     def _feed(self, reader: StreamReader) -> None:
         if self._parts:

@@ -145,6 +145,7 @@ def _ask(
         headers,
         forwarded(headers),
         choice,
+        lane.candidate if choice.arm is Arm.CANDIDATE and lane.candidate is not None else lane.incumbent,
         unit,
         bucket,
         conversation,

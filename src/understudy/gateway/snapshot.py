@@ -18,7 +18,7 @@ from understudy.core.routing import GatewayKey, Privacy, Provider, Route, Routin
 from understudy.core.variant import Variant
 from understudy.gateway.breaker import Breaker
 from understudy.gateway.meter import Meter
-from understudy.gateway.record import Keeper, MakeRedact
+from understudy.gateway.record import Clean, Keeper, MakeRedact
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.origin import header_line, origin_of
 from understudy.upstream.pool import Pool
@@ -91,6 +91,10 @@ class Lane:
     conversation: tuple[Source, ...]
     slices: tuple[tuple[str, Source], ...]
     shadow_sample: int
+    short: Clean
+    """How a short text of a caller or a provider may be kept."""
+    who: Clean
+    """How a unit or conversation may be kept."""
 
 
 @dataclass(slots=True)
@@ -171,6 +175,7 @@ class Compiler:
     def _lane(self, workload: WorkloadRoute, table: RoutingTable) -> Lane:
         route = workload.route
         shadow = route.shadow if route else None
+        short, who = self._keeper_of(table.privacy).short_texts(workload)
         try:
             unit = tuple(parse(text) for text in workload.unit)
             return Lane(
@@ -186,6 +191,8 @@ class Compiler:
                 conversation=tuple(parse(text) for text in workload.conversation),
                 slices=tuple((name, parse(text)) for name, text in workload.slice_by.items()),
                 shadow_sample=min(shadow.sample, PARTS_PER_MILLION) if shadow else 0,
+                short=short,
+                who=who,
             )
         except ValueError as error:
             raise DataCorrupt(

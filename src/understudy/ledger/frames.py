@@ -22,6 +22,8 @@ from understudy.core.records import Exchange, Feedback, Loss, Record
 MAGIC = b"USSEG\x001\n"
 HEADER = struct.Struct("<IIQ")
 SEQUENCE = struct.Struct("<Q")
+_PREFIX = struct.Struct("<II")
+"""A header without its number."""
 _CHECKED = HEADER.size - SEQUENCE.size
 MAX_PAYLOAD = 64 * 1024 * 1024
 """A longer length is damage: the gateway keeps far less than this of one exchange."""
@@ -53,7 +55,8 @@ class Frame(NamedTuple):
 
 def frame(seq: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
-    return HEADER.pack(len(payload), crc32(payload, crc32(SEQUENCE.pack(seq))), seq) + payload
+    checked = SEQUENCE.pack(seq) + payload
+    return _PREFIX.pack(len(payload), crc32(checked)) + checked
 
 
 def encode_payload(record: Record) -> bytes:

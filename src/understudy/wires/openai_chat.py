@@ -17,6 +17,7 @@ from msgspec import Raw
 from understudy.core.variant import Variant
 from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireRequest
+from understudy.wires.body import UNREADABLE
 from understudy.wires.operation import provider_tools
 from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls, unreadable
 from understudy.wires.sse import Event
@@ -34,6 +35,7 @@ CLIENT_TOOLS = frozenset({"function", "custom"})
 
 
 _NO_AUDIO = Raw()
+_NO_USAGE = Usage()
 
 
 class _CachedDetails(msgspec.Struct, gc=False):
@@ -159,22 +161,31 @@ def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user
 
 
 def read(status: int, body: bytes) -> Answer:
-    parsed: _Completion | None = decode_or_none(_completion, body)
-    if parsed is None:
+    try:
+        parsed = _completion.decode(body)
+    except UNREADABLE:
         return unreadable(status)
-    error = error_kind(parsed.error)
-    if status >= 400 or error:
-        return Answer(error=error or f"status_{status}")
+    if status >= 400 or parsed.error is not None:
+        error = error_kind(parsed.error)
+        if status >= 400 or error:
+            return Answer(error=error or f"status_{status}")
     choice = _first(parsed.choices)
-    said = choice.message if choice else None
+    text = calls = ended = ""
+    if choice is not None:
+        ended = choice.finish_reason or ""
+        said = choice.message
+        if said is not None:
+            text = said.content if type(said.content) is str and said.content else _text(said)
+            if said.tool_calls or said.function_call:
+                calls = tool_calls(_calls(said))
     # By position: see Answer.
     return Answer(
-        _text(said) if said else "",
-        tool_calls(_calls(said)) if said and (said.tool_calls or said.function_call) else "",
-        (choice.finish_reason or "") if choice else "",
+        text,
+        calls,
+        ended,
         parsed.model or "",
         parsed.system_fingerprint or "",
-        usage(parsed.usage) if parsed.usage else Usage(),
+        usage(parsed.usage) if parsed.usage is not None else _NO_USAGE,
         True,
         "",
         choice is None,
@@ -240,12 +251,13 @@ class Reader(SseReader):
 
 
 def usage(found: _Usage) -> Usage:
+    read, written = found.prompt_tokens, found.completion_tokens
     details, reasoning = found.prompt_tokens_details, found.completion_tokens_details
     return Usage(
-        count(found.prompt_tokens),
-        count(found.completion_tokens),
-        count(details.cached_tokens) if details else None,
-        count(reasoning.reasoning_tokens) if reasoning else None,
+        count(read),
+        count(written),
+        count(details.cached_tokens) if details is not None else None,
+        count(reasoning.reasoning_tokens) if reasoning is not None else None,
     )
 
 
@@ -268,9 +280,10 @@ def _effects(raw: Mapping[str, Raw]) -> tuple[str, ...]:
 
 
 def _first(choices: list[_Choice] | None) -> _Choice | None:
-    for choice in choices or ():
-        if choice.index == 0:
-            return choice
+    if choices:
+        for choice in choices:
+            if choice.index == 0:
+                return choice
     return None
 
 
