@@ -187,6 +187,7 @@ def _ask(
         headers,
         forwarded(headers),
         Choice(Arm.INCUMBENT, choice.reason),
+        asked,
         unit,
         -1,
         "",

@@ -49,7 +49,7 @@ class Waiting(Receiver):
     def data(self, chunk: bytes) -> None:
         pass
 
-    def end(self) -> None:
+    def end(self, chunk: bytes) -> None:
         self.over.set_result("")
 
     def failed(self, failure: Failure) -> None:
