@@ -23,10 +23,15 @@ help:  ## this list
 	$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+.venv/.engines: requirements/engines.lock .venv/.dev
+	@echo "installing ClickHouse, Spark and an object store for the tests into .venv (once)" >&2
+	$(PIP) install --require-hashes -r requirements/engines.lock
+	@touch $@
+
 demo: .venv/.all  ## watch three model upgrades go through the five stages, offline, in under a minute
 	$(BIN)/understudy demo
 
-test: .venv/.dev  ## every check and every test (under 15 minutes)
+test: .venv/.engines  ## every check and every test (under 15 minutes)
 	$(BIN)/python scripts/run_all.py check all
 
 check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast tests; reports all failures at once
@@ -35,7 +40,7 @@ check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast t
 fast: .venv/.dev  ## the fast tests alone
 	$(BIN)/python scripts/run_all.py fast
 
-bench-ledger: .venv/.dev  ## measure the ledger: append, commit, queries, space, losses under kill -9 (two minutes)
+bench-ledger: .venv/.engines  ## measure the ledger: append, commit, queries, space, losses under kill -9 (two minutes)
 	$(BIN)/python benchmarks/ledger/run.py
 
 format: .venv/.dev  ## rewrite the code to the house format
@@ -75,7 +80,8 @@ chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with plan
 	$(BIN)/python -m benchmarks.chaos.run
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
-	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -o requirements/dev.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra clickhouse --extra spark --extra engines --extra dev -o requirements/engines.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -c requirements/engines.lock -o requirements/dev.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/dev.lock -o requirements/plain.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate requirements/oracles.in -o requirements/oracles.lock

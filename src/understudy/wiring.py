@@ -50,6 +50,7 @@ async def control(project: Project) -> AsyncIterator[Control]:
 @asynccontextmanager
 async def controller(project: Project, name: str = "controller") -> AsyncIterator[Controller]:
     """A controller on the project's own store, ledger, suites and providers."""
+    from understudy.ledger.stores import lake_of
     from understudy.rollout.controller import Controller
     from understudy.rollout.evaluation import EvalRuns
     from understudy.rollout.evidence import LedgerEvidence
@@ -59,7 +60,7 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
     # A reading of the ledger keeps the interpreter busy in a thread; a turn crosses to the store's thread and back some
     # fifty times, and would wait a whole switch interval each time.
     sys.setswitchinterval(SWITCH_S)
-    evidence = LedgerEvidence(project.paths.lake)
+    evidence = LedgerEvidence(lake_of(project))
     async with control(project) as (store, board):
         made = Controller(
             project=project,
@@ -84,11 +85,12 @@ def committer_of(project: Project) -> Committer:
     from understudy.ledger.committer import Committer
     from understudy.ledger.pricebook import PriceBook
     from understudy.ledger.prices import Price, Prices
+    from understudy.ledger.stores import lake_of
 
     written = project.config.prices
     own = {model: Price(one.input, one.output, one.cached_input, one.as_of) for model, one in written.items()}
     prices = Prices(own, PriceBook(project.paths.prices))
-    return Committer(project.paths.segments, project.paths.lake, prices=prices, keep_s=retention_of(project))
+    return Committer(project.paths.segments, lake_of(project), prices=prices, keep_s=retention_of(project))
 
 
 class Filing:
@@ -98,10 +100,10 @@ class Filing:
 
     def __init__(self, project: Project, *, every_s: float = 2.0) -> None:
         from understudy.ledger.decisions import Decisions
-        from understudy.ledger.lake import Lake
+        from understudy.ledger.stores import lake_of
 
         self._store = project.paths.store
-        self._decisions = Decisions(Lake(project.paths.lake))
+        self._decisions = Decisions(lake_of(project))
         self._every_s = every_s
         self._due = 0.0
         self._stamp = (0, 0)
@@ -136,11 +138,11 @@ def audited(project: Project) -> Audit:
     Raises StoreUnavailable, and CannotMeasure where the copy cannot be read.
     """
     from understudy.ledger.decisions import Decisions
-    from understudy.ledger.lake import Lake
+    from understudy.ledger.stores import lake_of
     from understudy.rollout.audit import audit
 
     # The copies are read first: what is decided and copied meanwhile is then no difference.
-    copies = Decisions(Lake(project.paths.lake)).filed()
+    copies = Decisions(lake_of(project)).filed()
     there = project.paths.store.exists()
     upgrades, entries = asyncio.run(journals_of(project.paths.store)) if there else ([], [])
     return audit(upgrades, entries, copies)

@@ -43,6 +43,7 @@ def history(
 
 async def _collected(project: Project, workload: str, *, everything: bool) -> dict[str, Any]:
     from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
     from understudy.rollout.history import changes
     from understudy.rollout.history import spans as merged
     from understudy.wiring import control
@@ -53,7 +54,7 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
         publications = await opened.store.publications(limit=10_000)
 
     def spans() -> list[dict[str, Any]]:
-        ledger = Ledger(project.paths.lake)
+        ledger = Ledger(lake_of(project))
         try:
             return merged(ledger.history(workload))
         finally:

@@ -45,6 +45,7 @@ def commit(
     With --watch it first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
     """
     from understudy.config.project import open_project
+    from understudy.ledger.stores import lake_of
     from understudy.wiring import Filing, committer_of
 
     with errors_shown(as_json):
@@ -53,7 +54,12 @@ def commit(
         filing = Filing(project)
         with committer_of(project) as committer:
             if watch is not None:
-                ready = {"ready": True, "pid": os.getpid(), "segments": str(paths.segments), "lake": str(paths.lake)}
+                ready = {
+                    "ready": True,
+                    "pid": os.getpid(),
+                    "segments": str(paths.segments),
+                    "lake": lake_of(project).where,
+                }
                 sys.stdout.write(json.dumps(ready) + "\n")
                 sys.stdout.flush()
                 _watch(lambda: (committer.run_once(), filing()), watch)
@@ -100,12 +106,13 @@ def verify(config: Config = None, as_json: AsJson = False) -> None:
     decision was changed, cut off or written anew.
     """
     from understudy.config.project import open_project
+    from understudy.ledger.stores import lake_of
     from understudy.ledger.verify import verify as account
     from understudy.wiring import audited
 
     with errors_shown(as_json):
         project = open_project(config)
-        found = account(project.paths.segments, project.paths.lake)
+        found = account(project.paths.segments, lake_of(project))
         decided = audited(project)
         in_order = found.in_order and not decided.broken
         document = {**found.as_dict(), "in_order": in_order, "decisions": decided._asdict()}
@@ -134,11 +141,12 @@ def cost(
     from understudy.core.errors import CannotMeasure
     from understudy.ledger.projection import project as by_month
     from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
-        ledger = Ledger(project.paths.lake)
+        ledger = Ledger(lake_of(project))
         try:
             months = by_month(ledger.spent(name, since=None if since is None else moment(since)))
         finally:
@@ -247,6 +255,7 @@ def erase(
     """
     from understudy.config.project import open_project
     from understudy.ledger.erase import erase as remove
+    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -256,7 +265,7 @@ def erase(
         done = remove(
             project.kept_as(unit),
             segments=paths.segments,
-            lake=paths.lake,
+            lake=lake_of(project),
             workload=workload,
             derived=[paths.evals, paths.store, *_made_from_traffic(project)],
         )
@@ -291,6 +300,7 @@ def expire(
     from understudy.config.project import open_project
     from understudy.core.errors import UsageError
     from understudy.ledger.retention import expire as remove
+    from understudy.ledger.stores import lake_of
     from understudy.wiring import retention_of
 
     with errors_shown(as_json):
@@ -301,8 +311,7 @@ def expire(
                 "nothing says how long a table is kept",
                 remedy="write retention: {exchanges: 90d} into understudy.yaml, or --keep exchanges=90d",
             )
-        paths = project.paths
-        removed = remove(asked, segments=paths.segments, lake=paths.lake, now=time.time())
+        removed = remove(asked, segments=project.paths.segments, lake=lake_of(project), now=time.time())
         if as_json:
             print_json({str(table_): count for table_, count in removed.items()})
         else:
@@ -345,6 +354,7 @@ def export(
     """Write exchanges with their feedback and scores to a file."""
     from understudy.config.project import open_project
     from understudy.ledger.export import export as write
+    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -352,7 +362,7 @@ def export(
             project.workload(workload)
         count = write(
             to,
-            lake=project.paths.lake,
+            lake=lake_of(project),
             workload=workload,
             unit=None if unit is None else project.kept_as(unit),
             since=None if since is None else moment(since),

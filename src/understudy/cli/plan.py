@@ -233,20 +233,19 @@ def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str
     from understudy.gates.planning import figures_from
     from understudy.gates.tally import gather
     from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
     from understudy.rollout.gating import FROZEN, QUANTILES
 
     nothing = CannotMeasure(
         f"the ledger has not seen traffic of {workload} yet",
         remedy="describe it: --requests-per-day 20000 --users 4000",
     )
-    if not project.paths.lake.is_dir():
-        raise nothing
     section = project.workload(workload)
     graders = live_graders(load_suites(project, workload)) if section.suites else None
     graded = {grader.label for grader in graders.graders} if graders else set()
     if graders and graders.counting:
         graded.add("quality")
-    ledger = Ledger(project.paths.lake)
+    ledger = Ledger(lake_of(project))
     try:
         upgrades = [upgrade] if upgrade else list(dict.fromkeys(s.upgrade for s in reversed(ledger.history(workload))))
         for each in sorted(upgrades, key=bool):

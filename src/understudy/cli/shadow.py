@@ -86,11 +86,12 @@ def _document(
 ) -> dict[str, Any]:
     from understudy.core.playbook import Stage
     from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
     from understudy.rollout.following import Following
 
     in_shadow = state.stage is Stage.SHADOW
     since = (state.clock_at or state.entered_at) if in_shadow else state.started_at
-    ledger = Ledger(project.paths.lake)
+    ledger = Ledger(lake_of(project))
     try:
         coverage = ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
         drift = Following(state.workload, state.id, state.candidate.fingerprint, since).read(ledger)

@@ -52,6 +52,7 @@ def from_ledger(
     from understudy.ledger.queries import Ledger
     from understudy.ledger.redact import Redactor
     from understudy.ledger.sampling import sample, write
+    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -62,7 +63,7 @@ def from_ledger(
             raise UsageError(f"{workload} is not cut by {key!r}", remedy=f"its slice keys: {known}")
         begin = time.time() - DAYS * 86_400 if since is None else moment(since)
         wanted = set(exchange or ())
-        ledger = Ledger(project.paths.lake)
+        ledger = Ledger(lake_of(project))
         try:
             read = ledger.exchanges(workload=workload, since=None if wanted else begin, limit=None if wanted else READ)
             found = [

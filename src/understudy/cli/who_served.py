@@ -46,12 +46,13 @@ def who_served(
     """
     from understudy.config.project import open_project
     from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
         when = time.time() if at is None else moment(at)
-        ledger = Ledger(project.paths.lake)
+        ledger = Ledger(lake_of(project))
         try:
             seen = [ledger.who_served(name, unit, when) for unit in project.kept_as(user)]
         finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from understudy.config.explain import dotted, suggest
+from understudy.config.lakes import STORAGE_SECRETS
 from understudy.config.load import Document, KeyPath
 from understudy.config.schema import Config, VariantSection, WorkloadSection
 from understudy.core.errors import Problem
@@ -63,6 +65,7 @@ def problems(config: Config, document: Document) -> list[Problem]:
         found += _durations(section, path)
         found += _gates(section, path)
     found += _keys(config)
+    found += _ledger(config)
     found += _limits(config)
     return [document.problem(path, message, remedy) for path, message, remedy in found]
 
@@ -183,6 +186,39 @@ def _limits(config: Config) -> Found:
             yield ("gateway", "limits", name), f"gateway.limits.{name} is no time at all", "write a duration like 30s"
 
 
+STORES: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "s3": ("endpoint", "region", "access_key", "secret_key", "session_token"),
+    "gs": ("service_account",),
+    "az": ("account", "account_key", "sas_token"),
+}
+"""By the scheme of a lake's address: the keys of `ledger.storage` that mean something to it."""
+
+
+def _ledger(config: Config) -> Found:
+    ledger = config.ledger
+    scheme = ledger.lake.partition("://")[0] if "://" in ledger.lake else ""
+    if scheme not in STORES or (scheme and not urlsplit(ledger.lake).hostname):
+        message = f"the ledger cannot lie at {ledger.lake[:80]!r}"
+        yield ("ledger", "lake"), message, "write a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER"
+        return
+    for name in sorted(ledger.storage.model_fields_set - {*STORES[scheme]}):
+        what = f"a lake at {scheme}://" if scheme else "a lake in a folder"
+        message = f"ledger.storage.{name} means nothing to {what}"
+        allowed = ", ".join(STORES[scheme]) or "none: remove it, or name the store under ledger.lake"
+        yield ("ledger", "storage", name), message, f"what it takes: {allowed}"
+    if bool(ledger.storage.access_key) != bool(ledger.storage.secret_key):
+        message = "ledger.storage has one of access_key and secret_key, and a store needs both"
+        yield ("ledger", "storage"), message, "write both as ${NAME}, or neither to use the machine's own role"
+    if ledger.engine == "clickhouse":
+        if not ledger.clickhouse.url:
+            message = "engine clickhouse needs the address of a ClickHouse"
+            yield ("ledger", "engine"), message, "add clickhouse: {url: https://HOST:8443} under ledger"
+        if scheme in ("gs", "az"):
+            message = f"engine clickhouse reads folders and s3:// lakes, and this one is at {scheme}://"
+            yield ("ledger", "engine"), message, "use engine: duckdb or spark"
+
+
 def _span(seconds: float) -> str:
     """A duration as a person says it."""
     for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "m")):
@@ -193,7 +229,7 @@ def _span(seconds: float) -> str:
 
 def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) -> list[Problem]:
     """What is allowed and will surprise somebody later; `is_set` says whether an environment variable has a value."""
-    found = [*_provider_warnings(config, is_set), *_gateway_warnings(config)]
+    found = [*_provider_warnings(config, is_set), *_gateway_warnings(config), *_ledger_warnings(config)]
     found += _privacy_warnings(config, is_set)
     for name, section in config.workloads.items():
         found += _workload_warnings(section, ("workloads", name))
@@ -242,6 +278,32 @@ def _privacy_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
         if section.units == "hashed" and not key:
             message = f"the units of {name} are hashed without a key: whoever guesses a name can try it"
             yield ("workloads", name, "units"), message, "add privacy: {unit_key: ${NAME}}"
+
+
+def _ledger_warnings(config: Config) -> Found:
+    ledger = config.ledger
+    secrets: list[tuple[KeyPath, str]] = [
+        (("ledger", "storage", name), getattr(ledger.storage, name)) for name in STORAGE_SECRETS
+    ]
+    secrets.append((("ledger", "clickhouse", "password"), ledger.clickhouse.password))
+    for path, value in secrets:
+        if value and not value.startswith("${"):
+            yield (
+                path,
+                f"{dotted(path)} stands in the file in the clear",
+                f"put it in a variable: {path[-1]}: ${{NAME}}",
+            )
+    addresses: tuple[tuple[KeyPath, str], ...] = (
+        (("ledger", "storage", "endpoint"), ledger.storage.endpoint),
+        (("ledger", "clickhouse", "url"), ledger.clickhouse.url),
+    )
+    for path, address in addresses:
+        if address.startswith("http://") and not address.removeprefix("http://").startswith((*LOOPBACK, "[::1]")):
+            yield (
+                path,
+                f"{dotted(path)} is reached without encryption: prompts can be read on the way",
+                "write https://",
+            )
 
 
 def _workload_warnings(section: WorkloadSection, path: KeyPath) -> Found:

@@ -19,6 +19,7 @@ from understudy.assign.pseudonym import pseudonym
 from understudy.config import crosscheck
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
+from understudy.config.lakes import STORAGE_SECRETS, LedgerSection
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
 from understudy.config.schema import Config, WorkloadSection
 from understudy.core.errors import ConfigError, Problem, UsageError
@@ -39,6 +40,7 @@ class Paths(NamedTuple):
     table: Path
     segments: Path
     lake: Path
+    """The folder of the lake; meaningless where `ledger.lake` names an object store."""
     store: Path
     evals: Path
     prices: Path
@@ -69,7 +71,7 @@ class Project:
             routing=routing,
             table=routing / TABLE_FILE,
             segments=state / "segments",
-            lake=state / "lake",
+            lake=self.root / self.config.ledger.lake if self.config.ledger.lake else state / "lake",
             store=state / "control.db",
             evals=state / "evals",
             prices=state / "prices.json",
@@ -174,6 +176,25 @@ class Project:
         """
         key = self._secret(("privacy", "unit_key"), self.config.privacy.unit_key)
         return tuple(dict.fromkeys(name for name in (unit, pseudonym(unit, key.encode())) if name))
+
+    def ledger(self) -> LedgerSection:
+        """Where the ledger lies and who reads it, secrets filled in. Raises ConfigError for an unset variable."""
+        written = self.config.ledger
+        storage = {
+            name: self._secret(("ledger", "storage", name), getattr(written.storage, name)) for name in STORAGE_SECRETS
+        }
+        password = self._secret(("ledger", "clickhouse", "password"), written.clickhouse.password)
+        settings = {
+            name: self._secret(("ledger", "spark", "settings", name), value)
+            for name, value in written.spark.settings.items()
+        }
+        return written.model_copy(
+            update={
+                "storage": written.storage.model_copy(update=storage),
+                "clickhouse": written.clickhouse.model_copy(update={"password": password}),
+                "spark": written.spark.model_copy(update={"settings": settings}),
+            }
+        )
 
     def suites(self, workload: str) -> list[Path]:
         """The suite files of a workload; they were there when the project was opened."""

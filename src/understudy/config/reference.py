@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from understudy.config import schema
+from understudy.config import lakes, schema
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", schema.Config),
@@ -30,6 +30,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`prices.MODEL`", schema.PriceSection),
     ("`privacy`", schema.PrivacySection),
     ("`retention`", schema.RetentionSection),
+    ("`ledger`", lakes.LedgerSection),
+    ("`ledger.storage`", lakes.StorageSection),
+    ("`ledger.clickhouse`", lakes.ClickHouseSection),
+    ("`ledger.spark`", lakes.SparkSection),
 )
 _ALIASES: tuple[tuple[Any, str], ...] = (
     (schema.Seconds, "duration"),

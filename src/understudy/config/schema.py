@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from understudy.config.lakes import SECTION, STORAGE_SECRETS, LedgerSection
 from understudy.core.errors import UsageError
 from understudy.core.pattern import compiled
 from understudy.core.playbook import DAY, PARTS_PER_MILLION
@@ -33,6 +34,10 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
     """True where the value is never printed, and its ${NAME} is kept as a reference instead of being filled in."""
     match path:
         case ("providers", _, "api_key") | ("gateway", "keys", _, "key") | ("privacy", "unit_key"):
+            return True
+        case ("ledger", "storage", name):
+            return name in STORAGE_SECRETS
+        case ("ledger", "clickhouse", "password") | ("ledger", "spark", "settings", _):
             return True
         case _:
             return False
@@ -220,7 +225,7 @@ SliceKey = Annotated[
 class Model(BaseModel):
     """Base of every section: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = SECTION
 
 
 class ProviderSection(Model):
@@ -532,5 +537,7 @@ class Config(Model):
     """What is taken out before anything is written down."""
     retention: RetentionSection = RetentionSection()
     """How long the ledger keeps it."""
+    ledger: LedgerSection = LedgerSection()
+    """Where exchanges are kept, and who answers questions about them."""
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""

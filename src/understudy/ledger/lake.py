@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from understudy.core.errors import CannotMeasure, DataCorrupt, Refused
 from understudy.core.records import Exchange, Feedback, Loss
 from understudy.ledger import panics
+from understudy.ledger.choice import DEFAULT, Choice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,11 +149,15 @@ class Lake:
     """The folder, or the address in an object store, under which the tables lie; one opened handle a table.
 
     options: what `deltalake` needs to reach an object store (`AWS_ENDPOINT_URL`, ...); empty for a folder.
+    choice: the engine that queries are answered by.
     """
 
-    def __init__(self, where: str | Path, *, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, where: str | Path, *, options: Mapping[str, str] | None = None, choice: Choice = DEFAULT
+    ) -> None:
         self.where = str(where)
         self.options = dict(options or {})
+        self.choice = choice
         self._open: dict[Table, DeltaTable] = {}
 
     @property
@@ -296,16 +301,31 @@ class Lake:
         return days
 
     def files(self, table: Table, *, workload: str | None = None, since_day: str | None = None) -> list[str]:
-        """The addresses of the data files a query has to read."""
+        """The addresses of the data files a query has to read.
+
+        Raises CannotMeasure where rows of a file were removed by a mark beside it: engines would read them.
+        """
         opened = self.table(table)
         if opened is None:
             return []
+        if "deletionVectors" in (opened.protocol().reader_features or ()):
+            self._refuse_marks(table, opened)
         filters: list[tuple[str, str, str]] = []
         if workload is not None and "workload" in PARTITIONS[table]:
             filters.append(("workload", "=", workload))
         if since_day is not None and "day" in PARTITIONS[table]:
             filters.append(("day", ">=", since_day))
-        return list(opened.file_uris(file_pruning_predicate=filters or None))
+        found = opened.file_uris(file_pruning_predicate=filters or None)
+        return [unquote(file) for file in found] if self.is_local else list(found)  # a folder may have a space
+
+    def _refuse_marks(self, table: Table, opened: DeltaTable) -> None:
+        marked = sum(batch.num_rows for batch in opened.deletion_vectors())
+        if marked:
+            raise CannotMeasure(
+                f"{marked} files of table {self.uri(table)} have deletion vectors, which our engines do not read",
+                remedy="another program wrote them: let it rewrite the files (REORG TABLE ... APPLY (PURGE)), and set "
+                "delta.enableDeletionVectors to false",
+            )
 
 
 _NO_DICTIONARY = ("exchange", "pair", "started_at", "at", "seq", "ttft_s", "latency_s", "cost_usd", "request", "answer")

@@ -1,4 +1,4 @@
-"""Answers questions from the lake with DuckDB; the expressions are in `expressions`, what is asked for is here.
+"""Answers questions from the lake, on any engine; the expressions are in `expressions`, what is asked for is here.
 
 Synchronous: asynchronous callers use a thread. A lake that is missing or empty gives empty answers. Every call sees
 the lake as of its last commit.
@@ -173,6 +173,8 @@ class SliceFigures(NamedTuple):
     """Total, over the exchanges whose cost is known."""
     priced: int
     """Exchanges whose cost is known."""
+    approximate: bool = False
+    """True where the engine estimates quantiles (the p50 and p99 here)."""
 
 
 class Ledger:
@@ -188,6 +190,11 @@ class Ledger:
         self._ticker = Ticker(self._lake, self._views)
         self._lock = threading.RLock()
         self._seal = sealing.configured() if seal is None else seal
+
+    @property
+    def approximates(self) -> bool:
+        """True where the engine's quantiles are estimates; all other figures are the same on every engine."""
+        return self._lake.choice.approximates
 
     def close(self) -> None:
         """Let go of the query engine."""
@@ -226,7 +233,7 @@ class Ledger:
     ) -> list[float]:
         """Quantiles of a numeric field, interpolated; an empty list where there is no value.
 
-        Exact on DuckDB and Spark, approximate on ClickHouse: display them, never compare them across engines.
+        Estimates where `approximates` is true: never compare those across engines.
         """
         from understudy.ledger import expressions
 
@@ -361,7 +368,8 @@ class Ledger:
         with self._lock:
             exchanges = self._views.table(Table.EXCHANGES, workload)
             chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            return [SliceFigures(**row) for row in self._rows(expressions.by_slice(chosen))]
+            rows = self._rows(expressions.by_slice(chosen))
+            return [SliceFigures(**row, approximate=self.approximates) for row in rows]
 
     def spent(self, workload: str, *, since: float | None = None) -> list[Spent]:
         """Tokens and cost by role and variant: what `projection.project` makes a month of."""

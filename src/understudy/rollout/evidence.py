@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from understudy.config.project import Project
@@ -21,7 +20,7 @@ from understudy.evals.setup import load_suites
 from understudy.gates.guards import Assigned, HardGuard, blamed
 from understudy.gates.panel import judge
 from understudy.gates.soak import tails
-from understudy.ledger.lake import Score
+from understudy.ledger.lake import Lake, Score
 from understudy.ledger.queries import Answer, Ledger
 from understudy.rollout import gating
 from understudy.rollout.budget import Spending, midnight
@@ -46,7 +45,7 @@ COVERAGE_WINDOW_S = 3_600.0
 class LedgerEvidence:
     """What one controller reads; the ledger is opened with the first reading."""
 
-    lake: Path
+    lake: Lake
     _ledger: Ledger | None = None
     _following: dict[str, Following] = field(default_factory=dict)
     _graders: dict[str, tuple[float, LiveGraders]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from understudy.config import crosscheck, schema
+from understudy.config import crosscheck, lakes, schema
 from understudy.config.explain import validate
 from understudy.config.load import parse_yaml
 from understudy.config.reference import SECTIONS, configuration_reference
@@ -23,8 +23,10 @@ def test_every_section_and_every_key_is_explained() -> None:
     """No model of the file is missing, and no key is without a sentence."""
     models = {
         model
-        for model in vars(schema).values()
-        if isinstance(model, type) and issubclass(model, BaseModel) and model not in (BaseModel, schema.Model)
+        for model in (*vars(schema).values(), *vars(lakes).values())
+        if isinstance(model, type)
+        and issubclass(model, BaseModel)
+        and model not in (BaseModel, schema.Model, lakes.Model)
     }
     assert {model for _, model in SECTIONS} == models
     for model in models:
