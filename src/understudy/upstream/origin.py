@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from understudy.core.errors import UsageError
 from understudy.core.routing import Provider
 
+_PLAIN = "accept-encoding: identity\r\n"
+"""We read what passes: no encoding is asked for, whatever the caller would take, and without the line any were allowed.
+"""
 _FORBIDDEN = ("\r", "\n", " ", "\x00")
 
 
@@ -33,7 +36,7 @@ class Origin:
         """Request line and headers up to, and without, content-length; for reuse over many requests."""
         if any(mark in path for mark in _FORBIDDEN):
             raise UsageError(f"the path {path!r} holds a space or a line break", remedy="percent-encode it")
-        lines = [f"{method} {self.prefix}{path} HTTP/1.1\r\nhost: {self.authority}\r\n"]
+        lines = [f"{method} {self.prefix}{path} HTTP/1.1\r\nhost: {self.authority}\r\n", _PLAIN]
         lines += [header_line(name, value) for name, value in headers]
         return "".join(lines).encode("latin-1")
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import ssl
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -282,6 +283,51 @@ def test_limits_of_the_table_hold_from_the_next_request_on() -> None:
                 assert sorted(statuses[4:]) == [200] * 3 + [429] * 2
                 gateway.gateway.apply(table(provider.base_url, epoch=2, keys=[app, other]))
                 assert (await ask("app", "x" * 4096)).status == 200
+
+    asyncio.run(main())
+
+
+def test_a_provider_is_reached_through_the_proxy_of_the_environment(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of an app goes through the CONNECT tunnel to a provider whose name only the proxy knows."""
+    ours = trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("models.example").configure_cert(context)
+    asked: list[bytes] = []
+
+    async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+    async def main() -> None:
+        async with raw_server(reply, tls=context) as provider:
+
+            async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", provider.port)
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+                async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                    with suppress(OSError):
+                        while data := await source.read(65536):
+                            sink.write(data)
+                        sink.close()
+
+                await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+            proxy = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            monkeypatch.delenv("no_proxy", raising=False)
+            trusted = {"p-old": {"ca_file": str(tmp_path / "ca.pem")}}
+            async with served(table("https://models.example/v1", providers=trusted)) as gateway:
+                assert (await gateway.chat("u")).status == 200
+            (opening,) = asked
+            assert opening.startswith(b"CONNECT models.example:443 HTTP/1.1\r\n")
+            assert b"sk-p-old" not in opening
+            assert b"authorization: Bearer sk-p-old" in provider.requests[0]
+            proxy.close()
 
     asyncio.run(main())
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
@@ -464,6 +466,83 @@ def test_an_html_page_or_a_redirect_becomes_an_error_in_the_callers_dialect(stat
             assert "location" not in got.headers
             assert got.headers["retry-after"] == "3"
             assert len(provider.requests) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("encoding", "read"), [("gzip", True), ("deflate", True), ("br", False), ("zstd", False)])
+def test_no_encoding_is_asked_for_and_one_that_comes_passes_untouched(encoding: str, read: bool) -> None:
+    """The provider is asked for plain bytes whatever the caller takes; what it sends anyway is read where we can."""
+    packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, lambda body: b"\x0b" + body)(
+        completion("hi")
+    )
+
+    async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(packed, 200, f"content-type: application/json\r\ncontent-encoding: {encoding}\r\n".encode()))
+
+    async def main() -> None:
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            got = await call(gateway.port, chat(), headers={"accept-encoding": "gzip, deflate, br, zstd"})
+            assert (got.status, got.body, got.headers["content-encoding"]) == (200, packed, encoding)
+            assert b"\r\naccept-encoding: identity\r\n" in provider.requests[0]
+            assert provider.requests[0].count(b"accept-encoding") == 1
+            (record,) = await gateway.settled(1)
+            assert (record.error, record.output_tokens, record.answer) == (
+                "",
+                3 if read else None,
+                "hi" if read else "",
+            )
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("wire", "path", "before", "ping", "after"),
+    [
+        (
+            "anthropic",
+            "/v1/messages",
+            [
+                b'event: message_start\ndata: {"type":"message_start","message":{"id":"m"}}\n\n',
+                b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+                b'"delta":{"type":"text_delta","text":"hi"}}\n\n',
+            ],
+            b'event: ping\ndata: {"type": "ping"}\n\n',
+            [b'event: message_stop\ndata: {"type":"message_stop"}\n\n'],
+        ),
+        ("openai", "/v1/chat/completions", events("hi", done=False), b": keep-alive\n\n", [b"data: [DONE]\n\n"]),
+        (
+            "gemini",
+            "/v1beta/models/chat:streamGenerateContent?alt=sse",
+            [b'data: {"candidates":[{"content":{"parts":[{"text":"hi"}]}}]}\n\n'],
+            b": ping\n\n",
+            [b'data: {"candidates":[{"content":{"parts":[{"text":"!"}]},"finishReason":"STOP"}]}\n\n'],
+        ),
+    ],
+)
+def test_pings_keep_a_silent_stream_alive_and_nothing_is_added_to_it(
+    wire: str, path: str, before: list[bytes], ping: bytes, after: list[bytes]
+) -> None:
+    """A model that thinks for three times the idle deadline and pings is waited for; the bytes are its own."""
+    pauses = [piece for _ in range(6) for piece in (0.5, ping)]
+
+    async def main() -> None:
+        async with raw_server(streaming([*before, *pauses, *after])) as provider:
+            base = provider.base_url if wire == "openai" else f"http://127.0.0.1:{provider.port}"
+            async with served(table(base, providers={"p-old": {"wire": wire}}), deadlines=QUICK) as gateway:
+                got = await call(gateway.port, chat(stream=True, max_tokens=9), path=path)
+                assert (got.status, got.complete) == (200, True)
+                assert got.body == b"".join([*before, *[ping] * 6, *after])
+                (record,) = await gateway.settled(1)
+                assert record.error == ""
+        silent = streaming([*before, 30.0])
+        async with raw_server(silent) as provider:
+            base = provider.base_url if wire == "openai" else f"http://127.0.0.1:{provider.port}"
+            async with served(table(base, providers={"p-old": {"wire": wire}}), deadlines=QUICK) as gateway:
+                got = await call(gateway.port, chat(stream=True, max_tokens=9), path=path)
+                assert not got.complete
+                (record,) = await gateway.settled(1)
+                assert record.error == "timeout"
 
     asyncio.run(main())
 
