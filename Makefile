@@ -76,8 +76,8 @@ oracles: .venv/.dev .venv-oracles/.made  ## the gates' estimators beside ville a
 	$(PYTHON) -m pip --python .venv-oracles/bin/python --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
-chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (long)
-	$(BIN)/python -m benchmarks.chaos.run
+chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (20 minutes)
+	$(BIN)/python -m benchmarks.chaos.run --markdown benchmarks/chaos/RESULTS.md
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra clickhouse --extra spark --extra engines --extra dev -o requirements/engines.lock

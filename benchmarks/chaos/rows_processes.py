@@ -122,7 +122,7 @@ async def rolling(scale: Scale) -> Evidence:
             while not stop.is_set():
                 await made.ask(DIALECTS[index % 5], stream=index % 2 == 0, close=index % 3 != 0)
 
-        clients = [asyncio.create_task(client(index)) for index in range(16)]
+        clients = [asyncio.create_task(client(index)) for index in range(scale.n(16, 64))]
         await asyncio.sleep(0.5)
         restarts = scale.n(2, 50)
         for _ in range(restarts):
@@ -187,7 +187,7 @@ async def controller_dead(scale: Scale) -> Evidence:
         old = time.time() - 10 * 86_400
         os.utime(made.table, (old, old))
         await made.start(workers=2)
-        await made.many(scale.n(500, 50_000), lambda i: made.ask(DIALECTS[i % 5], stream=i % 4 == 0))
+        await made.many(scale.n(500, 100_000), lambda i: made.ask(DIALECTS[i % 5], stream=i % 4 == 0))
         return await made.finish()
 
 

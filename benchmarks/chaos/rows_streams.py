@@ -158,7 +158,7 @@ CUTS = ("f/rst@pre", "f/rst@hdr", "f/rst@2", "f/rst@mid", "f/eof@0", "f/eof@5", 
 
 async def cut_off(scale: Scale) -> Evidence:
     async with world() as made:
-        cases = [(d, s) for d in DIALECTS for s in (True, False)] * scale.n(1, 20)
+        cases = [(d, s) for d in DIALECTS for s in (True, False)] * scale.n(1, 112)
         for fault in CUTS:
             made.inc.become("inc", fault)
             await made.many(len(cases), lambda i: made.ask(cases[i][0], stream=cases[i][1]))

@@ -1,6 +1,6 @@
 """Runs the matrix and prints what happens when X dies; the last line is one JSON object with the counts.
 
-python -m benchmarks.chaos.run [--short] [--row N]...
+python -m benchmarks.chaos.run [--short] [--row N]... [--markdown FILE]
 """
 
 from __future__ import annotations
@@ -12,20 +12,12 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
 
 from benchmarks.chaos.matrix import ROWS
 from benchmarks.chaos.oracle import outcomes
+from benchmarks.chaos.report import Result, page
 from benchmarks.chaos.row import Row, Scale
-
-
-class Result(NamedTuple):
-    row: Row
-    found: list[str]
-    caught: bool
-    outcomes: dict[str, int]
-    facts: dict[str, Any]
-    seconds: float
 
 
 async def result_of(row: Row, scale: Scale) -> Result:
@@ -61,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="the small version that CI runs")
     parser.add_argument("--row", type=int, action="append", help="only this row; may be repeated")
     parser.add_argument("--all", action="store_true", help="print every violation")
+    parser.add_argument("--markdown", type=Path, help="write the page of results there")
     given = parser.parse_args(arguments)
+    begun = time.monotonic()
     rows = [row for row in ROWS if not given.row or row.number in given.row]
-    held = caught = 0
+    results: list[Result] = []
     for row in rows:
         try:
             result = asyncio.run(result_of(row, Scale(given.short)))
@@ -72,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             result = Result(row, [f"the row could not be run: {why[0]}"], False, {}, {}, 0.0)
         show(result, most=1000 if given.all else 5)
-        held += not result.found
-        caught += result.caught
+        results.append(result)
+        if given.markdown is not None:  # after each row: a run that is stopped leaves what it found
+            given.markdown.write_text(page(results, time.monotonic() - begun))
+    held, caught = sum(not result.found for result in results), sum(result.caught for result in results)
     print(json.dumps({"rows": len(rows), "held": held, "planted": len(rows), "caught": caught}))
     return 0 if held == caught == len(rows) else 1
 
