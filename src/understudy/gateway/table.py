@@ -16,6 +16,7 @@ import msgspec
 
 from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.routing import HEARTBEAT_FOLDER, KILL_FILE_PREFIX, RoutingTable, decode
+from understudy.gateway import identity
 
 BEAT_S = 1.0
 """A heartbeat file is written at least this often, and at once when something changed."""
@@ -50,6 +51,7 @@ class TableReader:
         self._data = b""
         self._killed = self.killed
         self._heartbeat = path.parent / HEARTBEAT_FOLDER / f"{worker}.json"
+        self._started = identity.started(os.getpid())
         self._worker = worker
         self._last_beat = 0.0
         self._last_content: dict[str, Any] = {}
@@ -135,6 +137,8 @@ class TableReader:
         content = {
             "worker": self._worker,
             "pid": os.getpid(),
+            "machine": identity.machine(),
+            "started": self._started,
             "generation": current.generation if current else "",
             "epoch": current.epoch if current else -1,
             "applied_at": self.applied_at,

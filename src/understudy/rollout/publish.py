@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from understudy.core.errors import CannotMeasure, DataCorrupt, UnderstudyError
 from understudy.core.routing import HEARTBEAT_FOLDER, KILL_FILE_PREFIX, TABLE_FILE, RoutingTable, decode, encode
+from understudy.gateway import identity
 
 LOCK_FILE = ".table.lock"
 STALE_AFTER_S = 3.0
@@ -48,9 +49,11 @@ class Heartbeat(NamedTuple):
     open_breakers: tuple[Tripped, ...] = ()
     killed: tuple[str, ...] = ()
     """Workloads whose kill file this worker obeys."""
+    gone: bool = False
+    """Its process is over: known at once on the same machine, else only from its silence."""
 
     def live(self, now: float) -> bool:
-        return now - self.at <= STALE_AFTER_S
+        return not self.gone and now - self.at <= STALE_AFTER_S
 
 
 def read_table(folder: Path) -> RoutingTable | None:
@@ -138,6 +141,7 @@ def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
         at=float(data["beat_at"]),
         open_breakers=tuple(Tripped(b["workload"], b["upgrade"], b["why"]) for b in data["breaker_details"]),
         killed=tuple(str(name) for name in data["killed"]),
+        gone=identity.gone(str(data.get("machine", "")), int(data["pid"]), int(data.get("started", 0))),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -103,6 +105,26 @@ def test_a_heartbeat_nobody_can_read_has_acknowledged_nothing(tmp_path: Path) ->
     (tmp_path / HEARTBEAT_FOLDER / "w9.json").write_text("{")
     beats = publish.heartbeats(tmp_path)
     assert publish.acknowledged(beats, table(1), time.time()).waiting == ("w9",)
+
+
+def test_a_killed_worker_is_not_waited_for(tmp_path: Path) -> None:
+    """A rollback is effective as soon as the living have it, however fresh the words of a dead worker are."""
+    code = (
+        "import sys, time; from pathlib import Path; from understudy.gateway.table import TableReader;"
+        "reader = TableReader(Path(sys.argv[1]) / 'table.json', 'w9', lambda table: None);"
+        "reader.beat(time.time(), {'breaker_details': []}); print(flush=True); input()"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    now = publish.heartbeats(tmp_path)[0].at
+    assert publish.acknowledged(publish.heartbeats(tmp_path), table(1), now).waiting == ("w9",)
+    worker.kill()
+    worker.communicate()
+    said = publish.acknowledged(publish.heartbeats(tmp_path), table(1), now)
+    assert (said.live, said.waiting) == (0, ())
 
 
 def beat(worker: str, epoch: int, at: float = 100.0, generation: str = "g", killed: tuple[str, ...] = ()) -> Heartbeat:
