@@ -23,7 +23,8 @@ from benchmarks.chaos.row import (
     plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.world import REPO, Evidence, World, world
+from benchmarks.chaos.waiting import probing
+from benchmarks.chaos.world import Evidence, World, world
 
 MB = 1_000_000
 
@@ -78,7 +79,6 @@ async def slowloris(scale: Scale) -> Evidence:
     """Many connections that trickle heads or bodies, or say nothing; honest clients beside them."""
     count = scale.n(150, 2000)
     async with world(limits={"connections": 10_000, "idle_s": 1.5, "receipt_s": 1.0}) as made:
-        calm = [(await made.ask()).seconds for _ in range(40)]
         held: list[tuple[float, float]] = []
 
         async def trickle(kind: int) -> None:
@@ -109,18 +109,20 @@ async def slowloris(scale: Scale) -> Evidence:
         async def keep_trickling(kind: int) -> None:
             await trickle(kind)
 
-        trickling = [asyncio.create_task(keep_trickling(index % 3)) for index in range(count)]
-        await asyncio.sleep(0.2)
-        busy = [(await made.ask()).seconds for _ in range(40)]
-        await asyncio.gather(*trickling)
-        made.facts["honest_p99_calm_ms"] = round(1000 * quantile(calm, 0.99), 1)
-        made.facts["honest_p99_busy_ms"] = round(1000 * quantile(busy, 0.99), 1)
+        # The honest are asked from here, for their answers, and by a process of its own, for their time.
+        async with probing(made.port, made.pid) as lags:
+            trickling = [asyncio.create_task(keep_trickling(index % 3)) for index in range(count)]
+            await asyncio.sleep(0.2)
+            for _ in range(80):
+                await made.ask()
+            await asyncio.gather(*trickling)
+        made.facts["honest_p99_ms"] = round(1000 * quantile(lags, 0.99), 1)
         made.facts["held_max_s"] = round(max(seconds for _, seconds in held), 2)
         return await made.finish()
 
 
 def judge_slowloris(evidence: Evidence) -> list[str]:
-    return only(evidence, "ok") + in_time(evidence, "held_max_s", 2.6) + in_time(evidence, "honest_p99_busy_ms", 250)
+    return only(evidence, "ok") + in_time(evidence, "held_max_s", 2.6) + at_most(evidence, "honest_p99_ms", 100)
 
 
 async def smuggled(scale: Scale) -> Evidence:
@@ -320,21 +322,9 @@ async def loop_block(scale: Scale) -> Evidence:
         await made.ask()
         text = "#big# " + "x" * 8_000_000
         body = json.dumps({"model": "openai", "messages": [{"role": "user", "content": text}]}).encode()
-        prober = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "benchmarks.chaos.waiting",
-            str(made.port),
-            str(made.pid),
-            cwd=REPO,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        await asyncio.sleep(0.3)
-        for _ in range(scale.n(5, 50)):
-            await made.ask(body=body, counted=False, patience=30)
-        said, _ = await prober.communicate(b"")  # the end of its input is its sign to stop
-        lags = json.loads(said)
+        async with probing(made.port, made.pid) as lags:
+            for _ in range(scale.n(5, 50)):
+                await made.ask(body=body, counted=False, patience=30)
         made.inc.ledger[:] = [call for call in made.inc.ledger if call.mark != "big"]
         made.facts["lag_p50_ms"] = round(1000 * quantile(lags, 0.5), 2)
         made.facts["lag_max_ms"] = round(1000 * max(lags), 1)

@@ -6,13 +6,15 @@ A duration less the waiting of those who took part is what it would have been on
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 PAUSE_S = 0.003
@@ -44,6 +46,25 @@ def stood_still(port: int, worker: int, stop: int) -> Iterable[float]:
                     raise ConnectionError("the gateway closed the connection of its prober")
             took = time.monotonic() - begun
             yield max(0.0, took - (waited(me, worker) - before))
+
+
+@asynccontextmanager
+async def probing(port: int, worker: int) -> AsyncIterator[list[float]]:
+    """What `stood_still` finds, from a process of its own, in the list when the context is over."""
+    lags: list[float] = []
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.chaos.waiting", str(port), str(worker)),
+        cwd=root,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        await asyncio.sleep(0.3)
+        yield lags
+    finally:
+        said, _ = await process.communicate(b"")  # the end of its input is its sign to stop
+    lags += json.loads(said)
 
 
 if __name__ == "__main__":

@@ -215,24 +215,26 @@ class World:
     ) -> None:
         """`workers` 0: one worker with short deadlines. Else the real command with so many workers."""
         env = self.environment(environment)
-        log = self._log.open("ab")
-        if workers:
-            command = [sys.executable, "-m", "understudy", "gateway", "--json", "--workers", str(workers)]
-            command += ["--table", str(self.table), "--segments", str(self.segments), "--port", str(port)]
-            self.process = await asyncio.create_subprocess_exec(
-                *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=log
-            )
-            assert self.process.stdout is not None
-            line = await asyncio.wait_for(self.process.stdout.readline(), 30)
-            if not line:
-                raise RuntimeError(f"the gateway did not start: {self._log.read_text()}")
-            self.port = json.loads(line)["port"]
-        else:
+        with self._log.open("ab") as log:
+            if workers:
+                await self._start_command(workers, env, log, port)
+                return
             both = {"limits": {**LIMITS, **(limits or {})}, "deadlines": {**DEADLINES, **(deadlines or {})}}
             # A short worker plants its defect itself, because its defect may be a deadline.
             env |= {"CHAOS_LIMITS": json.dumps(both), "PYTHONPATH": f"{REPO / 'src'}{os.pathsep}{REPO}"}
             await self._start_short(env, log, port)
-        log.close()
+
+    async def _start_command(self, workers: int, env: Mapping[str, str], log: Any, port: int) -> None:
+        command = [sys.executable, "-m", "understudy", "gateway", "--json", "--workers", str(workers)]
+        command += ["--table", str(self.table), "--segments", str(self.segments), "--port", str(port)]
+        self.process = await asyncio.create_subprocess_exec(
+            *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=log
+        )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        if not line:
+            raise RuntimeError(f"the gateway did not start: {self._log.read_text()}")
+        self.port = json.loads(line)["port"]
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a gateway process gets: the code under test on its path, and the defect it shall have, if any."""
@@ -377,5 +379,5 @@ async def world(**start: Any) -> AsyncIterator[World]:
                     await made.start(**start)
                 yield made
             finally:
-                if made.process is not None and made.process.returncode is None:
+                if made.process is not None:
                     await made.stop(signal.SIGKILL)
