@@ -16,16 +16,12 @@ from understudy.assign.choose import Reason
 from understudy.core.errors import UsageError
 from understudy.core.evidence import ALL_SLICES
 from understudy.core.playbook import Stage
-from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.metrics import CELL, MetricSpec
 
 if TYPE_CHECKING:
     from ibis.expr.types import FloatingValue, Scalar, Table
 
 CLIENT_GONE = "client_gone"
-CELL = ("stage", "step", "period", "arm", "slice", "bucket")
-"""What sums are grouped by; in this order the fields of a Stratum, then arm, slice and bucket of a Sums."""
-
-
 _EXPOSING = (Stage.CANARY.value, Stage.SOAK.value)
 _UNDRAWN = tuple(
     reason.value for reason in (Reason.KILL_FILE, Reason.BREAKER_OPEN, Reason.LEASE_EXPIRED, Reason.NO_UNIT)
@@ -42,8 +38,27 @@ def sums(exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[Met
     """Sums by cell of the chosen exchanges: one row a cell, for each metric the columns n_I, t_I, s_I and u_I.
 
     I is the metric's place in `metrics`. Added up per unit first: that is what a count needs (a unit with a burst of
-    events counts once), and cheaper than telling units apart afterwards. Live exchanges that no draw sent to their arm
-    are left out: behind an open breaker or without a unit everybody gets the incumbent, and such a crowd is no control.
+    events counts once), and cheaper than telling units apart afterwards.
+    """
+    units = by_unit(exchanges, feedback, scores, metrics, cycle_s=cycle_s)
+    by_cell: dict[str, Scalar] = {}
+    for i, metric in enumerate(metrics):
+        if metric.kind == "count":
+            seen, events = units[f"t_{i}"].count(), units[f"t_{i}"].sum()
+            by_cell |= {f"n_{i}": seen, f"t_{i}": events, f"s_{i}": events, f"u_{i}": seen}
+        else:
+            by_cell |= {f"{letter}_{i}": units[f"{letter}_{i}"].sum() for letter in "nts"}
+            by_cell[f"u_{i}"] = (units[f"n_{i}"] > 0).sum()
+    return units.group_by(CELL).agg(**by_cell)
+
+
+def by_unit(
+    exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[MetricSpec], *, cycle_s: float
+) -> Table:
+    """One row for each unit (`who`) in a cell: t_I of a count, whether it has the event; else n_I, t_I and s_I.
+
+    Live exchanges that no draw sent to their arm are left out: behind an open breaker or without a unit everybody gets
+    the incumbent, and such a crowd is no control.
     """
     rows = exchanges.filter(~(exchanges.stage.isin(_EXPOSING) & exchanges.reason.isin(_UNDRAWN)))
     for index, metric in enumerate(metrics):
@@ -58,23 +73,14 @@ def sums(exchanges: Table, feedback: Table, scores: Table, metrics: Sequence[Met
         who=ibis.ifelse(rows.unit == "", rows.exchange, rows.unit),
         slice=ibis.array([ALL_SLICES]).concat(rows.slices).unnest(),
     )
-    by_unit: dict[str, Scalar] = {}
+    of_unit: dict[str, Scalar] = {}
     for i, metric in enumerate(metrics):
         value = rows[f"v_{i}"]
         if metric.kind == "count":
-            by_unit[f"t_{i}"] = value.max()
+            of_unit[f"t_{i}"] = value.max()
         else:
-            by_unit |= {f"n_{i}": value.count(), f"t_{i}": value.sum(), f"s_{i}": (value * value).sum()}
-    units = rows.group_by([*CELL, "who"]).agg(**by_unit)
-    by_cell: dict[str, Scalar] = {}
-    for i, metric in enumerate(metrics):
-        if metric.kind == "count":
-            seen, events = units[f"t_{i}"].count(), units[f"t_{i}"].sum()
-            by_cell |= {f"n_{i}": seen, f"t_{i}": events, f"s_{i}": events, f"u_{i}": seen}
-        else:
-            by_cell |= {f"{letter}_{i}": units[f"{letter}_{i}"].sum() for letter in "nts"}
-            by_cell[f"u_{i}"] = (units[f"n_{i}"] > 0).sum()
-    return units.group_by(CELL).agg(**by_cell)
+            of_unit |= {f"n_{i}": value.count(), f"t_{i}": value.sum(), f"s_{i}": (value * value).sum()}
+    return rows.group_by([*CELL, "who"]).agg(**of_unit)
 
 
 def _with_value(rows: Table, feedback: Table, scores: Table, metric: MetricSpec, column: str) -> Table:

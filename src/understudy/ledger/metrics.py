@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Kind = Literal["mean", "log_mean", "count", "exceedance"]
+CELL = ("stage", "step", "period", "arm", "slice", "bucket")
+"""What sums are grouped by; in this order the fields of a Stratum, then arm, slice and bucket of a Sums."""
 
 
 class MetricSpec(NamedTuple):

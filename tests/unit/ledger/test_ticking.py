@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from understudy.assign.bucket import analysis_bucket
 from understudy.core.evidence import Stratum, Sums
-from understudy.core.records import Exchange, Feedback, Record
+from understudy.core.records import Exchange, Feedback, Loss, Record
+from understudy.ledger import ticking
 from understudy.ledger.erase import erase
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.queries import Ledger
+from understudy.ledger.views import Views
 
 DAY = 86_400.0
 METRICS = (
@@ -125,6 +128,107 @@ def test_sums_after_every_commit_are_those_counted_by_hand(
         assert found.keys() == expected.keys()
         for key, figures in expected.items():
             assert found[key] == pytest.approx(figures, rel=1e-9), key
+
+
+STEPS = ("commit", "commit", "commit", "late", "compact", "vacuum", "restart", "erase", "feedback", "nothing")
+
+
+def wrong_after(tmp_path: Path, fill: Any, make: Any, seed: int, steps: int) -> list[str]:
+    """Random commits, late rows, compactions, vacuums, restarts and erasures; after each the sums are compared."""
+    rng = random.Random(seed)
+    lake = tmp_path / "lake"
+    ledger = Ledger(lake)
+    records: list[Record] = []
+    first = 0
+    for turn in range(steps):
+        step = rng.choice(STEPS) if records else "commit"
+        match step:
+            case "commit" | "late":
+                fresh = traffic(make, rng, rng.randrange(1, 25), first)
+                first += 25
+                if step == "late":  # of a day long past, as a gateway that was cut off brings it
+                    fresh = [replace(r, started_at=r.started_at - 5 * DAY) for r in fresh if isinstance(r, Exchange)]
+                fill(fresh)
+                records += fresh
+            case "feedback":
+                about = rng.choice([r for r in records if isinstance(r, Exchange)]).exchange
+                said = Feedback(exchange=about, name="thumb", value=rng.choice([0.0, 1.0]), at=1.8e9 + turn)
+                fill([said])
+                records.append(said)
+            case "compact":
+                Lake(lake).compact(Table.EXCHANGES)
+            case "vacuum":
+                Lake(lake).vacuum(Table.EXCHANGES, keep_hours=0)
+            case "restart":
+                ledger.close()
+                ledger = Ledger(lake)
+            case "erase":
+                unit = rng.choice(["a", "b", "c"])
+                erase(unit, segments=tmp_path / "segments", lake=lake)
+                gone = {r.exchange for r in records if isinstance(r, Exchange) and r.unit == unit}
+                records = [r for r in records if not isinstance(r, Loss) and r.exchange not in gone]
+        found = as_found(ledger.sums(METRICS[:5], workload="reply", upgrade="up-1", cycle_s=DAY))
+        expected = {key: value for key, value in by_hand(records, [], DAY).items() if value[0]}
+        if found.keys() != expected.keys():
+            return [f"turn {turn}, {step}: {len(found.keys() ^ expected.keys())} cells differ"]
+        wrong = [key for key, figures in expected.items() if found[key] != pytest.approx(figures, rel=1e-9)]
+        if wrong:
+            return [f"turn {turn}, {step}: {wrong[0]} is {found[wrong[0]]} and not {expected[wrong[0]]}"]
+    return []
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_number_counts_twice_or_is_missed_whatever_happens_between_ticks(
+    tmp_path: Path, fill: Any, make: Any, seed: int
+) -> None:
+    """The sums of a reader that remembers are those counted by hand, after each of many random steps."""
+    assert wrong_after(tmp_path, fill, make, seed, steps=25) == []
+
+
+@pytest.mark.parametrize("defect", ["units come twice", "files that went are not missed", "new files are overlooked"])
+def test_a_reader_that_remembers_wrongly_is_found(
+    tmp_path: Path, fill: Any, make: Any, monkeypatch: pytest.MonkeyPatch, defect: str
+) -> None:
+    """Three planted defects of what is remembered, each found within a few steps."""
+    grown = ticking.Ticker._grown
+    match defect:
+        case "units come twice":
+            monkeypatch.setattr(ticking, "merged", lambda units, metrics: units)
+        case "files that went are not missed":
+
+            def stubborn(self: Any, question: Any, files: frozenset[str], known: Any) -> Any:
+                if known and not files - known.files:
+                    return known._replace(files=files)
+                return grown(self, question, files, known and known._replace(files=known.files & files))
+
+            monkeypatch.setattr(ticking.Ticker, "_grown", stubborn)
+        case _:
+
+            def lazy(self: Any, question: Any, files: frozenset[str], known: Any) -> Any:
+                return known._replace(files=files) if known else grown(self, question, files, known)
+
+            monkeypatch.setattr(ticking.Ticker, "_grown", lazy)
+    assert wrong_after(tmp_path, fill, make, 1, steps=25)
+
+
+def test_a_tick_reads_new_files_alone(tmp_path: Path, fill: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a day to which rows are added only what was added is read, and of a day that is over nothing."""
+    read: list[int] = []
+    over = Views.over
+
+    def counted(self: Views, table: Table, files: list[str]) -> Any:
+        read.append(len(files))
+        return over(self, table, files)
+
+    monkeypatch.setattr(Views, "over", counted)
+    metrics = [MetricSpec("error", "count"), MetricSpec("latency_s", "mean")]
+    ledger = Ledger(tmp_path / "lake")
+    for turn in range(4):
+        fill([make(turn * 10 + n, latency_s=1.0, unit=f"u{n % 3}") for n in range(10)])
+        found = ledger.sums(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)
+        assert sum(s.n for s in found if s.metric == "latency_s" and not s.slice) == 10 * (turn + 1)
+        assert sum(s.n for s in found if s.metric == "error" and not s.slice) == 3
+    assert read == [1, 1, 1, 1]
 
 
 def test_erased_rows_are_no_longer_counted(tmp_path: Path, fill: Any, make: Any) -> None:
