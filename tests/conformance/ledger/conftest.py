@@ -13,7 +13,7 @@ import pytest
 from understudy.core.records import Exchange, Feedback, Record
 from understudy.ledger.choice import Choice
 from understudy.ledger.committer import Committer
-from understudy.ledger.lake import Lake, Score, Table
+from understudy.ledger.lake import Lake, Score, Table, in_condition
 from understudy.ledger.queries import Ledger
 from understudy.ledger.segments import SegmentWriter
 
@@ -112,8 +112,10 @@ def as_an_older_version_wrote_it(lake: Lake) -> None:
     from understudy.ledger.prices import Prices
     from understudy.ledger.rows import Numbered
 
-    old = [Numbered(Boot("w9", "00"), n, exchange(900_000 + n, unit="old", latency_s=0.5)) for n in range(3)]
-    table = rows.exchanges(old, Prices(None)).drop_columns(["not_carried", "cost_as_of", "schema_version"])
+    records = [exchange(900_000 + n, unit="old", latency_s=0.5) for n in range(3)]
+    table = rows.exchanges(Numbered(Boot("w9", "00"), range(3), records), Prices(None)).drop_columns(
+        ["not_carried", "cost_as_of", "schema_version"]
+    )
     write_deltalake(lake.uri(Table.EXCHANGES), pa.table(table), partition_by=["day", "workload"])
 
 
@@ -129,7 +131,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(where, traffic(rng, 100, first=300))
     graded = [Score(f"x-{n:06d}", "reply", "quality", rng.random(), BEGAN) for n in range(0, 400, 3)]
     Ledger(lake).add_scores(graded)
-    lake.delete(Table.EXCHANGES, "exchange", ["x-000005", "x-000006"])
+    lake.delete_where(Table.EXCHANGES, in_condition("exchange", ["x-000005", "x-000006"]))
     return where
 
 

@@ -6,61 +6,94 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from understudy.ledger.engines.base import ibis_schema, unreadable
-from understudy.ledger.lake import Lake, Table, schema
+from understudy.ledger.lake import Lake, Table
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
+    from ibis.expr.operations import Node
+
+KEPT = 100
+"""Statements remembered at once."""
 
 
 class DuckDB:
-    """The engine of one machine. It has no options."""
+    """The engine of one machine. It has no options.
+
+    A table that is bound anew under its name has the same columns, and so an expression over it stays the same
+    statement: what is asked again and again is compiled once.
+    """
 
     def __init__(self, lake: Lake) -> None:
         import ibis
 
         self._lake = lake
         self._connection = ibis.duckdb.connect()
+        self._tables: dict[str, ir.Table] = {}
+        self._compiled: dict[Node, str] = {}
 
     def bind(self, name: str, table: Table, files: Sequence[str]) -> ir.Table:
-        import ibis
-
-        if not files:
-            return ibis.memtable(schema(table).empty_table())
-        found = self._read(name, table, files)
-        # Columns that no file has yet.
-        missing = {n: ibis.null(kind) for n, kind in ibis_schema(table).items() if n not in found.columns}
-        return found.mutate(**missing) if missing else found
-
-    def _read(self, name: str, table: Table, files: Sequence[str]) -> ir.Table:
         import duckdb
 
-        if not self._lake.is_local:
-            from pyarrow.dataset import FileSystemDataset
-
-            opened = self._lake.table(table)
-            assert opened is not None
-            wanted = {file.rsplit("/", 1)[-1] for file in files}
-            dataset = opened.to_pyarrow_dataset()
-            chosen = [f for f in dataset.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
-            part = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
-            self._connection.con.register(name, part)
-            return self._connection.table(name)
+        if files and not self._lake.is_local:
+            return self._registered(name, table, files)
         try:
-            # By name, as older files lack newer columns; partition values stand in the path and are text.
-            return self._connection.read_parquet(
-                list(files), table_name=name, hive_partitioning=True, hive_types_autocast=False, union_by_name=True
-            )
+            self._connection.con.execute(self._view(name, table, files))
         except duckdb.Error as error:
             raise unreadable(self._lake, error) from error
+        if name not in self._tables:
+            self._tables[name] = self._connection.table(name)
+        return self._tables[name]
+
+    def _view(self, name: str, table: Table, files: Sequence[str]) -> str:
+        """The statement that makes a view of files, with a null in the place of each column that no file has yet."""
+        wanted = {n: self._connection.compiler.type_mapper.to_string(kind) for n, kind in ibis_schema(table).items()}
+        source, there = "(SELECT 1) WHERE false", set[str]()
+        if files:
+            # By name, as older files lack newer columns; partition values stand in the path and are text.
+            names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+            options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true"
+            source = f"read_parquet([{names}], {options})"
+            there = {row[0] for row in self._connection.con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        columns = ", ".join(
+            f"CAST({_quoted(n) if n in there else 'NULL'} AS {wanted[n]}) AS {_quoted(n)}" for n in wanted
+        )
+        return f"CREATE OR REPLACE TEMPORARY VIEW {_quoted(name)} AS SELECT {columns} FROM {source}"
+
+    def _registered(self, name: str, table: Table, files: Sequence[str]) -> ir.Table:
+        """Files of an object store: deltalake reads them."""
+        import ibis
+        from pyarrow.dataset import FileSystemDataset
+
+        opened = self._lake.table(table)
+        assert opened is not None
+        wanted = {file.rsplit("/", 1)[-1] for file in files}
+        dataset = opened.to_pyarrow_dataset()
+        chosen = [f for f in dataset.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
+        part = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
+        self._connection.con.register(f"{name}_files", part)
+        found = self._connection.table(f"{name}_files")
+        missing = {n: ibis.null(kind) for n, kind in ibis_schema(table).items() if n not in found.columns}
+        return found.mutate(**missing) if missing else found
 
     def run(self, expression: ir.Table) -> pa.Table:
         import duckdb
 
+        node = expression.op()
+        statement = self._compiled.get(node)
+        if statement is None:
+            if len(self._compiled) >= KEPT:
+                self._compiled.clear()
+            statement = self._compiled[node] = self._connection.compile(expression)
         try:
-            return self._connection.to_pyarrow(expression)
+            found = self._connection.con.sql(statement).to_arrow_table()
         except (duckdb.Error, OSError) as error:  # an object store is read by pyarrow, which raises OSError
             raise unreadable(self._lake, error) from error
+        return found.cast(expression.schema().to_pyarrow())
 
     def close(self) -> None:
         self._connection.disconnect()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
