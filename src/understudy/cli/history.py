@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import errors_shown, out, plain, print_json, spoken, table
+from understudy.cli.output import errors_shown, facts, out, plain, print_json, spoken, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from understudy.config.project import Project
 
 app = typer.Typer(add_completion=False)
+REASON = 240
+"""Characters of a reason that are shown whole."""
 
 
 @app.command()
@@ -68,40 +70,41 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
 
 
 def _print(console: Console, document: dict[str, Any]) -> None:
-    rows = [
-        [_when(c["at"]), spoken(c["event"]), _percent(c["share"]), c["variant"] or "", c["by"], _brief(c["why"])]
-        for c in document["changes"]
-    ]
-    columns: list[str | tuple[str, str]] = [("when (UTC)", "whole"), "event", ("share", "right")]
-    columns += ["candidate", "by", "why"]
-    if rows:
-        console.print(table("what was decided", columns, rows))
-    else:
-        console.print("nobody was moved to another variant yet (--all shows every event)", markup=False)
-    if document["served"]:
-        seen = [
-            [
-                _when(s["first_at"]),
-                _when(s["last_at"]).removeprefix(_when(s["first_at"])[:11]),
-                s["served_variant"],
-                s["model_served"],
-                f"{s['stage']} {s['step'] + 1}" if s["step"] >= 0 else s["stage"] or "-",
-                s["exchanges"],
-                s["masked"],
-            ]
-            for s in document["served"]
-        ]
-        heads: list[str | tuple[str, str]] = [("from (UTC)", "whole"), ("to", "whole"), "variant", "model"]
-        heads += ["stage", ("answers", "right"), ("masked", "right")]
-        console.print(table("what was served", heads, seen))
-    else:
+    from rich.text import Text
+
+    console.print(
+        "what was decided (UTC)" if document["changes"] else "nobody was moved to another variant yet", end=""
+    )
+    console.print("" if document["changes"] else " (--all shows every event)", markup=False)
+    decided = []
+    for change in document["changes"]:
+        share = f" at {_percent(change['share'])}" if change["share"] else ""
+        told = Text(f"{plain(spoken(change['event']))}: {plain(change['variant'] or '')}{share}", style="bold")
+        told.append(f", by {plain(change['by'])}\n{plain(_brief(change['why']))}", style="not bold")
+        decided.append((_when(change["at"]), told))
+    console.print(facts(decided))
+    if not document["served"]:
         console.print(plain("nothing in the ledger yet"), markup=False)
+        return
+    years = {_when(at)[:4] for s in document["served"] for at in (s["first_at"], s["last_at"])}
+    cut = 5 if len(years) == 1 else 0  # the year is in the heading
+    masked = any(s["masked"] for s in document["served"])
+    seen = []
+    for s in document["served"]:
+        begin, end = _when(s["first_at"]), _when(s["last_at"])
+        stage = f"{s['stage']} {s['step'] + 1}" if s["step"] >= 0 else s["stage"] or "-"
+        row = [begin[cut:], end.removeprefix(begin[:11]) if begin[:11] == end[:11] else end[cut:]]
+        row += [s["served_variant"], s["model_served"], stage, s["exchanges"], *([s["masked"]] if masked else [])]
+        seen.append(row)
+    heads: list[str | tuple[str, str]] = [("from", "whole"), ("to", "whole"), "variant", "model", ("stage", "whole")]
+    heads += [("answers", "right"), *([("masked", "right")] if masked else [])]
+    console.print(table(f"what was served{', ' + years.pop() if cut else ''} (UTC)", heads, seen))
 
 
 def _brief(why: str) -> str:
-    """The first sentence of a reason; --json has all of it."""
+    """A reason, or the first sentence of a long one; --json has all of it."""
     first, _, rest = why.partition(". ")
-    return f"{first} ..." if rest else first
+    return f"{first} ..." if rest and len(why) > REASON else why
 
 
 def _when(at: float) -> str:

@@ -133,7 +133,8 @@ def cost(
 ) -> None:
     """Project what a month costs with each variant, from what its answers, served and as shadow, cost so far.
 
-    Tokens are means an exchange; `priced` says how many of the answers have a known cost.
+    Tokens are means an exchange; `priced` says how many of the answers have a known cost, `thought` are
+    reasoning tokens, which are part of `out`; `cached` are part of `in`.
 
     Exit code 3 where there was no traffic to project from.
     """
@@ -223,13 +224,13 @@ def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:
         change = "-"
         if before and month.usd is not None and month.variant != incumbent:
             change = f"{(month.usd / before - 1) * 100:+.0f} %"
-        usd = "unknown" if month.usd is None else f"{month.usd:,.2f}"
+        usd = "unknown" if month.usd is None else f"{month.usd:,.0f}" if month.usd >= 1_000 else f"{month.usd:,.2f}"
         each = "-" if month.usd_per_exchange is None else f"{month.usd_per_exchange * 1_000:.4f}"
         tokens = (month.input_tokens, month.cached_tokens, month.output_tokens, month.reasoning_tokens)
-        known = f"{month.priced}/{month.seen}"
+        known = "all" if month.priced == month.seen else f"{100 * month.priced / month.seen:.0f} %"
         rows.append([month.variant, usd, change, each, *("-" if t is None else f"{t:,.0f}" for t in tokens), known])
-    figures = ("month", "change", "1,000", "in", "cached", "out", "reasoning", "priced")
-    columns: list[str | tuple[str, str]] = ["variant", *((name, "right") for name in figures)]
+    figures = ("month", "change", "1,000", "in", "cached", "out", "thought", "priced")
+    columns: list[str | tuple[str, str]] = [("variant", "whole"), *((name, "right") for name in figures)]
     out().print(
         table(
             plain(f"{workload}: US$ for a month of {months[0].exchanges:,.0f} exchanges, and for 1,000 of them"),

@@ -66,6 +66,19 @@ def table(title: str, columns: Sequence[str | tuple[str, str]], rows: Iterable[S
     return made
 
 
+def facts(rows: Iterable[tuple[str, object]]) -> Table:
+    """Lines of a name and what is said of it; the name is never broken."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, said in rows:
+        made.add_row(Text(plain(name)), said if isinstance(said, Text) else Text(plain(said)))
+    return made
+
+
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Yields `advance(n)`; draws a bar on standard error where that is a terminal, and nothing otherwise."""

@@ -30,7 +30,7 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
         facts.add_row(label, Text(plain(said)))
     console.print(facts)
     console.print()
-    _findings(console, found["findings"])
+    _findings(console, found["workload"], found["findings"])
     _tables(console, found)
 
 
@@ -80,7 +80,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
+def _findings(console: Console, workload: str, findings: list[dict[str, Any]]) -> None:
     if not findings:
         console.print("Nothing a user would notice.", style="green")
         return
@@ -92,6 +92,9 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
         console.print(f"{number}. {plain(sentence[:1].upper() + sentence[1:])}.{waived}", markup=False)
         for example in finding["examples"]:
             console.print(_side_by_side(example))
+    if any(finding["examples"] for finding in findings):
+        command = f"understudy suite from-ledger {workload} --exchange ID"
+        console.print(plain(f"Make one of these an eval case: {command}"), markup=False)
 
 
 def _side_by_side(example: Mapping[str, Any]) -> RenderableType:

@@ -10,7 +10,7 @@ import typer
 from understudy.assign.choose import Reason
 from understudy.cli.asking import Config, Json, one_workload
 from understudy.cli.moment import moment, said
-from understudy.cli.output import errors_shown, out, plain, print_json, table
+from understudy.cli.output import errors_shown, facts, out, plain, print_json
 from understudy.core.errors import CannotMeasure
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _document(project: Project, workload: str, user: str, found: Served) -> dict
 def _print(document: dict[str, Any]) -> None:
     masked = f" (assigned {document['variant']}, which failed: {document['error']})" if document["masked"] else ""
     prompt = document["system_prompt"]
+    step = f", step {document['step'] + 1}" if document["step"] >= 0 else ""
     rows = [
         ["answered at", document["at"]],
         ["exchange", document["exchange"]],
@@ -95,10 +96,10 @@ def _print(document: dict[str, Any]) -> None:
         ["model", document["model_served"] or document["model_requested"]],
         ["reasoning", document["reasoning"] or "-"],
         ["prompt", "no longer configured" if prompt is None else prompt or "none"],
-        ["stage", f"{document['stage'] or 'none'}, step {document['step']}"],
+        ["stage", f"{document['stage'] or 'none'}{step}"],
         ["upgrade", document["upgrade"] or "-"],
         ["arm", f"{document['arm']}: {document['why']}"],
         ["epoch", f"{document['epoch']} of {document['generation']}"],
     ]
-    heading = plain(f"{document['user']} in {document['workload']}")
-    out().print(table(heading, ["", ""], rows))
+    out().print(plain(f"{document['user']} in {document['workload']}"), style="bold", markup=False)
+    out().print(facts((name, said) for name, said in rows))
