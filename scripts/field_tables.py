@@ -127,7 +127,7 @@ def routing_example() -> dict[str, Any]:
         "w", "old", {"old": old, "new": new}, unit=("header:x-user-id",), route=route, passthrough=("/v1/files",)
     )
     key = GatewayKey("k", "0" * 64, requests_per_minute=60, concurrent=4)
-    provider = Provider("p", "openai", "http://p/v1")
+    provider = Provider("p", "openai", "http://p/v1", trace_headers=True)
     table = RoutingTable("g", 1, 1.0, {"w": workload}, {"p": provider}, (key,), {"body": 4096})
     made: dict[str, Any] = json.loads(encode(table))
     return made

@@ -27,6 +27,7 @@ def gateway(
     tls_cert: Annotated[Path | None, typer.Option(help="Serve TLS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, where it is in a file of its own.")] = None,
     log: Annotated[bool, typer.Option("--log", help="One line of JSON on standard error for each exchange.")] = False,
+    otel: Annotated[bool, typer.Option("--otel", help="A span of OpenTelemetry for each exchange.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
     """Serve live traffic by the routing table.
@@ -35,7 +36,7 @@ def gateway(
     losing a request. A file `rollback.<workload>` beside the table forces the incumbent.
     """
     with errors_shown(as_json):
-        raise typer.Exit(_serve(config, table, segments, host, port, workers, tls_cert, tls_key, log, as_json))
+        raise typer.Exit(_serve(config, table, segments, host, port, workers, tls_cert, tls_key, log, otel, as_json))
 
 
 def _serve(
@@ -48,6 +49,7 @@ def _serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     log: bool,
+    otel: bool,
     as_json: bool,
 ) -> int:
     from understudy.gateway.supervisor import Plan, Supervisor
@@ -59,8 +61,13 @@ def _serve(
         wanted = project.config.gateway
         table, segments = project.paths.table, segments or project.paths.segments
         host, port, workers = host or wanted.host, wanted.port if port is None else port, workers or wanted.workers
+        otel = otel or wanted.opentelemetry
     host = host or "127.0.0.1"
     exposed = not _loopback(host)
+    if otel:
+        from understudy.gateway import tracing
+
+        tracing.require()  # said here once, and not by every worker
     _check_table(table, exposed=exposed, host=host)
     plan = Plan(
         table=table.resolve(),
@@ -72,6 +79,7 @@ def _serve(
         tls_cert=_existing(tls_cert),
         tls_key=_existing(tls_key),
         log=log,
+        otel=otel,
     )
     supervisor = Supervisor(plan)
 

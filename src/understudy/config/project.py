@@ -117,6 +117,7 @@ class Project:
                 api_key_env=reference(section.api_key),
                 ca_file=str(self.root / section.ca_file) if section.ca_file else "",
                 pass_through_key=section.pass_through_key,
+                trace_headers=section.trace_headers,
             )
             for name, section in self.config.providers.items()
         }

@@ -241,6 +241,8 @@ class ProviderSection(Model):
     """Certificates to trust instead of the system's, relative to this file."""
     pass_through_key: bool = False
     """Send the caller's own key on, instead of `api_key`."""
+    trace_headers: bool = False
+    """Send the caller's W3C trace headers (traceparent, tracestate) on to this provider."""
 
 
 class ReasoningSection(Model):
@@ -481,6 +483,8 @@ class GatewaySection(Model):
     """What apps have to present."""
     limits: LimitsSection = LimitsSection()
     """What one client may ask."""
+    opentelemetry: bool = False
+    """A span for each exchange, with GenAI attributes: needs `understudy[otel]` and an SDK, see docs/operations.md."""
 
 
 class PriceSection(Model):

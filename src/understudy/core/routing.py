@@ -105,6 +105,8 @@ class Provider:
     """Certificates to trust; "" is those of the system."""
     pass_through_key: bool = False
     """Send the caller's own key on, instead of one of ours."""
+    trace_headers: bool = False
+    """Send the caller's traceparent and tracestate on; not there where they stay here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,4 +355,5 @@ def _provider_out(p: Provider) -> dict[str, Any]:
         "api_key_env": p.api_key_env,
         "ca_file": p.ca_file,
         "pass_through_key": p.pass_through_key,
+        **({"trace_headers": True} if p.trace_headers else {}),
     }

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from understudy.core.records import Record
+from understudy.core.records import Exchange, Record
 from understudy.core.routing import RoutingTable
 from understudy.gateway.ask import Ask, Spot
 from understudy.gateway.limits import Limits, overridden
@@ -20,7 +20,7 @@ from understudy.gateway.meter import Meters
 from understudy.gateway.mirror import Mirror
 from understudy.gateway.pins import Pins
 from understudy.gateway.record import MakeRedact
-from understudy.gateway.snapshot import Compiler, Lane, Snapshot
+from understudy.gateway.snapshot import Compiler, Lane, Snapshot, Target
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.wheel import Wheel
 
@@ -31,6 +31,12 @@ class Connected(Protocol):
     def drain(self) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class Traced(Protocol):
+    """Tells somebody else of exchanges."""
+
+    def exchange(self, ask: Ask, target: Target, record: Exchange) -> None: ...
 
 
 class Gateway:
@@ -70,6 +76,8 @@ class Gateway:
         """Requests that a limit of their gateway key refused, by key and limit."""
         self.spots: dict[bytes, Spot] = {}
         """Request lines that keep to the rules and to these limits, and the operations behind them."""
+        self.tracing: Traced | None = None
+        """Told of every exchange that is over, copies included; None where nobody asked for it."""
         self._emptied: asyncio.Event | None = None
         self._boot = f"x{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0
@@ -112,6 +120,11 @@ class Gateway:
     def refuse_key(self, key: str, limit: str) -> None:
         """Count a request that a limit of its key refused."""
         self.refused[key, limit] = self.refused.get((key, limit), 0) + 1
+
+    def trace(self, tracing: Traced) -> None:
+        """Tell of every exchange from now on."""
+        self.tracing = tracing
+        self.mirror.traced = tracing.exchange
 
     def primary_limited(self, lane: Lane) -> None:
         """The incumbent said that it has no room: copies may be the reason, so they stop for a while."""

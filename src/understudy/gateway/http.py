@@ -15,12 +15,9 @@ from understudy.upstream.connection import Headers
 
 _FORWARDED = {
     b"accept",
-    b"baggage",
     b"content-type",
     b"http-referer",
     b"idempotency-key",
-    b"traceparent",
-    b"tracestate",
     b"user-agent",
     b"x-client-request-id",
     b"x-request-id",

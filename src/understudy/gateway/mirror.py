@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from understudy.assign.bucket import bucket
 from understudy.core.playbook import PARTS_PER_MILLION
-from understudy.core.records import Record
+from understudy.core.records import Exchange, Record
 from understudy.gateway.ask import Ask, Outcome, exchange_of
 from understudy.gateway.calling import call_of, streamed
 from understudy.gateway.copying import Copy
@@ -40,6 +40,8 @@ class Mirror:
         self._due: deque[tuple[Ask, str]] = deque()
         self._in_flight: dict[str, int] = {}
         self._resting: dict[str, float] = {}
+        self.traced: Callable[[Ask, Target, Exchange], None] | None = None
+        """Told of every copy that was made; None where nobody asked for it."""
         self.made = 0
         self.shed: dict[str, int] = {}
 
@@ -70,7 +72,10 @@ class Mirror:
             self._in_flight[ask.lane.name] -= 1
         # The request is kept with the served exchange and not a second time.
         kept = ask.snapshot.keeper.content(ask.lane.workload.content, b"", answer)
-        self._append(exchange_of(ask, target, outcome, answer, kept, shadow=True))
+        record = exchange_of(ask, target, outcome, answer, kept, shadow=True)
+        self._append(record)
+        if self.traced is not None and outcome.attempts:
+            self.traced(ask, target, record)
 
     def _obstacle(self, ask: Ask) -> str:
         """Why the copy cannot be made now, "" where it can."""

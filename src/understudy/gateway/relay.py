@@ -366,7 +366,10 @@ class Relay(Receiver):
         if answer.id and ask.lane.route is not None and ask.endpoint.name == "responses":
             gateway.pins.put(ask.lane.route.upgrade, handle(answer.id), _arm_of(ask, self._target), gateway.now())
         kept = ask.snapshot.keeper.content(ask.lane.workload.content, ask.body, answer)
-        gateway.append(exchange_of(ask, ask.target, outcome, answer, kept))
+        record = exchange_of(ask, ask.target, outcome, answer, kept)
+        gateway.append(record)
+        if gateway.tracing is not None:
+            gateway.tracing.exchange(ask, ask.target, record)
         if answered:
             self._session.answered()
 

@@ -28,6 +28,7 @@ from understudy.wires.registry import wire
 from understudy.wires.translate import carries
 
 _CALLERS_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
+_TRACE = (b"traceparent", b"tracestate")
 _Lines = tuple[tuple[str, str], ...]
 _HEADS = 256
 """Ready-made request heads kept of one variant; paths come from callers, so the number is bounded."""
@@ -45,6 +46,8 @@ class Target:
     """Copies have connections of their own, so that they cannot take those of the served."""
     auth: tuple[tuple[str, str], ...]
     pass_through_key: bool
+    also: tuple[bytes, ...]
+    """Headers of the caller that this provider gets and others do not: keys of its own, the trace it is in."""
     answer_headers: bytes
     """What an answer by this variant says of itself: x-understudy-variant and -epoch."""
     _heads: dict[tuple[str, _Lines], tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = field(default_factory=dict)
@@ -60,8 +63,8 @@ class Target:
                 forwarded += line
         if request.forced:
             forwarded = _forced(request.forced, forwarded)
-        if self.pass_through_key:
-            forwarded += b"".join(n + b": " + given[n] + b"\r\n" for n in _CALLERS_KEYS if n in given)
+        if self.also:
+            forwarded += b"".join(n + b": " + given[n] + b"\r\n" for n in self.also if n in given)
         return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, forwarded, len(request.body))
 
     def _prepare(self, request: WireRequest, method: str) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
@@ -211,6 +214,7 @@ class Compiler:
             shadow_pool=self.pool(provider, "shadow"),
             auth=spoken.auth_headers(key) if key and not provider.pass_through_key else (),
             pass_through_key=provider.pass_through_key,
+            also=(_CALLERS_KEYS if provider.pass_through_key else ()) + (_TRACE if provider.trace_headers else ()),
             answer_headers=(
                 header_line("x-understudy-variant", variant.name) + header_line("x-understudy-epoch", str(table.epoch))
             ).encode("utf-8"),

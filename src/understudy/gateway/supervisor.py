@@ -55,6 +55,7 @@ class Plan:
     tls_cert: str = ""
     tls_key: str = ""
     log: bool = False
+    otel: bool = False
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class Supervisor:
             tls_cert=self.plan.tls_cert,
             tls_key=self.plan.tls_key,
             log=self.plan.log,
+            otel=self.plan.otel,
         )
         seat.started_at = time.monotonic()
         _close_pulse(seat)

@@ -27,6 +27,7 @@ import uvloop
 from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.records import Exchange, Record
 from understudy.core.routing import HEARTBEAT_FOLDER, Privacy, RoutingTable
+from understudy.gateway import tracing
 from understudy.gateway.core import Gateway
 from understudy.gateway.meter import Meters
 from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
@@ -46,7 +47,7 @@ the tail of the added latency."""
 METRICS_STALE_S = 10.0
 PINS_FILE = "pins"
 METERS_FILE = "meters"
-_FLAGS = ("exposed", "log")
+_FLAGS = ("exposed", "log", "otel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Settings:
     tls_key: str = ""
     log: bool = False
     """One line of JSON on standard output for each exchange."""
+    otel: bool = False
+    """A span of OpenTelemetry for each exchange."""
 
     def arguments(self) -> list[str]:
         """The command line that `main` reads back."""
@@ -87,6 +90,9 @@ class Worker:
             self._record, redact=_redactor, pins=Pins(folder / PINS_FILE), meters=Meters(folder / METERS_FILE)
         )
         self.gateway.exposition = self._exposition
+        self._tracing = tracing.configured() if settings.otel else None
+        if self._tracing is not None:
+            self.gateway.trace(self._tracing)
         self.reader = TableReader(settings.table, settings.name, self._apply)
         self._stop = asyncio.Event()
         self._complained = ""
@@ -119,6 +125,8 @@ class Worker:
         if self._log:
             await asyncio.to_thread(self._write, None, self._log)
         self.gateway.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         await asyncio.to_thread(self.ledger.close)
 
     async def _poll(self) -> None:
