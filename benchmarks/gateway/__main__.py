@@ -219,7 +219,7 @@ def main() -> int:
         if proxy.found is None:
             progress(f"{proxy.name}: not installed: {proxy.install}")
     plan = QUICK if given.quick else WHOLE
-    about = machine.about(given.note)
+    about = [*machine.about(given.note), f"{plan.rounds} rounds of {plan.seconds} s"]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(Path(folder), plan)
         bench.left_out += [f"{p.name}: not installed: {p.install}" for p in chosen if p.found is None]

@@ -68,19 +68,22 @@ Written by `make bench-gateway ARGS=--write`. {"; ".join(result.about)}.
 Median (lowest to highest) of the rounds. The ratio divides by `nginx` as it is, without split and log, which is the
 harder mark; ratios are taken within a round. All proxies have one core, keep their connections to the provider, get
 the same request of 1.5 KB and give back the same answer of 1 KB; 64 connections (16 for the slow ones), 200 streams of
-{51} chunks 10 ms apart (20). nginx, HAProxy and Envoy never look into a body: they are lower bounds. Latency is what
+51 chunks 10 ms apart (20). nginx, HAProxy and Envoy never look into a body: they are lower bounds. Latency is what
 the proxy adds over the provider asked directly, 200 requests a second (20 for the slow ones).
 
-Microseconds of CPU depend on the machine and on what else runs on it: cold caches make a request of nginx cost twice
-of what it costs on a quiet machine, and that of every other proxy with it. Compare ratios between runs, not
-microseconds.
+Microseconds of CPU depend on the machine and on what else runs on it. On two cores shared with other work the same
+nginx took 15 to 26 us for the same request within minutes, whether the provider was this one or another nginx, whether
+it buffered answers or not, whether the request had 1.3 or 1.5 KB; it handled some 50 requests each time it was woken,
+no core time was stolen, and the other proxies rose and fell with it. Most likely it is the caches that the other work
+leaves; no counter here shows it. Compare ratios between runs, not microseconds, and look at the range.
 
 ## Open streams
 
 {_stream_table(result.streams)}
 
 The slope of resident memory over the number of open streams; `not reading` are clients that stopped after the first
-token of a provider that goes on sending. The fewer of the two counts.
+token of a provider that goes on sending. The fewer of the two counts. What the system keeps for the sockets is not in
+it. Memory over many requests: [SOAK.md](SOAK.md).
 
 ## Left out
 

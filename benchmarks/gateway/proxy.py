@@ -124,8 +124,8 @@ def not_started(folder: Path) -> RuntimeError:
 
 def request_body() -> str:
     """A chat request of about 1.5 KB; the load script puts a user and the model in."""
-    system = "You are a release engineer. Answer in plain words, name the risk first, and keep to the facts. " * 6
-    question = "What is the difference between a blue-green deployment and a canary release for a model upgrade? " * 6
+    system = "You are a release engineer. Answer in plain words, name the risk first, and keep to the facts. " * 7
+    question = "What is the difference between a blue-green deployment and a canary release for a model upgrade? " * 7
     messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
     body = {"model": "@@MODEL@@", "user": "@@USER@@", "stream": False, "temperature": 0.2, "messages": messages}
     return json.dumps(body)

@@ -177,10 +177,10 @@ class Soak:
         self._seed = seed
         self.seen = Seen()
 
-    async def run(self, requests: int, progress: Callable[[str], None]) -> None:
+    async def run(self, requests: int, samples: int, progress: Callable[[str], None]) -> None:
         """All requests, by so many clients that each keep their connection as long as it lives."""
         begun = time.monotonic()
-        done, step = 0, max(1, requests // SAMPLES)
+        done, step = 0, max(1, requests // samples)
         while done < requests:
             count = min(step, requests - done)
             numbers = iter(range(done, done + count))
@@ -245,8 +245,19 @@ class Soak:
         raise RuntimeError("no worker is alive")
 
 
-async def soak(folder: Path, requests: int, seed: int, progress: Callable[[str], None], **environment: str) -> Seen:
-    """Start provider and gateway, ask everything, and tell what was seen. Raises RuntimeError where none is alive."""
+async def soak(
+    folder: Path,
+    requests: int,
+    seed: int,
+    progress: Callable[[str], None],
+    *,
+    samples: int = SAMPLES,
+    **environment: str,
+) -> Seen:
+    """Start provider and gateway, ask everything, and tell what was seen. Raises RuntimeError where none is alive.
+
+    `samples`: how often memory is read; all requests before a reading are over by then. `environment` is the gateway's.
+    """
     async with FaultProvider() as incumbent, FaultProvider() as candidate:
         routing = folder / "routing"
         routing.mkdir(parents=True)
@@ -254,7 +265,7 @@ async def soak(folder: Path, requests: int, seed: int, progress: Callable[[str],
         with serving(routing / "table.json", folder, **environment) as running:
             await _ready(running)
             one = Soak(running, (incumbent, candidate), folder / "segments", seed)
-            await one.run(requests, progress)
+            await one.run(requests, samples, progress)
             return one.seen
 
 

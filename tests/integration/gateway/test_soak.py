@@ -1,0 +1,63 @@
+"""Memory over mixed requests, the small version of `make soak-gateway`, and a planted leak that it must see."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.gateway import mixed, soak  # noqa: E402
+
+REQUESTS = 10_000
+FLAT_MIB = 4.0
+"""Growth over the last 8,000 of 10,000 requests that a worker which still fills its caches may show."""
+SAMPLES = 25
+LEAK = b"""
+import sys
+
+if "understudy.gateway.worker" in " ".join(sys.orig_argv):
+    from understudy.gateway.metrics import Metrics
+
+    recorded, kept = Metrics.record, []
+
+    def leaking(self, record):
+        kept.append(bytes(2048))
+        recorded(self, record)
+
+    Metrics.record = leaking
+"""
+
+
+def grown(seen: soak.Seen) -> float:
+    """MiB between the first fifth and the end, by the slope."""
+    return seen.growth * (seen.settled[-1][0] - seen.settled[0][0]) / 100_000
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_mixed_requests(tmp_path: Path) -> None:
+    """Whole answers and streams, faults, leavers, big bodies, refusals, every request shadowed: nothing adds up."""
+    seen = asyncio.run(soak.soak(tmp_path, REQUESTS, 7, lambda line: None, samples=SAMPLES))
+    assert sum(seen.kinds.values()) == REQUESTS
+    assert set(seen.kinds) == set(mixed.SHARES)
+    assert not seen.wrong, seen.wrong[:10]
+    assert len(seen.pids) == 1, "a worker died"
+    assert grown(seen) < FLAT_MIB, soak.report(seen)
+
+
+@pytest.mark.slow
+def test_a_planted_leak_is_seen(tmp_path: Path) -> None:
+    """A worker that keeps 2 KiB of every record grows by far more than is let through."""
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    (planted / "sitecustomize.py").write_bytes(LEAK)
+    path = f"{planted}:{ROOT / 'src'}"
+    seen = asyncio.run(soak.soak(tmp_path, REQUESTS // 2, 7, lambda line: None, samples=SAMPLES, PYTHONPATH=path))
+    assert not seen.wrong, seen.wrong[:10]
+    assert grown(seen) > FLAT_MIB, soak.report(seen)
+    assert not soak.flat(seen)
