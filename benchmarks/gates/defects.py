@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,20 +30,20 @@ def _pooled_strata() -> None:
     twin.Running.close_stratum = lambda self: None  # type: ignore[method-assign]
 
 
-def _evidence_without_a_price() -> None:
-    """The likelihood ratio of the best effect, chosen after looking, in place of the mixture."""
-    canaries.mean_fails = _best_effect
+def _a_test_for_one_look() -> None:
+    """The usual test at 5 %, one-sided, in place of the e-value."""
+    canaries.mean_fails = _significant
 
 
-def _best_effect(look: Any, margin: float, alpha: float, *, lower: bool = False, min_units: int = 100) -> Any:
+def _significant(look: Any, margin: float, alpha: float, *, lower: bool = False, min_units: int = 100) -> Any:
     worse = look["difference"] if lower else -look["difference"]
-    z = worse / np.sqrt(look["variance"])
-    return (look["n"] >= min_units) & (worse >= margin) & (0.5 * z * z >= np.log(1 / alpha)) & (z > 0)
+    return (look["n"] >= min_units) & (worse >= margin) & (worse > 1.645 * np.sqrt(look["variance"]))
 
 
 def _full_alpha_at_each_look() -> None:
     """Rerun until it is decided, with all of alpha each time."""
-    offline.SCHEDULE = tuple(Rung(rung.repeats, 0.1) for rung in offline.SCHEDULE)
+    schedule = tuple(Rung(rung.repeats, 0.05) for rung in offline.SCHEDULE)
+    offline.compare_at = partial(offline.compare_at, schedule=schedule)
 
 
 def _pairs_not_users() -> None:
@@ -59,13 +60,13 @@ def _no_correction() -> None:
     """Every slice of an eval tested at all of alpha."""
     from understudy.gates import paired
 
-    paired.holm = lambda values: list(values)
+    paired.holm = list  # type: ignore[assignment]
 
 
 PLANTED = {
     "requests-not-users": Defect(_requests_not_users, "100 users, ICC .1"),
-    "pooled-strata": Defect(_pooled_strata, "pooled ramp"),
-    "evidence-without-a-price": Defect(_evidence_without_a_price, "a look after every request, 25"),
+    "pooled-strata": Defect(_pooled_strata, "carried errors"),
+    "a-test-for-one-look": Defect(_a_test_for_one_look, "a look after every request, 25"),
     "full-alpha-at-each-look": Defect(_full_alpha_at_each_look, "eval reruns"),
     "pairs-not-users": Defect(_pairs_not_users, "drift length, 100 pairs a slice, even"),
     "no-correction": Defect(_no_correction, "eval equal K=5"),

@@ -305,23 +305,27 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
         _print_simulation(console, document["simulation"])
 
 
+ABREAST = 3
+"""Rungs in one table: so many fit in 80 columns with the names whole."""
+
+
 def _print_gates(console: Console, planned: GatePlan) -> None:
     shares = sorted({row.share for row in planned.rows})
-    columns: list[str | tuple[str, str]] = ["metric", "slice"]
-    for share in shares:
-        columns += [(f"{100 * share:g} % sees", "right"), ("decided after", "right")]
-    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
+    cells: dict[tuple[str, str], dict[float, str]] = {}
     for row in planned.rows:
         after = "never" if row.decided_after_s is None else _time(row.decided_after_s)
-        cells.setdefault((row.metric, row.slice), {})[row.share] = [_loss(row.detectable), after]
-    rows = [
-        [metric, name or "all", *(text for share in shares for text in by_share.get(share, ["-", "-"]))]
-        for (metric, name), by_share in cells.items()
-    ]
-    title = (
-        "the loss each rung sees by the end of its hold (80 % power), and when a candidate without loss may leave it"
+        cells.setdefault((row.metric, row.slice), {})[row.share] = f"{_loss(row.detectable)} {after:>6}"
+    console.print(
+        "Per rung: the loss that is seen by the end of its hold (80 % power), in the metric's own unit (0.02 of a share "
+        "are 2 points), and when a candidate without any loss may leave it."
     )
-    console.print(table(title, columns, rows))
+    for first in range(0, len(shares), ABREAST):
+        some = shares[first : first + ABREAST]
+        rows = [
+            [f"  {name}" if name else metric, *(by_share.get(share, "-") for share in some)]
+            for (metric, name), by_share in cells.items()
+        ]
+        console.print(table("", ["metric and slice", *((f"at {100 * share:g} %", "right") for share in some)], rows))
     for text in planned.advice:
         console.print(plain(f"- {text}"), markup=False)
 

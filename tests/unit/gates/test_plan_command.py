@@ -27,8 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def plan(folder: Path, *arguments: str, workload: str = WORKLOAD):
-    return CliRunner().invoke(app, ["plan", workload, "--config", str(folder / "understudy.yaml"), *arguments])
+def plan(folder: Path, *arguments: str, workload: str = WORKLOAD, env: dict[str, str] | None = None):
+    given = ["plan", workload, "--config", str(folder / "understudy.yaml"), *arguments]
+    return CliRunner().invoke(app, given, env=env)
 
 
 def document(result) -> dict:
@@ -56,8 +57,18 @@ def test_gates_from_options(folder):
     assert ("quality", "ticket=refund", 0.25) in keys
     assert any("ticket=refund" in text for text in found["gates"]["advice"])
     shown = plan(folder, "--gates", *TRAFFIC).stdout
-    assert "decided" in shown
+    assert "80 % power" in shown
     assert "assumed: errors = 0.01" in shown
+
+
+def test_names_are_whole_at_80_columns(folder):
+    """Metrics and slices stay readable in a terminal of 80 columns, whatever the number of rungs."""
+    shown = plan(folder, "--gates", *TRAFFIC, "--slice", "ticket=order-status:20%", env={"COLUMNS": "80"}).stdout
+    table = shown[shown.index("metric and slice") :]
+    for name in ("errors", "latency_p99", "quality", "  ticket=order-status"):
+        assert f"\n {name} " in table
+    rows = [line for line in table.splitlines() if line.startswith(" ") and line.strip()]
+    assert all(len(line) <= 80 for line in rows)
 
 
 def test_an_undecidable_margin_ends_with_1(folder):
