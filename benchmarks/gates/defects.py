@@ -41,8 +41,8 @@ def _significant(look: Any, margin: float, alpha: float, *, lower: bool = False,
 
 
 def _full_alpha_at_each_look() -> None:
-    """Rerun until it is decided, with all of alpha each time."""
-    schedule = tuple(Rung(rung.repeats, 0.05) for rung in offline.SCHEDULE)
+    """Rerun until it is decided, each time with all the alpha there is, both sides of it."""
+    schedule = tuple(Rung(rung.repeats, 0.1) for rung in offline.SCHEDULE)
     offline.compare_at = partial(offline.compare_at, schedule=schedule)
 
 

@@ -316,8 +316,8 @@ def _print_gates(console: Console, planned: GatePlan) -> None:
         after = "never" if row.decided_after_s is None else _time(row.decided_after_s)
         cells.setdefault((row.metric, row.slice), {})[row.share] = f"{_loss(row.detectable)} {after:>6}"
     console.print(
-        "Per rung: the loss that is seen by the end of its hold (80 % power), in the metric's own unit (0.02 of a share "
-        "are 2 points), and when a candidate without any loss may leave it."
+        "Per rung: the loss that is seen by the end of its hold (80 % power), in the metric's own unit (0.02 of a "
+        "share are 2 points), and when a candidate without any loss may leave it."
     )
     for first in range(0, len(shares), ABREAST):
         some = shares[first : first + ABREAST]

@@ -543,5 +543,7 @@ class Config(Model):
     """How long the ledger keeps it."""
     ledger: LedgerSection = LedgerSection()
     """Where exchanges are kept, and who answers questions about them."""
+    command_graders: bool = False
+    """Whether the graders of suites may run programs (type `command`). Off: a suite is data, wherever it came from."""
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -34,6 +34,7 @@ from understudy.evals.extract import (
     well_formed,
     within,
 )
+from understudy.evals.schemas import misfit, schema_error
 
 REFERENCE = "reference"
 """As a setting: the reference of each case, instead of a literal text."""
@@ -51,6 +52,8 @@ class Answered(NamedTuple):
     reference: str | None = None
     recorded: Mapping[str, float] | None = None
     """Numeric fields of the recording of this very answer; None where there is no such recording."""
+    outside: Mapping[str, Score] | None = None
+    """What judges and commands said of this answer, by the name of the grader."""
 
 
 class Score(NamedTuple):
@@ -95,6 +98,11 @@ class Grader(BaseModel, ABC):
     @property
     def needs_recording(self) -> bool:
         """True where the score is read from a recording: such a grader cannot score live answers."""
+        return False
+
+    @property
+    def needs_asking(self) -> bool:
+        """True where a model or a program has to be asked first: such a grader does not score live answers."""
         return False
 
     def grade(self, answered: Answered) -> Score:
@@ -258,6 +266,31 @@ class JsonField(Grader):
         if same(said, wanted, self.ignore_case) or number(said) == number(wanted) is not None:
             return Score(1.0, f"{self.path} is {shown(said)}")
         return Score(0.0, f"{self.path} is {shown(said)}, wanted {shown(wanted)}")
+
+
+class JsonSchema(Grader):
+    """The whole answer is JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+    """The JSON schema, in the draft its `$schema` names, else 2020-12. References stay inside it; patterns are RE2."""
+    allow_fence: bool = False
+    """Take the answer out of a Markdown code fence first."""
+
+    @field_validator("schema_")
+    @classmethod
+    def _is_a_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
+        why = schema_error(value)
+        if why:
+            raise Wrong(f"it is no JSON schema: {why}", "see json-schema.org, or write type: json_valid")
+        return value
+
+    def _grade(self, text: str, answered: Answered) -> Score:
+        value, wrong = read_json(text, self.allow_fence)
+        if wrong:
+            return Score(0.0, wrong)
+        why = misfit(self.schema_, value)
+        return Score(float(not why), why or "fits")
 
 
 class Numeric(Grader):
@@ -434,6 +467,53 @@ class Recorded(Grader):
         return Score((value - low) / (high - low), f"{self.field} {value:g}")
 
 
+class Outside(Grader):
+    """Base of the types whose score comes from outside this process: it is asked for before an answer is graded."""
+
+    @property
+    def needs_asking(self) -> bool:
+        return True
+
+    def _grade(self, text: str, answered: Answered) -> Score:
+        found = (answered.outside or {}).get(self.label)
+        return Score(None, "nobody was asked") if found is None else found
+
+
+class Judge(Outside):
+    """A model says which of both variants' answers is better; the candidate's score is how often its own wins.
+
+    Each pair is shown both ways round, as judges prefer a place; a tie counts one half, and answers that are word for
+    word the same are one without asking. The incumbent's score is always one half: an equal candidate has that too.
+    """
+
+    type: Literal["judge"]
+    provider: str = Field(min_length=1)
+    """A provider of understudy.yaml."""
+    model: str = Field(min_length=1)
+    """The judge, pinned: another judge makes every former verdict void."""
+    criteria: str = Field(min_length=1, max_length=20_000)
+    """What makes an answer the better one, in a few sentences."""
+    repeats: int = Field(default=1, ge=1, le=20)
+    """How often each pair is shown each way round."""
+    params: dict[str, Any] = {}
+    """Parameters of the judge's requests, such as max_tokens."""
+
+
+class Command(Outside):
+    """A program of yours says it: it gets one JSON object on its input and prints a number from 0 to 1.
+
+    The object has `suite`, `case`, `variant`, `model`, `messages`, `answer` and `reference`. It runs in the suite's
+    folder with PATH and LANG alone in its environment, so no key reaches it, and only where understudy.yaml says
+    `command_graders: true`: a suite file that somebody sent is no reason to run a program.
+    """
+
+    type: Literal["command"]
+    run: Annotated[list[Text], Field(min_length=1, max_length=100)]
+    """The program and its arguments; no shell is in between."""
+    timeout: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds after which it is killed, and the answer has no score."""
+
+
 GRADERS: dict[str, type[Grader]] = {
     "exact": Exact,
     "contains": Contains,
@@ -448,4 +528,7 @@ GRADERS: dict[str, type[Grader]] = {
     "refusal": Refusal,
     "code_fence": CodeFence,
     "recorded": Recorded,
+    "json_schema": JsonSchema,
+    "judge": Judge,
+    "command": Command,
 }

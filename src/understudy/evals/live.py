@@ -66,14 +66,19 @@ def live_graders(suites: Sequence[Suite]) -> LiveGraders:
     counting: dict[str, Grader] = {}
     for suite in suites:
         for grader in suite.graders:
-            if grader.needs_reference or grader.needs_recording or grader.label in graders:
+            if not _alone(grader) or grader.label in graders:
                 continue
             graders[grader.label] = grader
             # Where the score is one grader that needs a reference, the others with a weight stand in for it.
-            alone = any(one.needs_reference or one.needs_recording for one in suite.counting)
+            alone = any(not _alone(one) for one in suite.counting)
             if grader in suite.counting or (alone and suite.score and grader.weight > 0):
                 counting[grader.label] = grader
     return LiveGraders(tuple(graders.values()), tuple(counting.values()))
+
+
+def _alone(grader: Grader) -> bool:
+    """Whether it can score an answer by itself."""
+    return not (grader.needs_reference or grader.needs_recording or grader.needs_asking)
 
 
 def _shows_answer(exchange: Exchange) -> bool:

@@ -56,7 +56,7 @@ def _settings(model: type[BaseModel], known: tuple[str, ...]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, field in fields:
         meaning = field.description or "The grader type: the headings below."
-        yield f"| `{name}` | {_values(field)} | {_default(field)} | {meaning.replace('|', '&#124;')} |"
+        yield f"| `{field.alias or name}` | {_values(field)} | {_default(field)} | {meaning.replace('|', '&#124;')} |"
 
 
 def _values(field: FieldInfo) -> str:

@@ -19,11 +19,12 @@ from understudy.core.errors import CannotMeasure, UnderstudyError, UsageError
 from understudy.core.playbook import Verdict
 from understudy.core.routing import Provider
 from understudy.core.variant import Variant
+from understudy.evals import outside
 from understudy.evals.answers import AnswerFile, Kept, key_of
 from understudy.evals.asking import Asker, Failed, unreachable
 from understudy.evals.cases import Case
 from understudy.evals.result import Bound, EvalResult, Looked, Thresholds, Usage
-from understudy.evals.scoring import Answers, Graded, Price, case_id, check_scored, examples, grade, measures
+from understudy.evals.scoring import Answers, Graded, Outside, Price, case_id, check_scored, examples, grade, measures
 from understudy.evals.suite import Suite
 from understudy.gates.escalation import Rung, carried, compare_at, next_look, schedule_from
 from understudy.gates.paired import Comparison
@@ -101,7 +102,8 @@ async def run(
         else:
             file = files.enter_context(closing(AnswerFile(answers, job.candidate, job.fresh)))
             new = _Side.of(job, job.candidate, file)
-        asking = _Asking(job, Asker(client, dict(job.providers), now), old, new, progress)
+        asker = Asker(client, dict(job.providers), now)
+        asking = _Asking(job, asker, old, new, progress, folder / job.workload)
         graded, comparison, looks = await _looked(job, asking)
     rounds = max(asking.rounds.values())
     rows = (*comparison.slices, comparison.aggregate)
@@ -141,7 +143,9 @@ async def _looked(job: Job, asking: _Asking) -> tuple[list[Graded], Comparison, 
         await asking.ask(schedule[look].repeats, chosen)
         if asking.repetitive and together is not None:
             break  # the further answers were the same ones: there is nothing new to look at
-        graded = grade(asking.collected(), job.incumbent, job.candidate, several=several)
+        collected = list(asking.collected())
+        outside = await asking.outside(collected)
+        graded = grade(collected, job.incumbent, job.candidate, several=several, outside=outside)
         check_scored(graded)
         cases = [each.paired() for each in graded]
         # Answers that only repeat allow no second look, so the one there is has all of alpha.
@@ -205,11 +209,14 @@ class _Asking:
     old: _Side
     new: _Side
     progress: Callable[[int], None]
+    folder: Path
     asked: int = 0
     resumed: int = 0
     rounds: dict[str, int] = field(default_factory=dict)
     """How often each case was asked so far, by name."""
     repetitive: bool = False
+    judged: bool = False
+    """Whether judges were asked in this run: what they said then is not asked anew at the next look."""
 
     async def ask(self, repeats: int, chosen: frozenset[str] | None) -> None:
         """Ask the cases named by `chosen` (None: all) until each has `repeats` answers of both variants.
@@ -225,6 +232,25 @@ class _Asking:
                 break
         for side in (self.old, self.new):
             self._check_failures(side, sum(self.rounds.values()))
+
+    async def outside(self, collected: Sequence[Answers]) -> Outside:
+        """What judges and commands say of the answers so far."""
+        job = self.job
+        if not any(grader.needs_asking for suite in job.suites for grader in suite.graders):
+            return {}
+        try:
+            return await outside.ask(
+                collected,
+                (job.incumbent, job.candidate),
+                self.asker,
+                self.folder / "judgements",
+                concurrency=job.concurrency,
+                fresh=job.fresh and not self.judged,
+            )
+        except BaseExceptionGroup as several:
+            raise self._first(several) from None
+        finally:
+            self.judged = True
 
     @property
     def most(self) -> int:

@@ -6,7 +6,7 @@ Pure: answers come in, scores come out; whether a loss matters is decided in `ga
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, quantiles
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from understudy.core.errors import CannotMeasure
 from understudy.core.variant import Variant
 from understudy.evals.answers import Kept
 from understudy.evals.cases import Case
+from understudy.evals.graders import Score
 from understudy.evals.suite import Suite, SuiteScore
 from understudy.gates.paired import PairedCase
 
@@ -26,6 +27,10 @@ _EXCERPT = 2_000
 
 Price = Callable[[Variant, Kept], float | None]
 """US dollars for an answer, None where tokens or price are unknown."""
+
+
+Outside = dict[tuple[str, str, str, int], dict[str, Score]]
+"""What judges and commands said, by suite, case, side ("incumbent", "candidate") and repeat, then by grader."""
 
 
 class Answers(NamedTuple):
@@ -90,18 +95,27 @@ def case_id(suite: Suite, case: Case, *, several: bool) -> str:
     return f"{suite.name}:{case.id}" if several else case.id
 
 
-def grade(answers: Iterable[Answers], incumbent: Variant, candidate: Variant, *, several: bool) -> list[Graded]:
+def grade(
+    answers: Iterable[Answers], incumbent: Variant, candidate: Variant, *, several: bool, outside: Outside | None = None
+) -> list[Graded]:
     """Every answer scored. `several`: cases of more than one suite are told apart, and each suite is a slice too."""
     made = []
+    said = outside or {}
     for each in answers:
         suite, case = each.suite, each.case
+
+        def scored(side: str, variant: Variant, given: Answers = each) -> tuple[SuiteScore | None, ...]:
+            kept = given.incumbent if side == "incumbent" else given.candidate
+            where = (given.suite.name, given.case.id, side)
+            return tuple(_graded(given, variant, one, said.get((*where, k))) for k, one in enumerate(kept))
+
         made.append(
             Graded(
                 id=case_id(suite, case, several=several),
                 slices=(*case.slices, f"suite={suite.name}") if several else case.slices,
                 answers=each,
-                incumbent=tuple(_graded(suite, case, incumbent, answer) for answer in each.incumbent),
-                candidate=tuple(_graded(suite, case, candidate, answer) for answer in each.candidate),
+                incumbent=scored("incumbent", incumbent),
+                candidate=scored("candidate", candidate),
             )
         )
     return made
@@ -200,8 +214,10 @@ def _quantile(values: Sequence[float], percent: int) -> float:
     return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
 
-def _graded(suite: Suite, case: Case, variant: Variant, answer: Kept | None) -> SuiteScore | None:
-    return suite.grade(case, variant.model, answer.text) if answer is not None else None
+def _graded(
+    each: Answers, variant: Variant, answer: Kept | None, outside: Mapping[str, Score] | None
+) -> SuiteScore | None:
+    return each.suite.grade(each.case, variant.model, answer.text, outside) if answer is not None else None
 
 
 def _values(scores: Iterable[SuiteScore | None]) -> tuple[float, ...]:

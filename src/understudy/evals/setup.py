@@ -8,6 +8,7 @@ from pathlib import Path
 from understudy.config.project import Project, shown_path
 from understudy.core.errors import UsageError
 from understudy.core.variant import Variant
+from understudy.evals.graders import Command
 from understudy.evals.price import pricing
 from understudy.evals.result import DEFAULT_MARGIN, Thresholds
 from understudy.evals.runner import DEFAULT_CONCURRENCY, DEFAULT_REPEATS, Job
@@ -63,7 +64,15 @@ def load_suites(project: Project, workload: str, named: Sequence[Path] = ()) -> 
             f"workload {workload} has no suite: an upgrade without an eval has no first stage",
             remedy="write one and name it under `suites:`, or with --suite",
         )
-    return [load_suite(path, shown_as=shown_path(path.absolute())) for path in paths]
+    suites = [load_suite(path, shown_as=shown_path(path.absolute())) for path in paths]
+    for suite in suites:
+        for grader in suite.graders:
+            if isinstance(grader, Command) and not project.config.command_graders:
+                raise UsageError(
+                    f"{suite.file}: the grader {grader.label} runs the program {grader.run[0]!r}, and programs are off",
+                    remedy="read the suite, then write `command_graders: true` at the top of understudy.yaml",
+                )
+    return suites
 
 
 def thresholds(project: Project, workload: str, slices: Sequence[str] = ()) -> Thresholds:

@@ -22,13 +22,6 @@ from understudy.evals.cases import Case, Cases
 from understudy.evals.graders import GRADERS, Answered, Grader, Recorded, Score, Similarity
 from understudy.evals.recordings import Recording
 
-LATER = {
-    "json_schema": "use one json_field for each field that matters",
-    "judge": "use the graders that need no model, or record scores and read them with recorded",
-    "command": "record its scores and read them with recorded",
-}
-"""Grader types of the format that this version does not have, and what does their work meanwhile."""
-
 
 class SuiteSection(BaseModel):
     """A suite file."""
@@ -110,10 +103,10 @@ class Suite:
                 return row
         return None
 
-    def grade(self, case: Case, model: str, text: str) -> SuiteScore:
-        """What the graders say of one answer to a case."""
+    def grade(self, case: Case, model: str, text: str, outside: Mapping[str, Score] | None = None) -> SuiteScore:
+        """What the graders say of one answer to a case; `outside` is what judges and commands said of it."""
         recording = self.recording(case.id, model, text)
-        answered = Answered(text, case.reference, recording.numbers if recording else None)
+        answered = Answered(text, case.reference, recording.numbers if recording else None, outside)
         parts = {grader.label: grader.grade(answered) for grader in self.graders}
         return SuiteScore(value=weighted(self.counting, parts, alone=bool(self.score)), parts=parts)
 
@@ -201,9 +194,8 @@ def _graders(document: Document, sections: Sequence[Mapping[str, Any]]) -> tuple
         if kind is None:
             problems.append(Problem(document.key_position(path), "the grader has no type", "add type: exact, say"))
         elif not isinstance(kind, str) or kind not in GRADERS:
-            remedy = LATER.get(str(kind)) or suggest(str(kind), GRADERS)
-            later = "is not in this version yet" if kind in LATER else "is no grader type"
-            problems.append(document.problem((*path, "type"), f"{kind} {later}", remedy))
+            said, remedy = f"{kind} is no grader type", suggest(str(kind), GRADERS)
+            problems.append(document.problem((*path, "type"), said, remedy))
         else:
             try:
                 graders[index] = GRADERS[kind].model_validate(section)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from understudy.evals.graders import GRADERS, Answered
+from understudy.evals.graders import GRADERS, Answered, Score
 
 
 class Example(NamedTuple):
@@ -18,6 +18,12 @@ class Example(NamedTuple):
 
 
 BIG = "```\n" + "x" * 20 + "\n```"
+
+TICKET = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": {"type": "integer"}, "kind": {"type": "string", "pattern": "^[a-z]+$"}},
+}
 
 EXAMPLES: dict[str, list[Example]] = {
     "exact": [
@@ -112,18 +118,37 @@ EXAMPLES: dict[str, list[Example]] = {
         Example({"field": "stars"}, "any", None, None, "stars 4 is outside 0 to 1"),
         Example({"field": "other"}, "any", None, None, "the recording has no other"),
     ],
+    "json_schema": [
+        Example({"schema": TICKET}, '{"id": 7, "kind": "refund"}', None, 1, "fits"),
+        Example({"schema": TICKET}, '{"id": "7"}', None, 0, "$.id: '7' is not of type 'integer'"),
+        Example({"schema": TICKET}, '{"kind": "refund"}', None, 0, "$: 'id' is a required property"),
+        Example({"schema": TICKET}, '{"id": 7, "kind": "Refund"}', None, 0, "$.kind: does not match '^[a-z]+$'"),
+        Example({"schema": {"type": "array"}, "allow_fence": True}, "```json\n[]\n```", None, 1, "fits"),
+    ],
+    "judge": [
+        Example(
+            {"provider": "p", "model": "m-1", "criteria": "kinder"}, "any", None, 0.5, "better in 50 % of 2 judgements"
+        ),
+    ],
+    "command": [
+        Example({"run": ["./grade.py"]}, "any", None, 1, "./grade.py says 1"),
+    ],
 }
 """By grader type: settings, answer, reference, score and reason. A score of None: this grader cannot score it."""
 
 RECORDED = {"judge": 0.5, "stars": 4.0}
 """Numeric fields of the recording that the `recorded` examples read."""
 
+OUTSIDE = {"judge": Score(0.5, "better in 50 % of 2 judgements"), "command": Score(1.0, "./grade.py says 1")}
+"""What was said from outside in the examples of `judge` and `command`."""
+
 
 @pytest.mark.parametrize(("kind", "example"), [(kind, each) for kind, rows in EXAMPLES.items() for each in rows])
 def test_a_grader_says(kind: str, example: Example) -> None:
     """The score and the reason of the table."""
     grader = GRADERS[kind].model_validate({"type": kind, **example.settings})
-    score = grader.grade(Answered(example.answer, example.reference, RECORDED if kind == "recorded" else None))
+    recorded = RECORDED if kind == "recorded" else None
+    score = grader.grade(Answered(example.answer, example.reference, recorded, OUTSIDE))
     assert score.value == (None if example.score is None else pytest.approx(example.score))
     assert score.reason == example.reason
 

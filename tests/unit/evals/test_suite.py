@@ -144,7 +144,13 @@ BROKEN = {
     ONE + "graders: []\n": "suite.yaml:3:10 graders is",
     ONE + "graders: [{name: x}]\n": "suite.yaml:3:11 the grader has no type",
     ONE + "graders: [{type: regexmatch}]\n": "3:18 regexmatch is no grader type",
-    ONE + "graders: [{type: judge}]\n": "3:18 judge is not in this version yet",
+    ONE + "graders: [{type: judge}]\n": "3:11 the grader has no provider",
+    ONE + "graders: [{type: command, run: []}]\n": "3:32 run is empty",
+    ONE + "graders: [{type: json_schema, schema: {type: text}}]\n": "it is no JSON schema: 'text' is not valid",
+    ONE
+    + "graders: [{type: json_schema, schema: {pattern: '(?=x)'}}]\n": "it is no JSON schema: a pattern is none of RE2",
+    ONE + "graders: [{type: json_schema, schema: {$ref: 'http://127.0.0.1:9/x'}}]\n": "a reference leads nowhere",
+    ONE + "graders: [{type: json_schema, schema: {$ref: '#'}}]\n": "it refers to itself without an end",
     ONE + "graders: [{type: exact, ignorecase: true}]\n": "3:25 ignorecase is no key of the grader",
     ONE + "graders: [{type: regex_match, pattern: '('}]\n": "3:40 pattern: RE2 cannot read",
     ONE + "graders: [{type: exact}]\n": "3:11 exact compares with the reference, and 1 of 1",
@@ -196,7 +202,6 @@ def test_suggestions_name_what_was_meant(tmp_path: Path) -> None:
         "suite: s\ncases: r.jsonl\ngraders: [{type: regexmatch, pattern: x}]\n": "did you mean regex_match?",
         "suite: s\ncases: r.jsonl\ngraders: [{type: recorded, field: judgescore}]\n": "did you mean judge_score?",
         "suite: s\ncases: r.jsonl\n" + GRADER + "score: refusl\n": "did you mean refusal?",
-        "suite: s\ncases: r.jsonl\ngraders: [{type: judge}]\n": "read them with recorded",
     }.items():
         with pytest.raises(ConfigError) as caught:
             load(tmp_path, text)
