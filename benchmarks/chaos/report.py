@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.chaos.row import Row
@@ -121,16 +123,33 @@ def goal_lines(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def page(results: Sequence[Result], seconds: float) -> str:
-    """The whole page, in Markdown."""
+def kept(file: Path, rows: Sequence[Row]) -> dict[int, Result]:
+    """The results of earlier runs, by row; nothing where there is no file. Rows that are no more are left out."""
+    known = {row.number: row for row in rows}
+    stored = json.loads(file.read_text()) if file.exists() else {}
+    return {
+        int(number): Result(row=known[int(number)], **one) for number, one in stored.items() if int(number) in known
+    }
+
+
+def keep(file: Path, results: Sequence[Result]) -> None:
+    """Write the results, for `kept`."""
+    named = {result.row.number: {k: v for k, v in result._asdict().items() if k != "row"} for result in results}
+    file.write_text(json.dumps(named, indent=1, default=str) + "\n")
+
+
+def page(results: Sequence[Result], missing: Sequence[int]) -> str:
+    """The whole page, in Markdown. `missing` are the rows of the matrix that were not run."""
     held = sum(not result.found for result in results)
     caught = sum(result.caught for result in results)
+    minutes = sum(result.seconds for result in results) / 60
     lines = [
         "# What happens when X dies",
         "",
         f"Written by `make chaos` on {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, in {seconds / 60:.0f} minutes. {held} of {len(results)} rows held; the "
-        f"planted defect was caught in {caught} of {len(results)}.",
+        f"Python {platform.python_version()}, in {minutes:.0f} minutes. {held} of {len(results)} rows held; the "
+        f"planted defect was caught in {caught} of {len(results)}."
+        + (f" Not run: rows {_numbers(missing)}." if missing else ""),
         "",
         "Every row runs a real gateway process against providers that fail on purpose, joins what the clients saw,",
         "what the providers received and what the ledger says, and is run again with its typical defect planted in the",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.chaos.matrix import ROWS
 from benchmarks.chaos.oracle import outcomes
-from benchmarks.chaos.report import Result, page
+from benchmarks.chaos.report import Result, keep, kept, page
 from benchmarks.chaos.row import Row, Scale
 
 
@@ -53,11 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="the small version that CI runs")
     parser.add_argument("--row", type=int, action="append", help="only this row; may be repeated")
     parser.add_argument("--all", action="store_true", help="print every violation")
-    parser.add_argument("--markdown", type=Path, help="write the page of results there")
+    parser.add_argument("--markdown", type=Path, help="write the page of results there, and its data beside it")
     given = parser.parse_args(arguments)
-    begun = time.monotonic()
     rows = [row for row in ROWS if not given.row or row.number in given.row]
-    results: list[Result] = []
+    data = given.markdown and given.markdown.with_suffix(".json")
+    results = kept(data, ROWS) if data and given.row else {}
+    run: list[Result] = []
     for row in rows:
         try:
             result = asyncio.run(result_of(row, Scale(given.short)))
@@ -66,10 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             result = Result(row, [f"the row could not be run: {why[0]}"], False, {}, {}, 0.0)
         show(result, most=1000 if given.all else 5)
-        results.append(result)
-        if given.markdown is not None:  # after each row: a run that is stopped leaves what it found
-            given.markdown.write_text(page(results, time.monotonic() - begun))
-    held, caught = sum(not result.found for result in results), sum(result.caught for result in results)
+        run.append(result)
+        results[row.number] = result
+        if data:  # after each row: a run that is stopped leaves what it found, and single rows can be run again
+            known = [results[row.number] for row in ROWS if row.number in results]
+            keep(data, known)
+            given.markdown.write_text(page(known, [row.number for row in ROWS if row.number not in results]))
+    held, caught = sum(not result.found for result in run), sum(result.caught for result in run)
     print(json.dumps({"rows": len(rows), "held": held, "planted": len(rows), "caught": caught}))
     return 0 if held == caught == len(rows) else 1
 
