@@ -7,7 +7,7 @@ JSON without the checksum field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from understudy.core.canonical import canonical_json, digest
@@ -206,7 +206,7 @@ def decode(data: Mapping[str, Any]) -> RoutingTable:
             epoch=int(data["epoch"]),
             issued_at=float(data["issued_at"]),
             workloads={name: _workload_in(name, w) for name, w in data["workloads"].items()},
-            providers={name: Provider(name=name, **p) for name, p in data["providers"].items()},
+            providers={name: Provider(name=name, **_known(Provider, p)) for name, p in data["providers"].items()},
             keys=tuple(_key_in(k) for k in data["keys"]),
             limits={str(name): _positive(value) for name, value in data.get("limits", {}).items()},
             privacy=_privacy_in(data.get("privacy") or {}),
@@ -276,6 +276,12 @@ def _key_in(data: Mapping[str, Any]) -> GatewayKey:
     )
 
 
+def _known(kind: type[Provider] | type[Shadow], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that this version knows: a later one may have added some."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
+
+
 def _positive(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"{value!r} is no limit")
@@ -329,7 +335,7 @@ def _workload_in(name: str, data: Mapping[str, Any]) -> WorkloadRoute:
             share=int(upgrade["share"]),
             salt=upgrade["salt"],
             lease_until=upgrade["lease_until"],
-            shadow=None if shadow is None else Shadow(**shadow),
+            shadow=None if shadow is None else Shadow(**_known(Shadow, shadow)),
         )
     return WorkloadRoute(
         name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from google import genai
 
 from understudy.core.routing import Provider, RoutingTable
 from understudy.testing.behaviour import Behaviour
+from understudy.testing.raw import raw_server, whole
 from understudy.testing.served import GatewayProcess, table
 from understudy.testing.simulated import SimulatedProvider
 
@@ -110,3 +112,41 @@ def test_gemini(tmp_path: Path, wire: str) -> None:
         client.close()
 
     against(tmp_path, wire, use)
+
+
+def test_openai_beyond_what_is_understood(tmp_path: Path) -> None:
+    """One model, a moderation, an upload, and a stored response read and deleted, through the SDK's own methods."""
+    stored = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": []}
+    answers = {
+        "POST /v1/moderations": {"id": "mod", "model": "m", "results": []},
+        "POST /v1/files": {"id": "f-1", "object": "file", "bytes": 3, "created_at": 1, "filename": "a.jsonl"},
+        "POST /v1/responses": stored,
+        "GET /v1/responses/resp_1": stored,
+        "DELETE /v1/responses/resp_1": {"id": "resp_1", "object": "response", "deleted": True},
+    }
+
+    async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        line = request.partition(b" HTTP/1.1")[0].decode()
+        writer.write(whole(json.dumps(answers[line]).encode(), 200, b"content-type: application/json\r\n"))
+
+    def use(port: int) -> None:
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0) as client:
+            assert client.models.retrieve("chat").id == "chat"
+            with pytest.raises(openai.NotFoundError):
+                client.moderations.create(input="x")
+            named = {"x-understudy-workload": "chat"}
+            assert client.moderations.create(input="x", extra_headers=named).id == "mod"
+            upload = ("a.jsonl", b"{}\n")
+            assert client.files.create(file=upload, purpose="batch", extra_headers=named).id == "f-1"
+            made = client.responses.create(model="chat", input="hello")
+            assert client.responses.retrieve(made.id).id == made.id
+            client.responses.delete(made.id)
+
+    async def main() -> None:
+        async with raw_server(reply) as provider:
+            first = table(provider.base_url, passthrough=("/v1/files",))
+            async with GatewayProcess(tmp_path, first, workers=1) as gateway:
+                await asyncio.to_thread(use, gateway.port)
+            assert b'name="file"; filename="a.jsonl"' in provider.requests[1]
+
+    asyncio.run(main())

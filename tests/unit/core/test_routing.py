@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.core.canonical import digest
 from understudy.core.errors import DataCorrupt
 from understudy.core.routing import (
     GatewayKey,
@@ -44,6 +45,23 @@ TABLE = RoutingTable(
 def test_a_table_survives_its_written_form() -> None:
     """decode(encode(t)) is t."""
     assert decode(json.loads(encode(TABLE))) == TABLE
+
+
+def test_what_a_later_version_adds_is_left_aside() -> None:
+    """Fields are only ever added to format 1, anywhere, so a table that has more of them is read all the same."""
+    data = json.loads(encode(TABLE))
+    drafts = data["workloads"]["drafts"]
+    for place in (
+        data,
+        data["providers"]["p"],
+        drafts,
+        drafts["upgrade"],
+        drafts["upgrade"]["shadow"],
+        data["keys"][0],
+    ):
+        place["of_next_year"] = {"x": 1}
+    data.pop("checksum")
+    assert decode({**data, "checksum": digest(data)}) == TABLE
 
 
 def test_limits_are_there_where_they_are_set_and_only_there() -> None:
