@@ -41,7 +41,7 @@ fast: .venv/.dev  ## the fast tests alone
 	$(BIN)/python scripts/run_all.py fast
 
 bench-ledger: .venv/.engines  ## measure the ledger: append, commit, queries, space, losses under kill -9 (two minutes)
-	$(BIN)/python benchmarks/ledger/run.py
+	$(BIN)/python -m benchmarks.ledger.run
 
 format: .venv/.dev  ## rewrite the code to the house format
 	$(BIN)/ruff format .

@@ -1,11 +1,12 @@
 """Measures the ledger: append, commit, aggregate, incremental tick, space, and losses under kill -9.
 
-    python benchmarks/ledger/run.py [--exchanges 1000000] [--kills 100]
+    python -m benchmarks.ledger.run [--exchanges 1000000] [--kills 100] [--sizes 200000]
 
 Prints a table; the last line is one JSON object. Append is CPU time of the appending thread with 2 kB bodies; the rest
 is wall time with bodies of 230 bytes, so other work on the machine shows in it. `sums` is the panel of a canary's gates
 by stratum, arm, slice and bucket, read for the first time; `tick` is the same asked again after 10,000 new exchanges,
-the first of a new day; `aggregate` is what a page shows, by slice and arm.
+the first of a new day; `aggregate` is what a page shows, by slice and arm. `bytes in` is what an exchange takes
+on disk, beside other stores with the same rows: see `sizes`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks.ledger import sizes
 
 from understudy.core.records import Exchange
 from understudy.ledger.committer import Committer
@@ -137,9 +140,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--sizes", type=int, default=200_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="understudy-ledger-") as folder:
         found: dict[str, Any] = measure(Path(folder), options.exchanges)
+    found |= {f"bytes in {store}": size for store, size in sizes.measured(options.sizes).items()}
     kills = Path(__file__).with_name("kills.py")
     done = subprocess.run(
         [sys.executable, str(kills), "--kills", str(options.kills)], capture_output=True, text=True, check=True
