@@ -27,7 +27,7 @@ import uvloop
 from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.records import Exchange, Record
 from understudy.core.routing import HEARTBEAT_FOLDER, Privacy, RoutingTable
-from understudy.gateway import tracing
+from understudy.gateway import bugs, tracing
 from understudy.gateway.core import Gateway
 from understudy.gateway.meter import Meters
 from understudy.gateway.metrics import SUFFIX, Metrics, exposition, log_line
@@ -279,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(**vars(parser.parse_args(arguments)))
 
     async def serve() -> None:
+        bugs.watch(asyncio.get_running_loop(), settings.name)
         await Worker(settings).run()
 
     try:

@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,6 +289,60 @@ def test_a_path_that_is_overlooked_is_found(tmp_path: Path, name: str) -> None:
         asyncio.run(served(tmp_path, "redacted", plant))
     found = hits(tmp_path, plant.all)
     assert any(each.startswith(expected) for each in found), found
+
+
+HANDLERS = {
+    "routing": ("import understudy.gateway.session as place", "route", "gateway, spot, headers, body"),
+    "keeping": ("from understudy.gateway.record import Keeper as place", "content", "self, setting, request, answer"),
+    "reading": ("from understudy.gateway.copying import Copy as place", "add", "self, chunk"),
+    "appending": ("from understudy.ledger.segments import SegmentWriter as place", "append", "self, record"),
+}
+"""Where each is, its name, and what it takes."""
+
+
+def raising(name: str) -> str:
+    """A defect: this handler raises, and its message repeats everything it was given."""
+    place, handler, given = HANDLERS[name]
+    raises = "raise ValueError(f'cannot read {locals()!r}')"
+    return f"{place}\ndef broken({given}):\n    {raises}\nplace.{handler} = broken\n"
+
+
+async def asked(folder: Path, plant: Garden) -> bytes:
+    """What a gateway says on standard error while it is asked."""
+    async with raw_server(answers(plant)) as old:
+        first = keeping("redacted", (old.base_url, old.base_url))
+        async with GatewayProcess(folder, first, workers=1, arguments=["--log"]) as gateway:
+            body = json.dumps({"model": WORKLOAD, **conversation(plant)}).encode()
+            for sent in (body, chat(stream=True), chat("ask for an error")):
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(3):
+                        await call(gateway.port, sent, headers={"x-user-id": plant("user").email})
+            gateway.signal(signal.SIGTERM)
+            await gateway.ended()
+    (folder / "errors.log").write_bytes(gateway.errors)
+    return gateway.errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HANDLERS)
+def test_an_exception_in_a_handler_quotes_nothing(tmp_path: Path, name: str) -> None:
+    """A bug whose message repeats the request is told by its kind and place: 0 hits on standard error and elsewhere."""
+    plant = Garden()
+    with defect(tmp_path / "defect", raising(name)):
+        errors = asyncio.run(asked(tmp_path, plant))
+    assert b"ValueError" in errors, errors
+    assert b"cannot read" not in errors
+    assert hits(tmp_path, plant.all) == []
+
+
+@pytest.mark.slow
+def test_a_traceback_with_its_message_would_be_found(tmp_path: Path) -> None:
+    """With the usual way of telling exceptions the same search finds the request in the log."""
+    plant = Garden()
+    usual = "import understudy.gateway.bugs as bugs\nbugs.watch = lambda loop, name: None\n"
+    with defect(tmp_path / "defect", raising("routing") + usual):
+        asyncio.run(asked(tmp_path, plant))
+    assert any("errors.log" in hit for hit in hits(tmp_path, plant.all))
 
 
 def test_the_search_finds_every_form_in_every_wrapping(tmp_path: Path) -> None:
