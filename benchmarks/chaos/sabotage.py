@@ -23,6 +23,7 @@ import httptools
 from understudy.assign import choose
 from understudy.core import routing
 from understudy.gateway import copying, core, http, relay, router, session, table
+from understudy.ledger import segments
 
 Config = dict[str, dict[str, Any]]
 """The worker's `deadlines` and `limits`."""
@@ -456,6 +457,34 @@ def _opens_the_door(_: Config) -> None:
     from understudy.cli import gateway
 
     replace(gateway, "_loopback", lambda former: lambda host: True)
+
+
+def _needs_the_disk(_: Config) -> None:
+    """A record that no disk takes is an error of the request."""
+
+    def strict(former: Any) -> Any:
+        def append(self: Any, record: Any) -> int:
+            if not self.flush():
+                raise OSError("the ledger cannot be written")
+            return int(former(self, record))
+
+        return append
+
+    replace(segments.SegmentWriter, "append", strict)
+
+
+def _waits_for_the_disk(_: Config) -> None:
+    """Every record is on the disk before the next request is looked at."""
+
+    def patient(former: Any) -> Any:
+        def append(self: Any, record: Any) -> int:
+            seq = int(former(self, record))
+            self.flush()
+            return seq
+
+        return append
+
+    replace(segments.SegmentWriter, "append", patient)
 
 
 DEFECTS: dict[str, Callable[[Config], None]] = {

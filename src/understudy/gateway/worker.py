@@ -128,6 +128,8 @@ class Worker:
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
         await asyncio.to_thread(self.ledger.close)
+        if self.ledger.untraced:
+            self._complain(f"{self.ledger.untraced} records are lost, and no file counts them: there never was space")
 
     async def _poll(self) -> None:
         while True:
@@ -155,6 +157,8 @@ class Worker:
             self._complain(f"the heartbeat cannot be written: {error}")
         if self.reader.status != "serving":
             self._complain(self.reader.status)
+        elif trouble := self.ledger.trouble():
+            self._complain(trouble)
 
     def _pulse(self) -> None:
         """Tell the supervisor that the loop turns. Not part of the polling: that waits for the disk."""

@@ -101,6 +101,7 @@ class SegmentWriter:
         self._disk = threading.Lock()
         """Guards everything below: one flush at a time."""
         self._tally = Tally()
+        self._traced = False
         self._batch: list[bytes] = []
         self._batch_end = 0
         self._descriptor: int | None = None
@@ -186,6 +187,21 @@ class SegmentWriter:
         with self._lock:
             return self._tally.read()
 
+    @property
+    def untraced(self) -> int:
+        """Records that no file will count if this process dies: there was no room for the tally since it began."""
+        return 0 if self._traced else self._next
+
+    def trouble(self) -> str:
+        """What the disk refuses and what that means for the records, in a sentence; "" where it refuses nothing."""
+        refused = self.count().errno
+        if not refused:
+            return ""
+        said = f"the ledger in {self._folder} cannot be written ({os.strerror(refused)}); answers are served, "
+        if self._traced:
+            return said + "records wait in memory, and those beyond its limit are dropped and counted; free some space"
+        return said + "but were this worker killed before there is space, nothing would count its records"
+
     # What follows runs on the writing thread, in `flush` and in `close`.
 
     @property
@@ -252,6 +268,7 @@ class SegmentWriter:
     def _open_tally(self) -> None:
         path = self._folder / f"{self.boot}{SUFFIX}"
         self._tally.open(path, self._lock)
+        self._traced = True
         descriptor = os.open(self._reserve_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
