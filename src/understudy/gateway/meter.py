@@ -9,11 +9,11 @@ may let one request more through; nothing waits for a lock.
 from __future__ import annotations
 
 import fcntl
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
 from understudy.core.routing import GatewayKey
+from understudy.gateway.shared import mapped
 
 SLOTS = 1 << 16
 """Keys that are counted apart: more than a configuration can hold. A key that is gone leaves its slot to a new one."""
@@ -41,19 +41,11 @@ class Meter:
 
 
 class Meters:
-    """`path` None counts for one process only. Raises OSError where the file cannot be made."""
+    """`path` None counts for one process only."""
 
     def __init__(self, path: Path | None, slots: int = SLOTS) -> None:
         self._path = path
-        size = slots * 16
-        if path is None:
-            self._map = mmap.mmap(-1, size)
-        else:
-            with path.open("a+b") as file:
-                if file.seek(0, 2) != size:
-                    file.truncate(size)
-                self._map = mmap.mmap(file.fileno(), size)
-        whole = memoryview(self._map)
+        whole = memoryview(mapped(path, slots * 16))
         self._owners = whole[: slots * 8].cast("Q")
         self._full_at = whole[slots * 8 :].cast("Q")
 

@@ -6,12 +6,12 @@ is full the conversation that was silent longest loses its slot. Losing one cost
 
 from __future__ import annotations
 
-import mmap
 import struct
 from hashlib import blake2b
 from pathlib import Path
 
 from understudy.core.playbook import Arm
+from understudy.gateway.shared import mapped
 
 SLOTS = 1 << 18
 _WAYS = 8
@@ -23,17 +23,10 @@ FORGET_HOURS = 48
 
 
 class Pins:
-    """`path` None keeps the pins of one process only. Raises OSError where the file cannot be made."""
+    """`path` None keeps the pins of one process only."""
 
     def __init__(self, path: Path | None) -> None:
-        size = SLOTS * _SLOT.size
-        if path is None:
-            self._map = mmap.mmap(-1, size)
-            return
-        with path.open("a+b") as file:
-            if file.seek(0, 2) != size:
-                file.truncate(size)
-            self._map = mmap.mmap(file.fileno(), size)
+        self._map = mapped(path, SLOTS * _SLOT.size)
 
     def get(self, upgrade: str, conversation: str, now: float) -> Arm | None:
         """The arm this conversation began with in this upgrade; keeps it from being forgotten."""
