@@ -18,6 +18,8 @@ class Defect(NamedTuple):
     plant: Callable[[], None]
     scenario: str
     """What of the calibration must find it."""
+    scale: float = 0.2
+    """Part of the runs that is enough."""
 
 
 def _requests_not_users() -> None:
@@ -67,7 +69,7 @@ PLANTED = {
     "requests-not-users": Defect(_requests_not_users, "100 users, ICC .1"),
     "pooled-strata": Defect(_pooled_strata, "carried errors"),
     "a-test-for-one-look": Defect(_a_test_for_one_look, "a look after every request, 25"),
-    "full-alpha-at-each-look": Defect(_full_alpha_at_each_look, "eval reruns"),
+    "full-alpha-at-each-look": Defect(_full_alpha_at_each_look, "eval reruns", 0.1),
     "pairs-not-users": Defect(_pairs_not_users, "drift length, 100 pairs a slice, even"),
     "no-correction": Defect(_no_correction, "eval equal K=5"),
 }

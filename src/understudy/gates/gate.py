@@ -239,7 +239,7 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-JUDGED_BY = 1
+JUDGED_BY = 2
 """Version of the estimators: raised whenever the same sums could give another verdict."""
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from understudy import __version__
 from understudy.config.project import Project
+from understudy.core.canonical import digest
 from understudy.core.evidence import ALL_SLICES, Sums
 from understudy.core.playbook import PARTS_PER_MILLION, Arm, Profile, Stage, Verdict
 from understudy.core.records import Exchange
@@ -142,6 +144,19 @@ class LedgerEvidence:
             self.ledger.add_scores(rows)
 
     def judge(self, project: Project, state: UpgradeState, profile: Profile, now: float, held_s: float) -> Judgement:
+        """The guard first, then the gates; what was judged, and by which code, is part of the details."""
+        guard = self._guard(state)
+        found = gating.guarded(guard) if guard else self._judged(project, state, profile, now, held_s)
+        binds = {
+            "gates": found.details.get("bound_to", ""),
+            "incumbent": state.incumbent.fingerprint,
+            "candidate": state.candidate.fingerprint,
+            "baseline": digest(state.baseline),
+            "code": __version__,
+        }
+        return replace(found, details={**found.details, "binds": binds})
+
+    def _judged(self, project: Project, state: UpgradeState, profile: Profile, now: float, held_s: float) -> Judgement:
         section = project.workload(state.workload)
         graded = self._live_graders(project, state.workload)
         names = {grader.label for grader in graded.graders} | ({"quality"} if graded.counting else set())
@@ -149,9 +164,6 @@ class LedgerEvidence:
         specs = [metric.spec for metric in chosen]
         found = self.ledger.sums(specs, workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s)
         sums = [row for row in found if row.stratum.stage != Stage.SHADOW]
-        guard = self._guard(state)
-        if guard:
-            return gating.guarded(guard)
         if state.stage is Stage.SOAK:
             return _soak(chosen, sums, held_s, profile, now)
         step = rung(profile, state.share)

@@ -12,10 +12,13 @@ import pytest
 
 from understudy.core.evidence import BUCKETS, Stratum, Sums
 from understudy.core.playbook import Verdict
+from understudy.gates.effect import measure
 from understudy.gates.gate import STANDARD
 from understudy.gates.guards import HardGuard
 from understudy.gates.panel import judge
+from understudy.gates.soak import tails
 from understudy.gates.stats.betting import Betting, Detector, harm
+from understudy.gates.tally import gather
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
@@ -105,3 +108,48 @@ def test_soak_by_arrays_is_the_detector():
         detector.step(bets)
         wealth = (wealth + 1.0) * np.exp(total)
     assert detector.log_value() == pytest.approx(math.log(wealth.mean()), abs=1e-9)
+
+
+def test_tails_by_arrays_are_the_products():
+    """The benchmark's wealths over the cycles of a soak are those of the product, also where a group is silent."""
+    draw = np.random.default_rng(5)
+    n = draw.poisson(3.0, (12, 256))
+    hits = draw.binomial(n, 0.03)
+    sums = [
+        Sums("latency_p99", Stratum("canary" if day < 7 else "soak", 0, day), arm, "", bucket, k, float(h), float(h), k)
+        for day in range(12)
+        for arm in (("incumbent",) if day < 7 else ("candidate",))
+        for bucket, (k, h) in enumerate(zip(n[day].tolist(), hits[day].tolist(), strict=True))
+    ]
+    (tail,) = tails([STANDARD["latency_p99"]], sums, closed=99, matured=99)
+    with np.errstate(invalid="ignore"):
+        means = hits / n
+    assert tail.incumbent == pytest.approx(np.nanmean(means[:7]), abs=1e-12)
+    wealth = np.zeros((1, 11))
+    for day in range(7, 12):
+        harm = np.nan_to_num(means[day] - tail.allowed, nan=0.0)[None]
+        wealth = offline.tail_step(wealth, harm, np.array(offline.STAKES))
+    assert tail.log_value == pytest.approx(math.log(wealth.mean()), abs=1e-9)
+
+
+def test_unbounded_values_are_the_products():
+    """Costs and their logarithms have no ends: the twin's variance is the product's there too."""
+    draw = np.random.default_rng(6)
+    state, rows = twin.Running(1), []
+    for arm, name in enumerate(("incumbent", "candidate")):
+        values = draw.normal(-3.0 + 0.05 * arm, 0.8, 400)
+        where = draw.integers(0, 256, 400)
+        counts, totals = (np.bincount(where, w, 256) for w in (np.ones(400), values))
+        squares = np.bincount(where, values**2, 256)
+        state.add(arm, counts[None], totals[None], np.array([squares.sum()]))
+        rows += [
+            Sums("cost", Stratum("canary", 0, 0), name, "", b, int(counts[b]), totals[b], squares[b], int(counts[b]))
+            for b in range(256)
+            if counts[b]
+        ]
+    cost = STANDARD["cost"]
+    margin = cost.tolerated(math.nan)
+    look = state.look(margin)
+    effect = measure(gather(rows)["cost", ""], margin)
+    assert effect.difference == pytest.approx(look["difference"][0], abs=1e-12)
+    assert effect.variance == pytest.approx(look["variance"][0], rel=1e-9)

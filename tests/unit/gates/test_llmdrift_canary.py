@@ -30,28 +30,38 @@ QUALITY = STANDARD["quality"]
 STRATUM = Stratum("canary", 0, 0)
 
 
+def score(suite: str, row: dict) -> float:
+    """Runs as it is; gives an option; gives the right answer."""
+    if suite == "leetcode":
+        return float(row["directly_executable"])
+    if suite == "opinion":
+        return float(re.search(r"\([A-Z]\)", row["output"]) is not None)
+    said = re.search(r"\[(yes|no)\]", row["output"], re.IGNORECASE)
+    return float(said is not None and said.group(0).lower() == row["reference"].lower())
+
+
 @cache
-def answers() -> dict[str, list[tuple[str, float]]]:
+def answers(suite: str) -> dict[str, list[tuple[str, float]]]:
     """(slice, right or wrong) by model, the same prompts in the same order."""
     found: dict[str, dict[str, tuple[str, float]]] = {}
-    with gzip.open(DATA / "prime.jsonl.gz", "rt") as lines:
+    with gzip.open(DATA / f"{suite}.jsonl.gz", "rt") as lines:
         for line in lines:
             row = json.loads(line)
-            said = re.search(r"\[(yes|no)\]", row["output"], re.IGNORECASE)
-            right = float(said is not None and said.group(0).lower() == row["reference"].lower())
-            found.setdefault(row["model"], {})[row["case_id"]] = (row["slice"], right)
+            found.setdefault(row["model"], {})[row["case_id"]] = (row["slice"], score(suite, row))
     return {model: [rows[case] for case in sorted(rows)] for model, rows in found.items()}
 
 
 class Stream:
     """Requests drawn from the prompts, each of a new user, answered by the arm the share sends them to."""
 
-    def __init__(self, old: str, new: str, share: float, seed: int, slices: tuple[str, ...] = ()) -> None:
-        self.old, self.new, self.share, self.slices = answers()[old], answers()[new], share, slices
+    def __init__(
+        self, old: str, new: str, share: float, seed: int, slices: tuple[str, ...] = (), suite: str = "prime"
+    ) -> None:
+        self.old, self.new, self.share, self.slices = answers(suite)[old], answers(suite)[new], share, slices
         self.draw = random.Random(seed)
         self.tallies = {("quality", name): Tally() for name in (ALL_SLICES, *slices)}
         self.served = 0
-        rates = [sum(right for _, right in rows) / len(rows) for rows in (self.old, self.new)]
+        rates = [(sum(right for _, right in rows) + 0.5) / (len(rows) + 1) for rows in (self.old, self.new)]
         self.log_right, self.log_wrong = math.log(rates[1] / rates[0]), math.log((1 - rates[1]) / (1 - rates[0]))
         self.oracle = 0.0
 
@@ -95,6 +105,28 @@ def test_gpt4_is_rolled_back_at_the_first_chance(share):
         assert oracle < 60
         assert gate is not None
         assert 100 <= gate <= 150  # a hundred units are the least any mean is judged on
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.25])
+@pytest.mark.parametrize(
+    ("suite", "old", "new"), [("leetcode", OLD4, NEW4), ("leetcode", OLD3, NEW3), ("opinion", OLD4, NEW4)]
+)
+def test_what_got_worse_is_rolled_back(suite, old, new, share):
+    """Code that no longer runs and questions that are no longer answered, beside what an oracle of both rates needs."""
+    for seed in range(2):
+        gate, oracle = until_rollback(Stream(old, new, share, seed, suite=suite), limit=600)
+        assert gate is not None
+        assert oracle is not None
+        # The gate speaks from a hundred units on; from there it may take as long as the oracle does in all.
+        assert 100 <= gate <= 100 + 2 * oracle + 20
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.25])
+def test_what_stayed_as_good_is_not_rolled_back(share):
+    """gpt-3.5 goes on giving options in the opinion surveys, and gains on primes over all."""
+    for suite in ("opinion", "prime"):
+        gate, _ = until_rollback(Stream(OLD3, NEW3, share, 1, suite=suite), limit=400, step=20)
+        assert gate is None
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25])

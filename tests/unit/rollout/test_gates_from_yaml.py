@@ -216,6 +216,10 @@ def test_together(verdicts: dict[str, dict[str, Any]]) -> None:
     assert (equal.verdict, worse.verdict, nothing.verdict) == ("pass", "fail", "inconclusive")
     assert equal.details["bound_to"] == worse.details["bound_to"] != ""
     assert nothing.missing
+    for one in (equal, worse, nothing):
+        assert one.details["binds"]["gates"] == one.details["bound_to"]
+        assert len({one.details["binds"][arm] for arm in ("incumbent", "candidate")}) == 2
+        assert all(one.details["binds"].values())
 
 
 def test_feedback_matures(verdicts: dict[str, dict[str, Any]]) -> None:
