@@ -112,6 +112,7 @@ def _tries_again(_: Config) -> None:
         def call(self: Any, target: Any) -> None:
             former(self, target)
             if self._attempts == 1:
+                self._gateway.outbox.flush()  # it has left for good
                 self._target.pool.cancel(self)
                 former(self, target)
                 self._attempts = 1

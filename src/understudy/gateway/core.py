@@ -22,6 +22,7 @@ from understudy.gateway.pins import Pins
 from understudy.gateway.record import MakeRedact
 from understudy.gateway.snapshot import Compiler, Lane, Snapshot, Target
 from understudy.upstream.deadlines import Deadlines
+from understudy.upstream.outbox import Outbox
 from understudy.upstream.wheel import Wheel
 
 
@@ -61,7 +62,8 @@ class Gateway:
         self.limits = self._own_limits = limits or Limits()
         self.meters = meters or Meters(None)
         self.wheel = Wheel(self.loop)
-        self.compiler = Compiler(self.wheel, deadlines or Deadlines(), redact)
+        self.outbox = Outbox(self.loop)
+        self.compiler = Compiler(self.wheel, self.outbox, deadlines or Deadlines(), redact)
         self.pins = pins or Pins(None)
         self.snapshot: Snapshot | None = None
         self.killed: frozenset[str] = frozenset()

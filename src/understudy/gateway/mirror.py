@@ -38,6 +38,7 @@ class Mirror:
         self._loop = loop
         self._append = append
         self._due: deque[tuple[Ask, str]] = deque()
+        self._over: deque[Shadow] = deque()
         self._in_flight: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         self.traced: Callable[[Ask, Target, Exchange], None] | None = None
@@ -107,6 +108,20 @@ class Mirror:
             if self._due:  # one that failed does not take the others along
                 self._loop.call_soon(self._make)
 
+    def over(self, copy: Shadow) -> None:
+        """An answer is whole. Nobody waits for its record: those of one turn are made together, which is cheaper."""
+        if not self._over:
+            self._loop.call_soon(self._settle)
+        self._over.append(copy)
+
+    def _settle(self) -> None:
+        try:
+            while self._over:
+                self._over.popleft().settle()
+        finally:
+            if self._over:
+                self._loop.call_soon(self._settle)
+
     def _shed(self, ask: Ask, why: str) -> None:
         self.shed[why] = self.shed.get(why, 0) + 1
         target = ask.lane.candidate or ask.lane.incumbent
@@ -134,6 +149,7 @@ class Shadow(Receiver):
         "_first_at",
         "_mirror",
         "_not_carried",
+        "_over_at",
         "_status",
         "_streamed",
         "_target",
@@ -145,6 +161,7 @@ class Shadow(Receiver):
         self._ask = ask
         self._target = target
         self._first_at = 0.0
+        self._over_at = 0.0
         self._status = 0
         self._streamed = False
         self._not_carried = ""
@@ -188,6 +205,11 @@ class Shadow(Receiver):
         if chunk:
             self._first_at = self._first_at or self._mirror.clock()
             self._copy.add(chunk)
+        self._over_at = self._mirror.clock()
+        self._mirror.over(self)
+
+    def settle(self) -> None:
+        """Read the answer that is whole and record it."""
         answer = self._copy.answer()
         self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
 
@@ -203,7 +225,7 @@ class Shadow(Receiver):
             1,
             self._streamed,
             self._first_at - self._called_at if self._first_at else None,
-            self._mirror.clock() - self._called_at,
+            (self._over_at or self._mirror.clock()) - self._called_at,
             self._not_carried,
         )
         self._mirror.ended(self._ask, self._target, outcome, answer)

@@ -273,6 +273,9 @@ class Session(asyncio.Protocol, Timed):
     # -- the relay says
 
     def write(self, data: bytes) -> None:
+        self._gateway.outbox.put(self._send, data)
+
+    def _send(self, data: bytes) -> None:
         if not self._closed:
             self._transport.write(data)
 
@@ -448,6 +451,7 @@ class Session(asyncio.Protocol, Timed):
     def _close(self) -> None:
         """No more is read; what was written still leaves."""
         self._ended = self._ended or _End(400, "closed")
+        self._gateway.outbox.flush()
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
         self._transport.close()
 

@@ -21,6 +21,7 @@ from understudy.gateway.meter import Meter
 from understudy.gateway.record import Clean, Keeper, MakeRedact
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.origin import header_line, origin_of
+from understudy.upstream.outbox import Outbox
 from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
 from understudy.wires.base import Endpoint, Wire, WireRequest
@@ -120,9 +121,15 @@ class Compiler:
     """Keeps the connections to providers over the flips of the table. Make it inside a running loop."""
 
     def __init__(
-        self, wheel: Wheel, deadlines: Deadlines, redact: MakeRedact, environment: Mapping[str, str] | None = None
+        self,
+        wheel: Wheel,
+        outbox: Outbox,
+        deadlines: Deadlines,
+        redact: MakeRedact,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._wheel = wheel
+        self._outbox = outbox
         self._deadlines = deadlines
         self._environment = os.environ if environment is None else environment
         self._breakers: dict[tuple[str, str], Breaker] = {}
@@ -224,7 +231,7 @@ class Compiler:
         name = (provider.name, provider.base_url, provider.ca_file, purpose)
         pool = self._pools.get(name)
         if pool is None:
-            pool = self._pools[name] = Pool(origin_of(provider), self._wheel, self._deadlines)
+            pool = self._pools[name] = Pool(origin_of(provider), self._wheel, self._deadlines, outbox=self._outbox)
         return pool
 
     def _key(self, provider: Provider) -> str:

@@ -12,6 +12,7 @@ import httptools
 
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
+from understudy.upstream.outbox import Outbox
 from understudy.upstream.wheel import NEVER, Timed, Wheel
 
 MAX_HEAD = 64 * 1024
@@ -50,6 +51,7 @@ class Owner(Protocol):
 
     wheel: Wheel
     deadlines: Deadlines
+    outbox: Outbox
     buffer: memoryview
 
     def resend(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None: ...
@@ -120,9 +122,13 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._total_due = wheel.now + deadlines.total_s
         wheel.arm(self, deadlines.headers_s if streamed else deadlines.whole_s)
         if len(body) <= 65536:
-            self.transport.write(request + body)
+            self.pool.outbox.put(self._send, request + body)
         else:
             self.transport.writelines((request, body))
+
+    def _send(self, data: bytes) -> None:
+        if self.receiver is not None and not self.closed:
+            self.transport.write(data)
 
     def content_seen(self) -> None:
         """From here on the idle deadline counts, not the one for the first token."""

@@ -14,6 +14,7 @@ from understudy.upstream.connection import Connection, Receiver
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
 from understudy.upstream.origin import Origin, tls_context
+from understudy.upstream.outbox import Outbox
 from understudy.upstream.tunnel import open_tunnel, proxy_for
 from understudy.upstream.wheel import Wheel
 
@@ -26,11 +27,18 @@ class Pool:
     """Must be made inside a running loop. `limit` bounds the connections, waiting for a handshake included."""
 
     def __init__(
-        self, origin: Origin, wheel: Wheel, deadlines: Deadlines | None = None, *, limit: int = MAX_CONNECTIONS
+        self,
+        origin: Origin,
+        wheel: Wheel,
+        deadlines: Deadlines | None = None,
+        *,
+        outbox: Outbox | None = None,
+        limit: int = MAX_CONNECTIONS,
     ) -> None:
         self.origin = origin
         self.wheel = wheel
         self.deadlines = deadlines or Deadlines()
+        self.outbox = outbox or Outbox(asyncio.get_running_loop())
         self._limit = limit
         self._proxy = proxy_for(origin, os.environ)
         self._tls = tls_context(origin.ca_file) if origin.tls else None

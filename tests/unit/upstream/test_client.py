@@ -273,6 +273,28 @@ def test_a_connection_whose_end_was_seen_carries_no_more_requests() -> None:
     asyncio.run(main())
 
 
+def test_a_request_that_was_given_up_in_its_own_turn_never_leaves() -> None:
+    """What waits for the end of the turn is not sent on a connection that was closed meanwhile."""
+
+    async def main() -> None:
+        async with raw_server(replying(whole(b"x"))) as server:
+            provider = Provider(name="main", wire="openai", base_url=server.base_url)
+            wheel = Wheel(asyncio.get_running_loop())
+            pool = Pool(origin_of(provider), wheel)
+            first, second = Waiting(), Waiting()
+            pool.send(first, *FRAMED, streamed=False)
+            await first.over
+            pool.send(second, *FRAMED, streamed=False)
+            pool.cancel(second)
+            await until(lambda: server.ended == 1)
+            assert len(server.requests) == 1
+            assert not second.over.done()
+            pool.close()
+            wheel.close()
+
+    asyncio.run(main())
+
+
 def test_bytes_after_an_answer_never_become_the_next_answer() -> None:
     """An answer with another glued to it spoils the connection, not the next caller."""
 

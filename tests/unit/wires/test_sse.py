@@ -21,13 +21,22 @@ from understudy.wires.sse import Event, SseParser
         (b"data\n\n", [Event(b"", b"")]),
         (b"data: a\n\ndata: never finished\n", [Event(b"", b"a")]),
         (b"data: a\n\ndata: b", [Event(b"", b"a")]),
+        (b"data: a\n\ndata:  b\n\ndata: \n\n", [Event(b"", b"a"), Event(b"", b" b"), Event(b"", b"")]),
+        (b"data: a\ndata: b\n\ndata: c\n\n", [Event(b"", b"a\nb"), Event(b"", b"c")]),
+        (b"data: a\n\n\ndata: b\n\n", [Event(b"", b"a"), Event(b"", b"b")]),
+        (b"data: a\n\nevent: x\ndata: b\n\n", [Event(b"", b"a"), Event(b"x", b"b")]),
+        (b"data: a\n\ndata: b\r\n\n", [Event(b"", b"a"), Event(b"", b"b")]),
+        (b"data: a\n\n: ping\n\ndata: b\n\n", [Event(b"", b"a"), Event(b"", b"b")]),
         (b"id: 1\nretry: 5\nunknown: z\n\n", []),
         (b"", []),
     ],
 )
 def test_framing(stream: bytes, events: list[Event]) -> None:
-    """Ends of lines, marks, comments, fields and blank lines mean what the standard says."""
+    """Ends of lines, marks, comments, fields and blank lines mean what the standard says, wherever they are cut."""
     assert SseParser().feed(stream) == events
+    for cut in range(len(stream)):
+        parser = SseParser()
+        assert parser.feed(stream[:cut]) + parser.feed(stream[cut:]) == events, cut
 
 
 def test_an_event_above_the_limit_is_named_and_let_go() -> None:

@@ -1,0 +1,40 @@
+"""Lets what is written in one turn of the loop leave together at the end of the turn.
+
+A turn reads from many connections. Written at once, each answer wakes its receiver for itself alone, and to wake a
+process is the dearest part of a short message on one machine; written together, the first one wakes it for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+Send = Callable[[bytes], None]
+"""Writes to a transport, or not, where that was closed since."""
+
+
+class Outbox:
+    """One for all connections of a loop; what one connection puts in leaves in its order."""
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Send, bytes]] = deque()
+
+    def put(self, send: Send, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append((send, data))
+
+    def flush(self) -> None:
+        """Send everything now: before a transport is closed."""
+        waiting = self._waiting
+        try:
+            while waiting:
+                send, data = waiting.popleft()
+                send(data)
+        finally:
+            if waiting:  # one that failed does not take the others along
+                self._loop.call_soon(self.flush)
