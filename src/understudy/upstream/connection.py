@@ -192,6 +192,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
             if self._kept_at != pool.wheel.now:
                 self._keep_time()
             receiver.data(chunk)
+            if nbytes == len(pool.buffer):  # more is read in this turn: a full client must be noticed before
+                pool.outbox.flush()
 
     def eof_received(self) -> None:
         """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which
