@@ -1,12 +1,12 @@
 """Measures every proxy that is installed, in turn, and prints two tables; the last line is one JSON object.
 
-python -m benchmarks.gateway [--quick] [--only NAME]... [--write] [--note TEXT]
+python -m benchmarks.gateway [--quick] [--only NAME]... [--write] [--ahead] [--note TEXT]
 
-Needs Linux, wrk and two cores; nothing else should be running on them. What is missing is said with the command that
-installs it. CPU per request is what the whole process tree used, divided by the requests. All proxies run at once
-and idle while another one is asked: each round asks each of them, so that what disturbs the machine for a while
-disturbs them alike, and a ratio is taken within a round. Added latency is the proxy's minus that of the provider
-asked directly in the same round.
+Needs Linux, wrk and two cores; nothing else should be running on them, or --ahead keeps it away. What is missing is
+said with the command that installs it. CPU per request is what the whole process tree used, divided by the requests.
+All proxies run at once and idle while another one is asked: each round asks each of them, so that what disturbs the
+machine for a while disturbs them alike, and a ratio is taken within a round. Added latency is the proxy's minus that
+of the provider asked directly in the same round.
 
 Exit codes: 0 measured, 2 wrong usage, 3 could not measure.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from benchmarks.gateway import figures, machine, ours, page, plain, rivals, streams
 from benchmarks.gateway.figures import OURS, Measured
 from benchmarks.gateway.measure import Load, cpu_s, rss_mb, wrk
-from benchmarks.gateway.processes import ROOT, provider
+from benchmarks.gateway.processes import ROOT, ahead, provider
 from benchmarks.gateway.proxy import KEY, WORKLOAD, Proxy, Running, Setting, check_stream, request_body, until_answers
 from benchmarks.gateway.upstream import TOKENS
 
@@ -62,8 +63,9 @@ class Seat(NamedTuple):
 class Bench:
     """`rows` has what was measured so far, `left_out` why something was not."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, *, ahead: bool = False) -> None:
         self.folder = folder
+        self.ahead = ahead
         self.plan = plan
         self.rows: dict[str, Measured] = {}
         self.left_out: list[str] = []
@@ -92,6 +94,8 @@ class Bench:
                 progress(f"starting {proxy.name}{' with its shadow' if shadow_port else ''}")
                 try:
                     running = stack.enter_context(proxy.start(Setting(folder, port, shadow_port)))
+                    if self.ahead:
+                        ahead(running.pid)  # each is a session of its own
                     until_answers(running, proxy)
                 except RuntimeError as error:
                     self.leave_out(proxy.name, "start", error)
@@ -195,7 +199,7 @@ def measure(bench: Bench, wanted: Sequence[Proxy]) -> list[streams.Growth]:
         bench.streamed(wanted, port)
     progress(f"memory of {bench.plan.streams[-1]} open streams")
     try:
-        return streams.measured(bench.folder, bench.plan.streams)
+        return streams.measured(bench.folder, bench.plan.streams, first=bench.ahead)
     except (RuntimeError, OSError) as error:
         bench.leave_out(OURS, "open streams", error)
         return []
@@ -208,6 +212,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="short runs, two rounds: to see that it works")
     parser.add_argument("--only", action="append", choices=sorted(PROXIES), help="measure these beside understudy")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and the table in the README anew")
+    parser.add_argument(
+        "--ahead", action="store_true", help="take precedence over all other work on the machine (needs root)"
+    )
     parser.add_argument("--note", default="", help="a word on the machine for the page: what else ran on it")
     given = parser.parse_args()
     missing = machine.missing()
@@ -220,8 +227,14 @@ def main() -> int:
             progress(f"{proxy.name}: not installed: {proxy.install}")
     plan = QUICK if given.quick else WHOLE
     about = [*machine.about(given.note), f"{plan.rounds} rounds of {plan.seconds} s"]
+    if given.ahead:
+        try:
+            ahead(os.getpid())
+        except OSError as error:
+            parser.error(f"--ahead: {error.strerror}; run it as root, or on a machine with nothing else to do")
+        about.append("ahead of all other work")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        bench = Bench(Path(folder), plan)
+        bench = Bench(Path(folder), plan, ahead=given.ahead)
         bench.left_out += [f"{p.name}: not installed: {p.install}" for p in chosen if p.found is None]
         grown = measure(bench, [proxy for proxy in chosen if proxy.found is not None])
     rows = {name: row for name, row in bench.rows.items() if row.request_us}

@@ -71,11 +71,8 @@ the same request of 1.5 KB and give back the same answer of 1 KB; 64 connections
 51 chunks 10 ms apart (20). nginx, HAProxy and Envoy never look into a body: they are lower bounds. Latency is what
 the proxy adds over the provider asked directly, 200 requests a second (20 for the slow ones).
 
-Microseconds of CPU depend on the machine and on what else runs on it. On two cores shared with other work the same
-nginx took 15 to 26 us for the same request within minutes, whether the provider was this one or another nginx, whether
-it buffered answers or not, whether the request had 1.3 or 1.5 KB; it handled some 50 requests each time it was woken,
-no core time was stolen, and the other proxies rose and fell with it. Most likely it is the caches that the other work
-leaves; no counter here shows it. Compare ratios between runs, not microseconds, and look at the range.
+Microseconds of CPU depend on the machine and on what else runs on it, for every proxy: compare ratios between runs,
+not microseconds, and look at the range.
 
 ## Open streams
 

@@ -1,4 +1,4 @@
-"""The provider of the benchmark as a process on the load's core."""
+"""The provider of the benchmark as a process on the load's core, and precedence for all that is measured."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def provider(pause_ms: float, *, endless: bool = False) -> Iterator[int]:
     finally:
         running.terminate()
         running.wait()
+
+
+def ahead(pid: int) -> None:
+    """Give the session of a process precedence over every other on the machine. Raises OSError without the right to.
+
+    Where Linux shares the cores out by session, a nice value counts within one alone.
+    """
+    group = Path(f"/proc/{pid}/autogroup")
+    if group.exists():
+        group.write_text("-20")
+    os.setpriority(os.PRIO_PROCESS, pid, -20)

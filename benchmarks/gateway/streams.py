@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 from benchmarks.gateway.figures import slope
 from benchmarks.gateway.measure import rss_mb
 from benchmarks.gateway.ours import KEYS, key, understudy
-from benchmarks.gateway.processes import provider
+from benchmarks.gateway.processes import ahead, provider
 from benchmarks.gateway.proxy import WORKLOAD, Setting, request_body
 
 COUNTS = (250, 500, 1000, 1500, 2000)
@@ -89,7 +89,7 @@ async def _open(port: int, number: int, *, reads: bool) -> _Client:
 
 
 async def _grow(port: int, pid: int, counts: Sequence[int], *, reads: bool) -> list[tuple[int, float]]:
-    for client in [await _open(port, number, reads=True) for number in range(WARM)]:
+    for client in [await _open(port, number, reads=reads) for number in range(WARM)]:
         client.transport.abort()
     await asyncio.sleep(SETTLE_S)
     clients: list[_Client] = []
@@ -110,8 +110,8 @@ async def _grow(port: int, pid: int, counts: Sequence[int], *, reads: bool) -> l
     return points
 
 
-def measured(folder: Path, counts: Sequence[int] = COUNTS) -> list[Growth]:
-    """Both cases, each on a gateway of its own. Raises RuntimeError where streams do not open or do not stay."""
+def measured(folder: Path, counts: Sequence[int] = COUNTS, *, first: bool = False) -> list[Growth]:
+    """Both cases, each on a gateway of its own; `first`: before all other work on the machine. Raises RuntimeError where streams do not open or do not stay."""
     found: list[Growth] = []
     for case in CASES:
         reads = case == "reading"
@@ -121,5 +121,7 @@ def measured(folder: Path, counts: Sequence[int] = COUNTS) -> list[Growth]:
             provider(READING_PAUSE_MS if reads else 0, endless=True) as port,
             understudy(Setting(own, port)) as running,
         ):
+            if first:
+                ahead(running.pid)
             found.append(Growth(case, asyncio.run(_grow(running.port, running.pid, counts, reads=reads))))
     return found
