@@ -111,7 +111,10 @@ async def _grow(port: int, pid: int, counts: Sequence[int], *, reads: bool) -> l
 
 
 def measured(folder: Path, counts: Sequence[int] = COUNTS, *, first: bool = False) -> list[Growth]:
-    """Both cases, each on a gateway of its own; `first`: before all other work on the machine. Raises RuntimeError where streams do not open or do not stay."""
+    """Both cases, each on a gateway of its own; `first`: before all other work on the machine.
+
+    Raises RuntimeError where streams do not open or do not stay.
+    """
     found: list[Growth] = []
     for case in CASES:
         reads = case == "reading"
