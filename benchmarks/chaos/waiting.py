@@ -33,19 +33,35 @@ def waited(*pids: int) -> float:
 
 def stood_still(port: int, worker: int, stop: int) -> Iterable[float]:
     """Ask a gateway's worker for its health over and over until `stop` (a descriptor) is at its end; yields the
-    seconds each answer took, less the waiting of both."""
-    me = os.getpid()
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    seconds each answer took, less the waiting of both.
+
+    A prober that itself was kept waiting finds its connection closed as idle: it takes another, and asks again.
+    """
+    me, connection = os.getpid(), socket.create_connection(("127.0.0.1", port))
+    try:
         while not select.select([stop], [], [], PAUSE_S)[0]:
             before, begun = waited(me, worker), time.monotonic()
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b'"alive"}'):
-                answer += (part := connection.recv(4096))
-                if not part:
-                    raise ConnectionError("the gateway closed the connection of its prober")
-            took = time.monotonic() - begun
-            yield max(0.0, took - (waited(me, worker) - before))
+            if _alive(connection):
+                yield max(0.0, time.monotonic() - begun - (waited(me, worker) - before))
+            else:
+                connection.close()
+                connection = socket.create_connection(("127.0.0.1", port))
+    finally:
+        connection.close()
+
+
+def _alive(connection: socket.socket) -> bool:
+    """Ask once; False where the connection was closed."""
+    answer = b""
+    try:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n")
+        while not answer.endswith(b'"alive"}'):
+            answer += (part := connection.recv(4096))
+            if not part:
+                return False
+    except ConnectionError:
+        return False
+    return True
 
 
 @asynccontextmanager
