@@ -37,6 +37,8 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    case: str = ""
+    """Id of the case that asked, so that `ledger erase` finds the answers to a question of live traffic."""
 
 
 def key_of(fingerprint: str, base_url: str, messages: Sequence[Message], repeat: int) -> str:

@@ -97,14 +97,14 @@ class Asker:
                     raise self._key_refused(variant, response)
                 again = response.status in REFUSED_FOR_NOW
                 pause = wait_before(attempt, retry_after(response.headers, self.now())) if again else None
-                result = self._read(speaks, request, response, key)
+                result = self._read(speaks, request, response, key, case.id)
             if pause is None:
                 return result
             attempt += 1
             self.retries += 1
             await self.sleep(pause)
 
-    def _read(self, speaks: Wire, request: WireRequest, response: Response, key: str) -> Kept | Failed:
+    def _read(self, speaks: Wire, request: WireRequest, response: Response, key: str, case: str) -> Kept | Failed:
         if response.status >= 300:
             return Failed(f"status_{response.status}", said_by(response))
         answer: Answer = speaks.read(endpoint_of(speaks, request), response.status, response.body)
@@ -124,6 +124,7 @@ class Asker:
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
+            case=case,
         )
 
     def _key_refused(self, variant: Variant, response: Response) -> UsageError:

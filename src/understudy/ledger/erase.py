@@ -31,6 +31,8 @@ from understudy.ledger.sampling import HEADER as SUITE_HEADER
 from understudy.ledger.views import Views
 
 _IDS_AT_ONCE = 2_000
+RESULTS = "results"
+"""The folder with the results of evals."""
 
 
 class Erased(NamedTuple):
@@ -62,7 +64,7 @@ def erase(
     unit: its name as requests give it, or all names it may be kept under.
     derived: files, and folders with files, made from exchanges; in JSON Lines (compressed or not), and in suites made
         from the ledger, the lines that name an exchange of the unit or the unit itself are taken out, all other files
-        that do are listed.
+        that do are listed. A result of an eval that shows one of them is removed whole.
 
     Killed on the way, it is ended by whoever changes the ledger next: the committer, or erasing again. Raises
     UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
@@ -206,6 +208,10 @@ def _erase_in_files(
         lines = data.splitlines(keepends=True)
         kept = [line for line in lines if not any(name in line for name in names)]
         if len(kept) == len(lines):
+            continue
+        if path.parent.name == RESULTS and path.suffix == ".json":
+            path.unlink()  # it is bound to a suite that is another one now, and sealed: no line can be taken out
+            removed[str(path)] = len(lines)
             continue
         if ".jsonl" not in path.suffixes[-2:] and lines[0].rstrip(b"\n") != SUITE_HEADER.encode():
             mentioned.append(str(path))
