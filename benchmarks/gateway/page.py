@@ -80,7 +80,8 @@ not microseconds, and look at the range.
 
 The slope of resident memory over the number of open streams; `not reading` are clients that stopped after the first
 token of a provider that goes on sending. The fewer of the two counts. What the system keeps for the sockets is not in
-it. Memory over many requests: [SOAK.md](SOAK.md).
+it, nor the text of a long answer: until a stream ends its text so far is kept for the ledger, at most 1,048,576
+characters. Memory over many requests: [SOAK.md](SOAK.md).
 
 ## Left out
 
