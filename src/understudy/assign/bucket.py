@@ -7,6 +7,7 @@ the tests. Python's own `hash()` is never used: it differs between processes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 
 from understudy.core.playbook import PARTS_PER_MILLION
@@ -14,17 +15,24 @@ from understudy.core.playbook import PARTS_PER_MILLION
 ANALYSIS_BUCKETS = 256
 _ASSIGN = b"understudy-arm"
 _ANALYSE = b"understudy-grp"
+_REMEMBERED = 16_384
+"""Users come again within minutes; remembering one costs some 200 bytes."""
 _SALT_BYTES = 64
 """The longest key blake2b takes; a longer salt is hashed first."""
 
 
 def bucket(salt: str, unit: str) -> int:
     """0..999_999, uniform, the same for ever; the candidate serves units whose bucket is below its share."""
-    return buckets(salt)(unit)
+    return _placing(salt)(unit)
 
 
 def buckets(salt: str) -> Callable[[str], int]:
-    """`bucket` for many units under one salt: the keyed state is made once and copied."""
+    """`bucket` for many units under one salt: the last ones are remembered."""
+    return lru_cache(_REMEMBERED)(_placing(salt))
+
+
+def _placing(salt: str) -> Callable[[str], int]:
+    """The keyed state is made once and copied for each unit."""
     keyed = blake2b(digest_size=8, key=_key(salt), person=_ASSIGN)
 
     def place(unit: str) -> int:

@@ -25,6 +25,9 @@ from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.outbox import Outbox
 from understudy.upstream.wheel import Wheel
 
+_LOW = [f"{number:03x}" for number in range(16**3)]
+"""The last digits of an id; those before them change so seldom that they are not written anew for each request."""
+
 
 class Connected(Protocol):
     """A client's connection, as far as the worker's end is concerned."""
@@ -83,6 +86,7 @@ class Gateway:
         self._emptied: asyncio.Event | None = None
         self._boot = f"x{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
         self._counter = 0
+        self._high = f"{self._boot}00000"
 
     def apply(self, table: RoutingTable) -> None:
         """Serve by this table from now on; raises an UnderstudyError and changes nothing where it cannot be served."""
@@ -95,8 +99,11 @@ class Gateway:
 
     def next_id(self) -> str:
         """Unique, and in order of time within a worker."""
-        self._counter += 1
-        return f"{self._boot}{self._counter:08x}"
+        self._counter = counter = self._counter + 1
+        low = counter % len(_LOW)
+        if low == 0:
+            self._high = f"{self._boot}{counter // len(_LOW):05x}"
+        return self._high + _LOW[low]
 
     def open_breakers(self) -> list[dict[str, str]]:
         return [
