@@ -44,6 +44,15 @@ def gates_table(gates: Gates, tracked: Collection[str]) -> list[Any]:
     return lines
 
 
+def tail_lines(tails: Gates) -> list[str]:
+    """What the watch over the cycles of a soak says: every alarm, else the metric that is nearest to one."""
+    alarms = [tail["sentence"] for tail in tails if tail["verdict"] == Verdict.FAIL]
+    if alarms or not tails:
+        return alarms
+    nearest = max(tails, key=lambda tail: tail["log_value"] - tail["log_threshold"])
+    return [f"{len(tails)} metrics watched cycle by cycle; the nearest to an alarm: {nearest['sentence']}"]
+
+
 def _worth(gate: Mapping[str, Any], tracked: Collection[str]) -> bool:
     if not gate["slice"] or gate["verdict"] == Verdict.FAIL:
         return True

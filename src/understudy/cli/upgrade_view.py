@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from understudy.cli.asking import status_of
-from understudy.cli.gates_view import gates_table, missing_lines
+from understudy.cli.gates_view import gates_table, missing_lines, tail_lines
 from understudy.cli.output import out, plain, spoken
 from understudy.core.errors import EXIT_FINDING, EXIT_PASS
 from understudy.core.playbook import Decision, Stage, Verdict
@@ -106,6 +106,7 @@ def _assessed(assessment: Mapping[str, Any], tracked: Sequence[str]) -> list[Any
         Text(f"{decision}: {plain(assessment['sentence'])}", style=style),
         *(Text(f"  missing: {plain(text)}") for text in missing),
         *gates_table(gates, tracked),
+        *(Text(plain(line), style="dim") for line in tail_lines(assessment["details"].get("tails", ()))),
     ]
 
 
