@@ -136,10 +136,27 @@ def test_a_gateway_started_on_a_full_disk_still_counts(tmp_path: Path) -> None:
         for number in range(20):
             writer.append(record(number, 100))
         assert list((disk / "segments").glob("*.seg")) == []
+        assert writer.untraced == 20
+        assert "nothing would count its records" in writer.trouble()
         (disk / "filler").unlink()
         assert writer.flush()
+        assert (writer.untraced, writer.trouble()) == (0, "")
         writer.close()
         assert account(disk / "segments") == ([f"x-{n}" for n in range(20)], {})
+
+
+def test_a_worker_that_never_had_space_says_what_is_lost_with_it(tmp_path: Path) -> None:
+    """The one loss that no file counts: begun on a full disk and ended on it."""
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        (disk / "segments").mkdir()
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(disk).free)
+        writer = SegmentWriter(disk / "segments", "w0", retry_s=0.05)
+        for number in range(20):
+            writer.append(record(number, 100))
+        writer.close()
+        assert list((disk / "segments").iterdir()) == []
+        assert writer.untraced == 20
 
 
 def test_a_limit_on_file_size_is_a_full_disk(tmp_path: Path) -> None:
