@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +143,11 @@ def reference(folder: Path) -> Ledger:
     return Ledger(Lake(folder / "lake"))
 
 
-@pytest.fixture(scope="session", params=sorted(CHOICES))
+NO_JAVA = not (shutil.which("java") or os.environ.get("JAVA_HOME"))
+NEEDS_JAVA = pytest.mark.skipif(NO_JAVA, reason="Spark needs Java: install openjdk-17-jre-headless")
+
+
+@pytest.fixture(scope="session", params=["clickhouse", "duckdb", pytest.param("spark", marks=NEEDS_JAVA)])
 def choice(request: pytest.FixtureRequest) -> Choice:
     found: Choice = CHOICES[request.param]
     return found

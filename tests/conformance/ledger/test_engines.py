@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,6 +203,29 @@ except UsageError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"pip install 'understudy[{engine}]'" in done.stdout
+
+
+def test_spark_without_java_says_so(tmp_path: Path) -> None:
+    """In a process that finds none."""
+    code = f"""
+from understudy.core.errors import CannotMeasure
+from understudy.ledger.choice import Choice
+from understudy.ledger.lake import Lake
+from understudy.ledger.queries import Ledger
+try:
+    Ledger(Lake({str(tmp_path)!r}, choice=Choice("spark"))).counts("w")
+except CannotMeasure as error:
+    print(error)
+"""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "ps", "cat"):  # what Spark's own launcher is written with
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    (tools / "python3").symlink_to(sys.executable)
+    environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"} | {"PATH": str(tools)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "Spark needs Java 17 or newer" in done.stdout
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

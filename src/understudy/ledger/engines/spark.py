@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from understudy.core.errors import CannotMeasure
 from understudy.ledger.choice import SPARK
 from understudy.ledger.engines.base import as_declared, ibis_schema, missing_extra, unreadable
 from understudy.ledger.lake import Lake, Table
@@ -56,7 +57,10 @@ class Spark:
             self._session = builder.getOrCreate().newSession()
             self._session.sparkContext.setLogLevel("ERROR")
         except self._errors as error:
-            raise unreadable(lake, error) from error
+            failed = unreadable(lake, error)
+            raise CannotMeasure(
+                failed.message, remedy="Spark needs Java 17 or newer (java on the PATH, or JAVA_HOME), and its master"
+            ) from error
         self._backend = ibis.backends.pyspark.Backend.from_connection(self._session)
 
     def bind(self, name: str, table: Table, files: Sequence[str]) -> ir.Table:
