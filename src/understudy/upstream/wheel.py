@@ -12,6 +12,8 @@ import asyncio
 import math
 
 NEVER = math.inf
+_LATE = 4
+"""Ticks of delay from which on the loop is taken to have stood still."""
 
 
 class Timed:
@@ -74,7 +76,10 @@ class Wheel:
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(self._resolution, self._tick)
-        self.now = now = self._loop.time()
+        before, self.now = self.now, self._loop.time()
+        now = self.now
+        if now - before > _LATE * self._resolution:
+            return  # the loop stood still: what has come meanwhile is read before anybody is called late
         current = int(now / self._resolution)
         while self._slot < current:
             slot = self._slot

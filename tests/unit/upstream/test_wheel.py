@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import heapq
+import socket
 import sys
+import time
 from collections.abc import Callable
+
+import uvloop
 
 from understudy.upstream.wheel import NEVER, Timed, Wheel
 
@@ -32,7 +37,7 @@ class Clock:
 class Bell(Timed):
     __slots__ = ("clock", "rang")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock | asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self.clock = clock
         self.rang: list[float] = []
@@ -130,3 +135,31 @@ def test_one_that_expires_may_forget_and_arm_those_of_its_own_slot() -> None:
     clock.forward(0.5)
     assert sum(len(one.rang) for one in bells) == 1
     assert len(last.rang) in (1, 2)  # a set has no order: it rang in its own slot, or only after the ender moved it
+
+
+def test_what_came_while_the_loop_stood_still_is_read_before_anybody_is_late() -> None:
+    """Bytes that were there in time count, though the process was not given a processor to read them."""
+
+    async def run() -> list[float]:
+        loop = asyncio.get_running_loop()
+        wheel = Wheel(loop, 0.05)
+        bell = Bell(loop)
+        (ours, theirs), (busy, other) = socket.socketpair(), socket.socketpair()
+
+        def hold_up() -> None:
+            loop.remove_reader(busy)
+            theirs.send(b"x")
+            time.sleep(0.6)
+
+        with ours, theirs, busy, other:
+            loop.add_reader(ours, wheel.disarm, bell)
+            loop.add_reader(busy, hold_up)
+            wheel.arm(bell, 0.2)
+            other.send(b"x")
+            await asyncio.sleep(0.9)
+            loop.remove_reader(ours)
+        wheel.close()
+        return bell.rang
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # it looks at its clock before its sockets
+        assert runner.run(run()) == []
