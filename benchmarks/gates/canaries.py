@@ -58,14 +58,15 @@ def hourly(share: float, drop: float, runs: int, rng: np.random.Generator, *, da
 def crowds(canary: Canary, runs: int, rng: np.random.Generator) -> Rates:
     """Users with habits on several metrics at once under one error budget; any metric that fails counts."""
     budget = error_budget([STANDARD[name] for name in canary.metrics], ROLLBACK_ALPHA)
-    names = ("gate", "t-test", "points")
-    hit = {rule: np.zeros(runs, bool) for rule in names}
+    # A rule of so many points says nothing of stars or of logarithms.
+    pointed = {"quality", "errors"} & set(canary.metrics)
+    hit = {rule: np.zeros(runs, bool) for rule in ("gate", "t-test", *(("points",) if pointed else ()))}
     for look in run(canary, runs, rng):
         for name in canary.metrics:
             hit["gate"] |= fails(name, look.states[name], budget[name])
             lower = STANDARD[name].direction == "lower"
             hit["t-test"] |= rivals.t_test(look.pooled[name], lower=lower)
-            if name in ("quality", "errors"):
+            if name in pointed:
                 hit["points"] |= rivals.points(look.pooled[name], STANDARD[name].margin or MARGIN, lower=lower)
     return Rates(runs, {rule: float(found.mean()) for rule, found in hit.items()})
 
