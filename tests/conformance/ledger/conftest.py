@@ -24,7 +24,17 @@ BEGAN = 19_675 * DAY
 CHOICES = {
     "duckdb": Choice(),
     "clickhouse": Choice("clickhouse", {"url": "chdb://memory"}),
-    "spark": Choice("spark", {"master": "local[2]", "spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "1"}),
+    "spark": Choice(
+        "spark",
+        {
+            "master": "local[2]",
+            "spark.driver.memory": "1g",
+            "spark.sql.shuffle.partitions": "1",
+            # Every query runs once: compiling it well takes longer than running it badly.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "spark.sql.codegen.wholeStage": "false",
+        },
+    ),
 }
 
 
