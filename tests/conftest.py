@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -20,12 +21,15 @@ def calls() -> Callable[[Callable[[], object]], int]:
             nonlocal made
             made += event in ("call", "c_call")
 
-        before = sys.getprofile()
+        before, collecting = sys.getprofile(), gc.isenabled()
+        gc.disable()  # what other tests left to be collected is not this work's
         sys.setprofile(seen)
         try:
             work()
         finally:
             sys.setprofile(before)
+            if collecting:
+                gc.enable()
         return made
 
     return count
