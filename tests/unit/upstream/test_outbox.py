@@ -6,7 +6,7 @@ from understudy.upstream.outbox import Outbox
 
 
 def test_what_is_put_in_one_turn_leaves_after_it_in_order() -> None:
-    """Nothing leaves while the turn goes on; then all of it, each to its own transport."""
+    """The first leaves at once, the others when the turn is over, each to its own transport; so in every turn."""
 
     async def main() -> None:
         outbox = Outbox(asyncio.get_running_loop())
@@ -15,10 +15,13 @@ def test_what_is_put_in_one_turn_leaves_after_it_in_order() -> None:
         for number in range(3):
             outbox.put(left.append, b"%d" % number)
             outbox.put(other.append, b"o%d" % number)
-        assert left == other == []
+        assert left == [b"0"]
+        assert other == []
         await asyncio.sleep(0)
         assert left == [b"0", b"1", b"2"]
         assert other == [b"o0", b"o1", b"o2"]
+        outbox.put(other.append, b"next")
+        assert other[-1] == b"next"
 
     asyncio.run(main())
 
@@ -29,11 +32,13 @@ def test_before_a_transport_is_closed_everything_leaves_at_once() -> None:
     async def main() -> None:
         outbox = Outbox(asyncio.get_running_loop())
         left: list[bytes] = []
+        outbox.put(left.append, b"first")
         outbox.put(left.append, b"last words")
+        assert left == [b"first"]
         outbox.flush()
-        assert left == [b"last words"]
+        assert left == [b"first", b"last words"]
         await asyncio.sleep(0)
-        assert left == [b"last words"]
+        assert left == [b"first", b"last words"]
 
     asyncio.run(main())
 
@@ -51,11 +56,12 @@ def test_one_that_fails_does_not_take_the_others_along() -> None:
         def broken(data: bytes) -> None:
             raise OSError("no such transport")
 
-        outbox.put(broken, b"x")
-        outbox.put(left.append, b"y")
+        outbox.put(left.append, b"x")
+        outbox.put(broken, b"y")
+        outbox.put(left.append, b"z")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert left == [b"y"]
+        assert left == [b"x", b"z"]
         assert [str(error) for error in seen] == ["no such transport"]
 
     asyncio.run(main())
