@@ -314,10 +314,10 @@ def _old_route(_: Config) -> None:
     """A deprecated path was forgotten when the key check was added, as at a rival."""
 
     def forgotten(former: Any) -> Any:
-        def local(self: Any, method: bytes, url: bytes, body: bytes) -> Any:
+        def local(self: Any, method: bytes, url: bytes, *rest: Any) -> Any:
             if url.startswith(b"/v1/proxy/"):
                 return router.Refusal(200, b"{}")
-            return former(self, method, url, body)
+            return former(self, method, url, *rest)
 
         return local
 
