@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.config.project import Project, shown_path
 from understudy.core.errors import UsageError
+from understudy.core.slices import meant
 from understudy.core.variant import Variant
 from understudy.evals.graders import Command
 from understudy.evals.price import pricing
@@ -41,16 +42,17 @@ def prepare(
     variant itself unless `incumbent` asks for that; ConfigError for what is wrong in a suite.
     """
     old, new = _variants(project, workload, incumbent, candidate)
+    chosen = select(load_suites(project, workload, suites), slices)
     return Job(
         workload=workload,
         incumbent=old,
         candidate=new,
         providers=project.providers(),
-        suites=select(load_suites(project, workload, suites), slices),
+        suites=chosen,
         repeats=repeats,
         escalate=escalate,
         concurrency=concurrency,
-        thresholds=thresholds(project, workload, slices),
+        thresholds=thresholds(project, workload, chosen),
         tuning_exhausted=tuning_exhausted,
         fresh=fresh,
     )
@@ -75,13 +77,19 @@ def load_suites(project: Project, workload: str, named: Sequence[Path] = ()) -> 
     return suites
 
 
-def thresholds(project: Project, workload: str, slices: Sequence[str] = ()) -> Thresholds:
-    """The margin of the gate `quality`, and the workload's critical slices; of those only the ones in `slices`."""
+def thresholds(project: Project, workload: str, suites: Sequence[Suite]) -> Thresholds:
+    """The margin of the gate `quality`, and the workload's critical slices as these suites name them.
+
+    A critical slice that no suite has stays, so that it fails for want of cases; unless the suites were cut down to
+    slices on purpose.
+    """
     gates = project.workload(workload).gates
     quality = gates.metrics.get(QUALITY)
     margin = quality.absolute_margin if quality else None
-    critical = tuple(sorted(name for name in gates.critical if not slices or name in slices))
-    return Thresholds(margin=DEFAULT_MARGIN if margin is None else margin, critical_slices=critical)
+    cut_to = {name for suite in suites for name in suite.filtered}
+    present = cut_to or {name for suite in suites for name in suite.slices}
+    critical = {found for name in gates.critical for found in meant(name, present) or ([] if cut_to else [name])}
+    return Thresholds(margin=DEFAULT_MARGIN if margin is None else margin, critical_slices=tuple(sorted(critical)))
 
 
 def prices(project: Project) -> Price:

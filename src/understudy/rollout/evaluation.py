@@ -43,7 +43,7 @@ class EvalRuns:
 
     def binding(self, project: Project, state: UpgradeState) -> str:
         suites = self._read(project, state.workload)
-        limits = setup.thresholds(project, state.workload)
+        limits = setup.thresholds(project, state.workload, suites)
         bound = Bound.of(suites, limits, state.incumbent, state.candidate)
         if bound.id not in self._known:
             self._look(project, state, bound)
@@ -82,16 +82,17 @@ class EvalRuns:
         waiting = failed is not None and time.monotonic() - failed[0] < RETRY_S
         if binding in self._known or binding in self._tasks or waiting:
             return
+        suites = self._read(project, state.workload)
         job = runner.Job(
             workload=state.workload,
             incumbent=state.incumbent,
             candidate=state.candidate,
             providers=project.providers(),
-            suites=self._read(project, state.workload),
+            suites=suites,
             repeats=self.repeats,
             escalate=True,
             concurrency=self.concurrency,
-            thresholds=setup.thresholds(project, state.workload),
+            thresholds=setup.thresholds(project, state.workload, suites),
         )
         self._tasks[binding] = asyncio.create_task(self._run(project, job, binding))
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from understudy.config.schema import GateSection, GatesSection
 from understudy.core.evidence import ALL_SLICES, Finding, Sums
 from understudy.core.playbook import Arm, Profile, Stage, Verdict
+from understudy.core.slices import meant
 from understudy.gates.gate import STANDARD, Gate, GateVerdict, Panel, configured
 from understudy.gates.soak import Tail
 from understudy.ledger.metrics import Kind, MetricSpec
@@ -137,10 +138,7 @@ def live_names(names: Iterable[str], live: Collection[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if name in live or "=" in name:
-            found.append(name)
-        else:
-            found += [slice_ for slice_ in live if slice_.partition("=")[2] == name]
+        found += [name] if "=" in name else meant(name, live)
     return list(dict.fromkeys(found))
 
 

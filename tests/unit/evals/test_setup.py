@@ -50,13 +50,22 @@ def test_a_job_is_made_of_what_the_project_says(project: Project) -> None:
     job = prepare(project, "w", candidate="new")
     assert (job.incumbent.name, job.candidate.name, job.cases, job.questions) == ("old", "new", 2, 20)
     assert (job.thresholds.margin, job.thresholds.critical_slices) == (0.03, ("s1", "s2"))
-    assert thresholds(project, "bare").margin == 0.02
+    assert thresholds(project, "bare", []).margin == 0.02
 
 
 def test_slices_narrow_cases_and_critical_slices_alike(project: Project) -> None:
     """A critical slice that is not looked at cannot fail for want of cases."""
     job = prepare(project, "w", candidate="new", slices=["s1"])
     assert (job.cases, job.thresholds.critical_slices) == (1, ("s1",))
+
+
+def test_a_critical_slice_is_known_by_its_name_in_traffic_too(project: Project, tmp_path: Path) -> None:
+    """A suite made of traffic writes `ticket=s1` for what the configuration calls s1."""
+    (tmp_path / "s.yaml").write_text(
+        "suite: s\ncases: [{id: a, slice: ticket=s1, prompt: x}, {id: b, slice: s2, prompt: x}]\n"
+        "graders: [{type: refusal}]\n"
+    )
+    assert prepare(project, "w", candidate="new").thresholds.critical_slices == ("s2", "ticket=s1")
 
 
 @pytest.mark.parametrize("candidate", ["old", "twin"])
