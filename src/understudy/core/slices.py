@@ -1,4 +1,4 @@
-"""One slice, two names: `refund` in a suite that people wrote is `ticket=refund` in traffic and in suites made of it."""
+"""One slice, two names: a suite that people wrote says `refund`, traffic and suites made of it say `ticket=refund`."""
 
 from __future__ import annotations
 
