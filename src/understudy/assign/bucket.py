@@ -15,8 +15,8 @@ from understudy.core.playbook import PARTS_PER_MILLION
 ANALYSIS_BUCKETS = 256
 _ASSIGN = b"understudy-arm"
 _ANALYSE = b"understudy-grp"
-_REMEMBERED = 16_384
-"""Users come again within minutes; remembering one costs some 200 bytes."""
+_REMEMBERED = 4_096
+"""Users come again within seconds; remembering one costs some 400 bytes, in every worker and for every upgrade."""
 _SALT_BYTES = 64
 """The longest key blake2b takes; a longer salt is hashed first."""
 

@@ -21,7 +21,7 @@ CONTENT_LIMIT = 256 * 1024
 FULL, OFF = "full", "off"
 _CUT = "[cut]"
 HASHED = "hashed"
-_REMEMBERED = 16_384
+_REMEMBERED = 4_096
 
 
 class Redact(Protocol):
