@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from benchmarks.gateway.figures import Measured, promise_table, promises, proxy_table
 from benchmarks.gateway.streams import Growth
 
+from understudy.wires.reading import MAX_TEXT
+
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SHORT, SHORT_END = "<!-- front page -->", "<!-- end of front page -->"
 """What stands between these two on the page is the table of the README."""
@@ -80,8 +82,8 @@ not microseconds, and look at the range.
 
 The slope of resident memory over the number of open streams; `not reading` are clients that stopped after the first
 token of a provider that goes on sending. The fewer of the two counts. What the system keeps for the sockets is not in
-it, nor the text of a long answer: until a stream ends its text so far is kept for the ledger, at most 1,048,576
-characters. Memory over many requests: [SOAK.md](SOAK.md).
+it, nor the text of a long answer: until a stream ends its text so far is kept for the ledger, at most {MAX_TEXT:,}
+bytes. Memory over many requests: [SOAK.md](SOAK.md).
 
 ## Left out
 

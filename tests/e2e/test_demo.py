@@ -10,6 +10,7 @@ import pytest
 from .world import World
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_three_upgrades_end_as_told_and_no_user_sees_a_failure(tmp_path: Path) -> None:
     """One takes over, one is stopped in shadow, one is rolled back; the evidence says the same as --json."""

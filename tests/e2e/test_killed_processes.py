@@ -121,6 +121,7 @@ def stage(here: World) -> dict[str, Any]:
     return upgrade
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_upgrade_goes_on_and_no_customer_notices(tmp_path: Path) -> None:
     """Each is killed and comes back; every answer is a 200, the plan ends in done, and no record is lost uncounted."""

@@ -38,6 +38,7 @@ JSON_COMMANDS: list[tuple[tuple[str, ...], int]] = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_every_command_prints_one_document(tmp_path: Path) -> None:
     """With --json one document and nothing else on standard output, nothing on standard error, the documented code."""
@@ -100,6 +101,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(tmp_path: Path) -> None:
             assert said in ran.err
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_kill_file_with_everything_else_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`rollback --local` works with a live gateway and a dead controller, then with nothing alive; the next gateway

@@ -42,6 +42,7 @@ score: answer
 """
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_every_shadowed_pair_is_kept_and_the_drift_is_named(tmp_path: Path) -> None:
     """2,000 requests make 2,000 pairs, and the report names length and format."""
