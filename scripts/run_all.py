@@ -30,7 +30,7 @@ CHECKS: dict[str, list[tuple[str, list[str]]]] = {
     "fast": [("tests", [*PYTEST, "-q", "-n", "2", "-m", "not slow", "tests/unit", "tests/spec"])],
     "all": [
         # The whole product at work needs both cores; the other tests share them, and many of them wait for something.
-        ("whole product", [*PYTEST, "-m", "alone", "tests/e2e"]),
+        ("whole product", [*PYTEST, "-m", "alone"]),
         ("tests", [*PYTEST, "-m", "not alone", "-n", "3", "--dist", "worksteal", "--durations", "15"]),
     ],
 }

@@ -158,7 +158,7 @@ async def slow_disk(scale: Scale) -> Evidence:
         await made.many(10, lambda i: made.ask())
         async with injected(made, "fdatasync:delay_exit=2000000"):
             taken = []
-            for _ in range(scale.n(60, 500)):
+            for _ in range(scale.n(12, 500)):
                 begun = time.monotonic()
                 await made.ask()
                 taken.append(time.monotonic() - begun)

@@ -39,6 +39,7 @@ def grown(seen: soak.Seen) -> float:
     return seen.growth * (seen.settled[-1][0] - seen.settled[0][0]) / 100_000
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_memory_is_flat_over_mixed_requests(tmp_path: Path) -> None:
     """Whole answers and streams, faults, leavers, big bodies, refusals, every request shadowed: nothing adds up."""
@@ -50,6 +51,7 @@ def test_memory_is_flat_over_mixed_requests(tmp_path: Path) -> None:
     assert grown(seen) < FLAT_MIB, soak.report(seen)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_planted_leak_is_seen(tmp_path: Path) -> None:
     """A worker that keeps 2 KiB of every record grows by far more than is let through."""
