@@ -120,7 +120,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
         deadlines = self.pool.deadlines
         wheel = self.pool.wheel
         self._total_due = wheel.now + deadlines.total_s
-        wheel.arm(self, deadlines.headers_s if streamed else deadlines.whole_s)
+        wheel.arm(self, deadlines.head_s if streamed else deadlines.whole_s)
         if len(body) <= 65536:
             self.pool.outbox.put(self._send, request + body)
         else:
@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
             self._paused = False
             self.transport.resume_reading()
             if self.receiver is not None:
-                self.pool.wheel.arm(self, self.pool.deadlines.idle_s)
+                self._arm(self.pool.deadlines.idle_s)
 
     # -- asyncio.BufferedProtocol
 
@@ -232,8 +232,12 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def expired(self) -> None:
         if self.receiver is None:
             self._close_now()
+            return
+        left = self._total_due - self.pool.wheel.now
+        if left <= 0:
+            self._fail(Kind.TIMEOUT, f"the answer was not complete within {self.pool.deadlines.total_s:g} s")
         elif self._paused:
-            pass  # the client does not read; its own deadline decides
+            self.pool.wheel.arm(self, left)  # the client does not read: its own deadline decides before the total
         elif self._answered:
             what = "content" if self._awaiting_content else "more of its answer"
             self._fail(Kind.TIMEOUT, f"the provider sent no {what} in time")
@@ -276,13 +280,17 @@ class Connection(asyncio.BufferedProtocol, Timed):
 
     def _keep_time(self) -> None:
         """Every read extends the idle deadline, up to the total; before content the first-token deadline stands."""
-        deadlines, wheel = self.pool.deadlines, self.pool.wheel
-        self._kept_at = wheel.now  # which is coarse: of many reads between two ticks the first one does
+        deadlines = self.pool.deadlines
+        self._kept_at = self.pool.wheel.now  # which is coarse: of many reads between two ticks the first one does
         if not self._awaiting_content:
-            wheel.arm(self, min(deadlines.idle_s, self._total_due - wheel.now))
+            self._arm(deadlines.idle_s)
         elif not self._token_due:
             self._token_due = True
-            wheel.arm(self, min(deadlines.first_token_s, self._total_due - wheel.now))
+            self._arm(deadlines.first_token_s)
+
+    def _arm(self, after: float) -> None:
+        wheel = self.pool.wheel
+        wheel.arm(self, min(after, self._total_due - wheel.now))
 
     def _finish(self, receiver: Receiver, chunk: bytes) -> None:
         self.receiver = receiver.connection = self._request = None

@@ -20,8 +20,11 @@ class Deadlines:
     keep_alive_s: float = 50.0
     """How long an unused connection is kept; below what providers allow, so that they seldom close first."""
 
+    head_s: float = field(init=False)
+    """Until the head of a stream."""
     whole_s: float = field(init=False)
     """Until the head of an answer that is not streamed."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "whole_s", max(self.headers_s, self.first_token_s))
+        object.__setattr__(self, "head_s", min(self.headers_s, self.total_s))
+        object.__setattr__(self, "whole_s", min(max(self.headers_s, self.first_token_s), self.total_s))

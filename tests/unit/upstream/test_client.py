@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import trustme
@@ -54,6 +55,29 @@ class Waiting(Receiver):
 
     def failed(self, failure: Failure) -> None:
         self.over.set_result(failure.message)
+
+
+class Slow(Waiting):
+    """Has its connection wait a while after each read, as the connection of a client that reads slowly does."""
+
+    def data(self, chunk: bytes) -> None:
+        connection = self.connection
+        if connection is not None:
+            connection.pause()
+            asyncio.get_running_loop().call_later(0.15, connection.resume)
+
+
+@asynccontextmanager
+async def pool_to(server: RawServer, deadlines: Deadlines | None = None) -> AsyncIterator[Pool]:
+    """A pool of connections to a server."""
+    provider = Provider(name="main", wire="openai", base_url=server.base_url)
+    wheel = Wheel(asyncio.get_running_loop())
+    pool = Pool(origin_of(provider), wheel, deadlines=deadlines)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        wheel.close()
 
 
 Reply = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -202,6 +226,27 @@ def test_a_trickle_ends_at_the_total_deadline() -> None:
     assert error.kind is Kind.TIMEOUT
 
 
+def test_silence_ends_at_the_total_deadline_where_that_is_the_shortest() -> None:
+    """Who sets the total alone is not kept waiting for the others."""
+    error, _ = one(replying(20.0), Deadlines(total_s=0.5))
+    assert isinstance(error, UpstreamError)
+    assert "within 0.5 s" in str(error)
+
+
+def test_a_receiver_that_waits_now_and_again_does_not_outlive_the_total_deadline() -> None:
+    """Each look at the time may find the connection waiting for its client: the total counts all the same."""
+    drip = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n", 0.01] * 3000]
+
+    async def main() -> None:
+        async with raw_server(replying(*drip)) as server, pool_to(server, Deadlines(total_s=0.8)) as pool:
+            slow = Slow()
+            pool.send(slow, *FRAMED, streamed=True)
+            async with asyncio.timeout(15):
+                assert "within 0.8 s" in await slow.over
+
+    asyncio.run(main())
+
+
 def test_nothing_listening_is_a_connect_failure_that_was_not_sent() -> None:
     """A refused connection is provably unsent."""
 
@@ -254,10 +299,7 @@ def test_a_connection_whose_end_was_seen_carries_no_more_requests() -> None:
     """Between the provider's end and the loop's word that the connection is lost, a request takes another one."""
 
     async def main() -> None:
-        async with raw_server(replying(whole(b"x"))) as server:
-            provider = Provider(name="main", wire="openai", base_url=server.base_url)
-            wheel = Wheel(asyncio.get_running_loop())
-            pool = Pool(origin_of(provider), wheel)
+        async with raw_server(replying(whole(b"x"))) as server, pool_to(server) as pool:
             first, second = Waiting(), Waiting()
             pool.send(first, *FRAMED, streamed=False)
             await first.over
@@ -267,8 +309,6 @@ def test_a_connection_whose_end_was_seen_carries_no_more_requests() -> None:
             pool.send(second, *FRAMED, streamed=False)
             assert await second.over == ""
             assert second.came_by is not kept
-            pool.close()
-            wheel.close()
 
     asyncio.run(main())
 
@@ -277,10 +317,7 @@ def test_a_request_that_was_given_up_in_its_own_turn_never_leaves() -> None:
     """What waits for the end of the turn is not sent on a connection that was closed meanwhile."""
 
     async def main() -> None:
-        async with raw_server(replying(whole(b"x"))) as server:
-            provider = Provider(name="main", wire="openai", base_url=server.base_url)
-            wheel = Wheel(asyncio.get_running_loop())
-            pool = Pool(origin_of(provider), wheel)
+        async with raw_server(replying(whole(b"x"))) as server, pool_to(server) as pool:
             first, second = Waiting(), Waiting()
             pool.send(first, *FRAMED, streamed=False)
             await first.over
@@ -290,8 +327,6 @@ def test_a_request_that_was_given_up_in_its_own_turn_never_leaves() -> None:
             await until(lambda: server.ended == 1)
             assert len(server.requests) == 1
             assert not second.over.done()
-            pool.close()
-            wheel.close()
 
     asyncio.run(main())
 
