@@ -39,6 +39,7 @@ class Wheel:
         self._slots: dict[int, set[Timed]] = {}
         self.now = loop.time()
         self._slot = int(self.now / resolution)
+        self._stood_still = False
         self._handle: asyncio.TimerHandle | None = loop.call_later(resolution, self._tick)
 
     def arm(self, timed: Timed, after: float) -> None:
@@ -78,8 +79,9 @@ class Wheel:
         self._handle = self._loop.call_later(self._resolution, self._tick)
         before, self.now = self.now, self._loop.time()
         now = self.now
-        if now - before > _LATE * self._resolution:
-            return  # the loop stood still: what has come meanwhile is read before anybody is called late
+        self._stood_still = not self._stood_still and now - before > _LATE * self._resolution
+        if self._stood_still:
+            return  # what has come meanwhile is read before anybody is called late; once, for a loop may always be late
         current = int(now / self._resolution)
         while self._slot < current:
             slot = self._slot

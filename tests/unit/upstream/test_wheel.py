@@ -29,9 +29,15 @@ class Clock:
         """Let time pass and ring what is due, each at its time."""
         end = self.now + seconds
         while self._calls and self._calls[0][0] <= end:
-            self.now, _, callback = heapq.heappop(self._calls)
+            due, _, callback = heapq.heappop(self._calls)
+            self.now = max(self.now, due)
             callback()
-        self.now = end
+        self.now = max(self.now, end)
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass, and only then ring what is due: the process was not given a processor."""
+        self.now += seconds
+        self.forward(0.0)
 
 
 class Bell(Timed):
@@ -95,9 +101,22 @@ def test_a_loop_that_stood_still_rings_what_is_due_when_it_goes_on() -> None:
     bells = [Bell(clock) for _ in range(5)]
     for number, bell in enumerate(bells):
         wheel.arm(bell, 0.05 * (number + 1))
-    clock.now += 0.3
+    clock.stand_still(0.3)
     clock.forward(0.02)
     assert [len(bell.rang) for bell in bells] == [1] * 5
+
+
+def test_a_loop_that_is_always_late_keeps_its_deadlines_too() -> None:
+    """A starved process reads once before it calls anybody late, and does not wait for a tick in time."""
+    clock = Clock()
+    wheel = Wheel(clock, 0.01)
+    bell = Bell(clock)
+    start = clock.time()
+    wheel.arm(bell, 0.5)
+    for _ in range(30):
+        clock.stand_still(0.2)
+    assert len(bell.rang) == 1
+    assert bell.rang[0] - start <= 0.5 + 3 * 0.2
 
 
 def test_what_is_forgotten_is_freed_before_its_slot_comes_up() -> None:
