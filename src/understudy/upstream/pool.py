@@ -16,11 +16,27 @@ from understudy.upstream.failure import Failure, Kind
 from understudy.upstream.origin import Origin, tls_context
 from understudy.upstream.outbox import Outbox
 from understudy.upstream.tunnel import open_tunnel, proxy_for
-from understudy.upstream.wheel import Wheel
+from understudy.upstream.wheel import Timed, Wheel
 
 MAX_CONNECTIONS = 4096
 READ_BYTES = 16 * 1024
 """The most that is read of an answer before it is passed on; bounds what waits for a slow client."""
+
+
+class _Handshake(Timed):
+    """Ends the opening of a connection that takes too long. The wheel keeps the time, which knows that a process may
+    stand still: a connection that was made meanwhile is not late."""
+
+    __slots__ = ("_task", "late")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        super().__init__()
+        self._task = task
+        self.late = False
+
+    def expired(self) -> None:
+        self.late = True
+        self._task.cancel()
 
 
 class Pool:
@@ -139,20 +155,35 @@ class Pool:
             connection.begin(receiver, request, body, streamed=streamed)
 
     async def _open_one(self) -> Connection:
+        """Raises TimeoutError after `connect_s`."""
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        handshake = _Handshake(task)
+        self.wheel.arm(handshake, self.deadlines.connect_s + loop.time() - self.wheel.now)
+        try:
+            connection = await self._handshaken(loop)
+        except asyncio.CancelledError:
+            if handshake.late:
+                raise TimeoutError from None
+            raise
+        finally:
+            self.wheel.forget(handshake)
+        self._open.add(connection)
+        return connection
+
+    async def _handshaken(self, loop: asyncio.AbstractEventLoop) -> Connection:
         origin = self.origin
         server_hostname = origin.host if self._tls else None
-        async with asyncio.timeout(self.deadlines.connect_s):
-            if self._proxy is None:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), origin.host, origin.port, ssl=self._tls, server_hostname=server_hostname
-                )
-            else:
-                tunnel = await open_tunnel(self._proxy, origin.host, origin.port)
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), sock=tunnel, ssl=self._tls, server_hostname=server_hostname
-                )
-        self._open.add(connection)
+        if self._proxy is None:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), origin.host, origin.port, ssl=self._tls, server_hostname=server_hostname
+            )
+        else:
+            tunnel = await open_tunnel(self._proxy, origin.host, origin.port)
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), sock=tunnel, ssl=self._tls, server_hostname=server_hostname
+            )
         return connection
 
     @property

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import trustme
+import uvloop
 from msgspec.structs import replace
 
 from understudy.core.errors import UsageError
@@ -243,6 +245,46 @@ def test_a_receiver_that_waits_now_and_again_does_not_outlive_the_total_deadline
             pool.send(slow, *FRAMED, streamed=True)
             async with asyncio.timeout(15):
                 assert "within 0.8 s" in await slow.over
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_made_while_the_process_stood_still_is_not_late(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The time to connect is the provider's, not what a starved process needs to see that it is connected."""
+
+    async def main() -> None:
+        async with raw_server(replying(whole(b"x"))) as server, pool_to(server, Deadlines(connect_s=0.3)) as pool:
+            waiting = Waiting()
+            pool.send(waiting, *FRAMED, streamed=False)
+            asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+            assert await waiting.over == ""
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+
+
+def test_a_provider_that_never_takes_a_connection_is_given_up() -> None:
+    """A full backlog leaves a handshake unanswered: after connect_s that is a failure that was not sent."""
+
+    async def main() -> None:
+        with socket.socket() as full, ExitStack() as callers:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            for _ in range(4):
+                caller = callers.enter_context(socket.socket())
+                caller.setblocking(False)
+                caller.connect_ex(full.getsockname())
+            server = RawServer()
+            server.port = full.getsockname()[1]
+            client = client_of(server, Deadlines(connect_s=0.3))
+            with pytest.raises(UpstreamError, match=r"took longer than 0\.3 s") as caught:
+                await client.send("main", REQUEST)
+            assert caught.value.kind is Kind.TIMEOUT
+            assert not caught.value.sent
+            await client.close()
 
     asyncio.run(main())
 
