@@ -76,7 +76,7 @@ oracles: .venv/.dev .venv-oracles/.made  ## the gates' estimators beside ville a
 	$(PYTHON) -m pip --python .venv-oracles/bin/python --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
-chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (20 minutes)
+chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (half an hour)
 	$(BIN)/python -m benchmarks.chaos.run --markdown benchmarks/chaos/RESULTS.md
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)

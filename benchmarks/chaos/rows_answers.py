@@ -249,7 +249,7 @@ def judge_keep_alive_race(evidence: Evidence) -> list[str]:
 async def process_then_reset(scale: Scale) -> Evidence:
     async with world() as made:
         made.inc.become("inc", "f/rst@pre")
-        count = scale.n(60, 20_000)
+        count = scale.n(60, 100_000)
         await made.many(count, lambda i: made.ask(DIALECTS[i % 5], stream=i % 2 == 0))
         return await made.finish()
 

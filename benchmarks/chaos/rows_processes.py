@@ -122,9 +122,9 @@ async def rolling(scale: Scale) -> Evidence:
             while not stop.is_set():
                 await made.ask(DIALECTS[index % 5], stream=index % 2 == 0, close=index % 3 != 0)
 
-        clients = [asyncio.create_task(client(index)) for index in range(scale.n(16, 64))]
+        clients = [asyncio.create_task(client(index)) for index in range(scale.n(16, 128))]
         await asyncio.sleep(0.5)
-        restarts = scale.n(2, 50)
+        restarts = scale.n(2, 100)
         for _ in range(restarts):
             before = {process.pid for process in serving(made)}
             os.kill(made.pid, signal.SIGHUP)
@@ -205,12 +205,12 @@ async def database_gone(scale: Scale) -> Evidence:
         connection.commit()
         connection.execute("BEGIN EXCLUSIVE")
         await made.start(workers=1)
-        await made.many(scale.n(150, 10_000), lambda i: made.ask(DIALECTS[i % 5]))
+        await made.many(scale.n(150, 34_000), lambda i: made.ask(DIALECTS[i % 5]))
         connection.close()
         store.write_bytes(b"\x00" * 5000)
-        await made.many(scale.n(150, 10_000), lambda i: made.ask(DIALECTS[i % 5]))
+        await made.many(scale.n(150, 34_000), lambda i: made.ask(DIALECTS[i % 5]))
         store.unlink()
-        await made.many(scale.n(150, 10_000), lambda i: made.ask(DIALECTS[i % 5]))
+        await made.many(scale.n(150, 34_000), lambda i: made.ask(DIALECTS[i % 5]))
         opened = [file.path for process in serving(made) for file in process.open_files()]
         made.facts["databases_open"] = sum(".db" in path or "sqlite" in path for path in opened)
         return await made.finish()

@@ -60,7 +60,7 @@ async def leave_in_stream(scale: Scale) -> Evidence:
         cases = [
             (dialect, size, reset)
             for dialect in DIALECTS
-            for size in range(1, 1000, 1000 // scale.n(4, 20))
+            for size in range(1, 1000, 1000 // scale.n(4, 500))
             for reset in (False, True)
         ]
 
@@ -68,7 +68,7 @@ async def leave_in_stream(scale: Scale) -> Evidence:
             dialect, size, reset = cases[number]
             await made.ask(dialect, leave=Leave(after_bytes=size, reset=reset))
 
-        await made.many(len(cases), one, at_once=16)
+        await made.many(len(cases), one, at_once=48)
         await _settled(made)
         return await made.finish()
 
@@ -78,7 +78,7 @@ async def leave_early(scale: Scale) -> Evidence:
         for fault in ("f/slow-hdr=4", "f/ttft=4"):
             made.inc.become("inc", fault)
             cases = [(d, s, r) for d in DIALECTS for s in (True, False) for r in (False, True)]
-            cases *= scale.n(1, 10)
+            cases *= scale.n(1, 125)
 
             async def one(number: int, cases: list[tuple[str, bool, bool]] = cases) -> None:
                 dialect, stream, reset = cases[number]
