@@ -5,8 +5,9 @@
 Prints a table; the last line is one JSON object. Append is CPU time of the appending thread with 2 kB bodies; the rest
 is wall time with bodies of 230 bytes, so other work on the machine shows in it. `sums` is the panel of a canary's gates
 by stratum, arm, slice and bucket, read for the first time; `tick` is the same asked again after 10,000 new exchanges,
-the first of a new day; `aggregate` is what a page shows, by slice and arm. `bytes in` is what an exchange takes
-on disk, beside other stores with the same rows: see `sizes`.
+the first of a new day, the second and the tenth of it, and the twelfth after a compaction; `aggregate` is what a page
+shows, by slice and arm. `bytes in` is what an exchange takes on disk, beside other stores with the same rows: see
+`sizes`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from benchmarks.ledger import sizes
 
 from understudy.core.records import Exchange
 from understudy.ledger.committer import Committer
+from understudy.ledger.lake import Lake, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.queries import Ledger
 from understudy.ledger.segments import SegmentWriter
 
 DAY = 86_400.0
+SHOWN = {1: "tick_10k", 2: "tick_2nd_10k", 10: "tick_10th_10k", 12: "tick_compacted_10k"}
+TICKS = max(SHOWN)
 BEGAN = 20_371 * DAY
 SLICES = ("billing", "login", "refund", "other")
 PANEL = (
@@ -132,16 +136,20 @@ def measure(folder: Path, count: int) -> dict[str, float]:
         found["aggregate_1m_s"] = round(min(timed(figures) for _ in range(3)), 3)
         found["aggregate_1m_cpu_s"] = round((time.process_time() - cpu) / 3, 3)
         ledger.sums(*asked, **about)
-        fill(segments, exchanges(10_000, rng, first=count, began=BEGAN + 7 * DAY, days=1))
-        found["commit_10k_s"] = round(timed(committer.run_once), 3)
-        cpu = time.process_time()
-        found["tick_10k_ms"] = round(timed(lambda: ledger.sums(*asked, **about)) * 1_000, 1)
-        found["tick_10k_cpu_ms"] = round((time.process_time() - cpu) * 1_000, 1)
-        fill(segments, exchanges(10_000, rng, first=count + 10_000, began=BEGAN + 7 * DAY, days=1))
-        committer.run_once()
-        cpu = time.process_time()
-        found["tick_again_10k_ms"] = round(timed(lambda: ledger.sums(*asked, **about)) * 1_000, 1)
-        found["tick_again_10k_cpu_ms"] = round((time.process_time() - cpu) * 1_000, 1)
+        for number in range(1, TICKS + 1):
+            first = count + 10_000 * (number - 1)
+            fill(segments, exchanges(10_000, rng, first=first, began=BEGAN + 7 * DAY, days=1))
+            committed = timed(committer.run_once)
+            if number == TICKS:
+                Lake(lake).compact(Table.EXCHANGES)
+            cpu = time.process_time()
+            took = timed(lambda: ledger.sums(*asked, **about))
+            if number in SHOWN:
+                name = SHOWN[number]
+                found[f"{name}_ms"] = round(took * 1_000, 1)
+                found[f"{name}_cpu_ms"] = round((time.process_time() - cpu) * 1_000, 1)
+            if number == 1:
+                found["commit_10k_s"] = round(committed, 3)
     return found
 
 

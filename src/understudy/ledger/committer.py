@@ -7,7 +7,6 @@ there what is in, and takes the rest. Segments are removed only when all their r
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from bisect import bisect_left
@@ -28,6 +27,7 @@ from understudy.ledger.reading import BATCH_RECORDS, Batch, BootReader, Poison, 
 from understudy.ledger.removal import end_interrupted
 from understudy.ledger.retention import expire
 from understudy.ledger.rows import NUMBERED, Numbered
+from understudy.ledger.uncollected import uncollected
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,14 +114,12 @@ class Committer:
             raise RuntimeError("the committer was closed")
         total = Committed()
         more = True
-        # Nothing of a batch forms cycles, and looking for them in a million records takes longer than the records.
-        collecting = gc.isenabled()
-        gc.disable()
         try:
-            while more:
-                with lake_lock(self._segments):
-                    done, more = self._spell()
-                total = _added(total, done)
+            with uncollected():
+                while more:
+                    with lake_lock(self._segments):
+                        done, more = self._spell()
+                    total = _added(total, done)
         except BaseException as error:
             # What was read and not committed must be read again, and only the lake knows what was committed.
             self._readers.clear()
@@ -133,9 +131,6 @@ class Committer:
                     remedy="see to space and permissions; nothing is lost yet",
                 ) from error
             raise
-        finally:
-            if collecting:
-                gc.enable()
         with lake_lock(self._segments):
             self._tidy()
         if self._keep_s and self._clock() - self._expired_at >= EXPIRE_EVERY_S:

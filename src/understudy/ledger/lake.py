@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -26,9 +26,12 @@ from understudy.ledger.choice import DEFAULT, Choice
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable, WriterProperties
+    from pyarrow.fs import PyFileSystem
 
 CHECKPOINT_EVERY = 50
 LOG_RETENTION = "interval 1 days"
+CHANGES_READ = 200
+"""Commits whose files are followed one by one: hours of them."""
 _DAY = re.compile(r"/day=(\d{4}-\d{2}-\d{2})/")
 VACUUM_KEEP_HOURS = 1
 """Files replaced by a compaction stay this long for readers that hold an older list of files."""
@@ -84,6 +87,22 @@ class Decision(NamedTuple):
     """Hash of the event before."""
     hash: str
     """SHA-256 over all of this and the hash before: one changed event breaks the chain."""
+
+
+class Listing(NamedTuple):
+    """The data files of one workload, by day, at one version of a table; -1 before the first."""
+
+    version: int
+    days: dict[str, list[str]]
+
+
+class Change(NamedTuple):
+    """What one commit did to the data files of a table: the places (see `place_of`) of those that came and went."""
+
+    added: frozenset[str]
+    removed: frozenset[str]
+    moved: bool
+    """Only files changed: what came holds the very rows of what went, folder by folder."""
 
 
 _NUMBERED = {"worker": str, "boot": str, "seq": int}
@@ -293,12 +312,45 @@ class Lake:
         opened = self.table(table)
         return -1 if opened is None else int(opened.version())
 
-    def files_by_day(self, table: Table, workload: str) -> dict[str, list[str]]:
-        """The data files of a workload by the day whose rows they hold."""
+    def listing(self, table: Table, workload: str) -> Listing:
+        """The data files of a workload by the day whose rows they hold, as of one version of the table."""
+        opened = self.table(table)
         days: dict[str, list[str]] = {}
-        for file in self.files(table, workload=workload):
+        if opened is None:
+            return Listing(-1, days)
+        for file in self._files(table, opened, workload, None):
             days.setdefault(_day(file), []).append(file)
-        return days
+        return Listing(int(opened.version()), days)
+
+    def changes(self, table: Table, since: int, until: int) -> list[Change] | None:
+        """What each commit behind version `since`, up to `until`, did to the data files; None where the log no longer
+        has one of them, or where there are so many that reading the files takes less.
+        """
+        if until - since > CHANGES_READ:
+            return None
+        store = self._store(table)
+        found = []
+        for version in range(since + 1, until + 1):
+            try:
+                with store.open_input_stream(f"_delta_log/{version:020d}.json") as stream:
+                    found.append(_change(stream.read().decode()))
+            except FileNotFoundError:
+                return None
+        return found
+
+    def _store(self, table: Table) -> PyFileSystem:
+        """The folder of a table, wherever it is."""
+        from deltalake.fs import DeltaStorageHandler
+        from pyarrow.fs import PyFileSystem
+
+        return PyFileSystem(DeltaStorageHandler(self.uri(table), self.options))
+
+    def replaced(self, table: Table, places: Iterable[str]) -> list[str] | None:
+        """The addresses of data files that belong to the table no longer; None where one is not there any more."""
+        wanted = sorted(places)
+        if not all(each.is_file for each in self._store(table).get_file_info(wanted)):
+            return None
+        return [f"{self.uri(table)}/{place}" for place in wanted]
 
     def files(self, table: Table, *, workload: str | None = None, since_day: str | None = None) -> list[str]:
         """The addresses of the data files a query has to read.
@@ -306,8 +358,9 @@ class Lake:
         Raises CannotMeasure where rows of a file were removed by a mark beside it: engines would read them.
         """
         opened = self.table(table)
-        if opened is None:
-            return []
+        return [] if opened is None else self._files(table, opened, workload, since_day)
+
+    def _files(self, table: Table, opened: DeltaTable, workload: str | None, since_day: str | None) -> list[str]:
         if "deletionVectors" in (opened.protocol().reader_features or ()):
             self._refuse_marks(table, opened)
         filters: list[tuple[str, str, str]] = []
@@ -348,6 +401,22 @@ def _writing(table: Table) -> WriterProperties:
         compression_level=3,
         default_column_properties=ColumnProperties(statistics_enabled="NONE"),
         column_properties={name: chosen for name, chosen in (once | kept).items() if name in columns},
+    )
+
+
+def place_of(table: Table, file: str) -> str:
+    """Where a data file lies within its table: its partitions as folders, then its name, which no other ever has."""
+    return "/".join(file.rsplit("/", 1 + len(PARTITIONS[table]))[1:])
+
+
+def _change(commit: str) -> Change:
+    actions = [json.loads(line) for line in commit.splitlines()]
+    added = [each["add"] for each in actions if "add" in each]
+    removed = [each["remove"] for each in actions if "remove" in each]
+    return Change(
+        added=frozenset(unquote(each["path"]) for each in added),
+        removed=frozenset(unquote(each["path"]) for each in removed),
+        moved=not any(each["dataChange"] for each in (*added, *removed)),
     )
 
 

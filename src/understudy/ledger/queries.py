@@ -19,6 +19,7 @@ from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.projection import Spent
 from understudy.ledger.sealing import Seal
 from understudy.ledger.ticking import Question, Ticker
+from understudy.ledger.uncollected import uncollected
 from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Ledger:
         read, where cycles divide the day. Raises UsageError for a metric that reads no numeric field, CannotMeasure
         where the lake cannot be read.
         """
-        with self._lock:
+        with self._lock, uncollected():
             return self._ticker.sums(Question(workload, upgrade, role, cycle_s, tuple(metrics)))
 
     def quantiles(

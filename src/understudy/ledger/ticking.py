@@ -1,32 +1,33 @@
 """Sums that are asked for again and again: what was read once is not read anew.
 
-Exchanges are stored by day, and where cycles divide the day no stratum reaches over midnight: the sums of a day whose
-files are still the same are still the same. Of the newest days, to which rows are being added, the sums of each unit
-are kept as well, and only new files are read: a unit that comes again is then still one unit. Where a file is gone, by
-compaction, erasure or expiry, its day is read anew. Feedback and scores may come later than the day they speak of, so
-metrics that read them are kept apart and added up anew whenever anything was said.
+Exchanges are stored by day, and where cycles divide the day no stratum reaches over midnight: the sums of a day that
+got no rows are still the same. To the newest days rows are being added: of those what is needed to add to them is kept
+(`growing`), and only new rows are read. A compaction brings no rows, only other files: the log of the table says so,
+and the files it replaced are read where they were not read before. Where rows went, by erasure or expiry, their day is
+read anew. Feedback and scores may come later than the day they speak of, so metrics that read them are kept apart and
+added up anew whenever anything was said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from understudy.core.evidence import Stratum, Sums
-from understudy.ledger.lake import Lake, Table
-from understudy.ledger.metrics import CELL, MetricSpec
+from understudy.core.evidence import Sums
+from understudy.ledger.growing import MOST_METRICS, Growing, rows_of
+from understudy.ledger.lake import Change, Lake, Table, place_of
+from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.rows import day_of
 from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-    import pyarrow as pa
 
 DAY = 86_400.0
 GROWING = 2
 """So many of the newest days may yet get rows: around midnight two of them do."""
 _UNITS_KEPT = 2_000_000
-"""Rows of units kept of a day: about 200 MB. A day with more of them is read anew each time."""
+"""Units kept of a day, each once in each cell. A day with more of them is read anew each time."""
 _KEPT = 16
 """Questions remembered at once: a few upgrades, each with its panel."""
 
@@ -52,8 +53,15 @@ class _Day(NamedTuple):
     files: frozenset[str]
     said: tuple[int, ...]
     sums: list[Sums]
-    units: pa.Table | None = None
-    """The rows of `expressions.by_unit`, where rows may yet be added to the day."""
+    growing: Growing | None = None
+    """Where rows may yet be added to the day."""
+
+
+class _Known(NamedTuple):
+    """The days of a question, as of one version of the table."""
+
+    version: int
+    days: dict[str, _Day]
 
 
 class Ticker:
@@ -62,7 +70,7 @@ class Ticker:
     def __init__(self, lake: Lake, views: Views) -> None:
         self._lake = lake
         self._views = views
-        self._days: dict[Question, dict[str, _Day]] = {}
+        self._known: dict[Question, _Known] = {}
         self._asked: dict[tuple[Question, str], tuple[tuple[ir.Table, ...], ir.Table]] = {}
         """Expressions with the tables they are over: making one takes as long as answering it from a few new rows."""
 
@@ -78,48 +86,68 @@ class Ticker:
 
     def _answer(self, question: Question, *, versions: bool) -> list[Sums]:
         said = tuple(self._lake.version(table) for table in (Table.FEEDBACK, Table.SCORES)) if versions else ()
-        found = self._lake.files_by_day(Table.EXCHANGES, question.workload)
+        version, found = self._lake.listing(Table.EXCHANGES, question.workload)
         if not question.whole_days:
             found = {"": [file for day in found.values() for file in day]} if found else {}
         files = {day: frozenset(names) for day, names in found.items()}
-        known = self._days.pop(question, {})
-        days = {
-            day: known[day]
-            for day in files
-            if day in known and (known[day].files, known[day].said) == (files[day], said)
-        }
-        growing = sorted(files)[-GROWING:] if question.whole_days and not versions else []
+        # Gone until it is answered: what fails halfway is begun anew.
+        known = self._known.pop(question, _Known(-1, {}))
+        new = self._new_files(known, files, version)
+        may_grow = question.whole_days and not versions and len(question.metrics) <= MOST_METRICS
+        growing = sorted(files)[-GROWING:] if may_grow else []
+        days: dict[str, _Day] = {}
+        for day, before in known.days.items():
+            if new.get(day) == frozenset() and before.said == said:
+                days[day] = before._replace(files=files[day])
         for day in growing:
-            before = known.get(day)
-            if day not in days and (before is None or before.units is not None):
-                days[day] = self._grown(question, files[day], before)
+            if day not in days and (day not in known.days or known.days[day].growing is not None):
+                days[day] = self._grown(question, files[day], new.get(day), known.days.get(day))
         stale = files.keys() - days.keys()
         if stale:
             fresh: dict[str, list[Sums]] = {day: [] for day in stale}
             for row in self._read(question, sorted(file for day in stale for file in files[day])):
                 fresh[day_of(row.stratum.period * question.cycle_s) if question.whole_days else ""].append(row)
             days |= {day: _Day(files[day], said, rows) for day, rows in fresh.items()}
-        self._days[question] = {day: days[day] if day in growing else days[day]._replace(units=None) for day in files}
-        while len(self._days) > _KEPT:
-            del self._days[next(iter(self._days))]
+        kept = {day: days[day] if day in growing else days[day]._replace(growing=None) for day in files}
+        self._known[question] = _Known(version, kept)
+        while len(self._known) > _KEPT:
+            del self._known[next(iter(self._known))]
         return [row for day in sorted(files) for row in days[day].sums]
 
-    def _grown(self, question: Question, files: frozenset[str], known: _Day | None) -> _Day:
-        """A day with its new files: beside what is known of its units, where none of its files is gone."""
-        import pyarrow as pa
+    def _new_files(
+        self, known: _Known, files: Mapping[str, frozenset[str]], version: int
+    ) -> dict[str, frozenset[str] | None]:
+        """For each known day the files with rows that were not read yet; None where it has to be read anew."""
+        days = {day: before.files for day, before in known.days.items() if day in files}
+        found: dict[str, frozenset[str] | None] = {
+            day: files[day] - before for day, before in days.items() if before <= files[day]
+        }
+        if len(found) < len(days):
+            changes = self._lake.changes(Table.EXCHANGES, known.version, version)
+            for day in days.keys() - found.keys():
+                found[day] = None if changes is None else self._followed(days[day], files[day], changes)
+        return found
 
-        pieces = []
-        if known is not None and known.units is not None and known.files <= files:
-            pieces.append(known.units)
-            new = files - known.files
-        else:
-            new = files
-        pieces.append(self._views.run(self._expression(question, sorted(new), "by_unit")))
-        units = pieces[0] if len(pieces) == 1 else merged(pa.concat_tables(pieces), question.metrics)
-        rows = list(rows_of(added_up(units, question.metrics), question.metrics))
-        return _Day(files, (), rows, units if len(units) <= _UNITS_KEPT else None)
+    def _followed(
+        self, known: frozenset[str], files: frozenset[str], changes: Iterable[Change]
+    ) -> frozenset[str] | None:
+        """The same for one day some of whose files are gone."""
+        there = {place_of(Table.EXCHANGES, file): file for file in files}
+        new = new_rows(frozenset(place_of(Table.EXCHANGES, file) for file in known), frozenset(there), changes)
+        replaced = None if new is None else self._lake.replaced(Table.EXCHANGES, new - there.keys())
+        if new is None or replaced is None:
+            return None
+        return frozenset(replaced) | {there[place] for place in new & there.keys()}
 
-    def _read(self, question: Question, files: Sequence[str]) -> Iterator[Sums]:
+    def _grown(self, question: Question, files: frozenset[str], new: frozenset[str] | None, known: _Day | None) -> _Day:
+        """A day with its new files, beside what is known of it; all of it anew where `new` is None."""
+        growing = None if known is None or new is None else known.growing
+        if growing is None or new is None:
+            growing, new = Growing(question.metrics), files
+        growing.add(self._views.run(self._expression(question, sorted(new), "by_unit")))
+        return _Day(files, (), growing.sums(), growing if growing.units <= _UNITS_KEPT else None)
+
+    def _read(self, question: Question, files: Sequence[str]) -> list[Sums]:
         return rows_of(self._views.run(self._expression(question, files, "sums")), question.metrics)
 
     def _expression(self, question: Question, files: Sequence[str], what: Literal["sums", "by_unit"]) -> ir.Table:
@@ -140,42 +168,24 @@ class Ticker:
         return expression
 
 
-def merged(units: pa.Table, metrics: Sequence[MetricSpec]) -> pa.Table:
-    """Rows of `expressions.by_unit` with several for one unit in a cell, as one for each."""
-    wanted = [
-        (f"t_{i}", "max") if metric.kind == "count" else (f"{letter}_{i}", "sum")
-        for i, metric in enumerate(metrics)
-        for letter in ("t" if metric.kind == "count" else "nts")
-    ]
-    found = units.group_by([*CELL, "who"]).aggregate(wanted)
-    return found.rename_columns([*CELL, "who", *(name for name, _ in wanted)]).cast(units.schema)
+def new_rows(known: frozenset[str], files: frozenset[str], changes: Iterable[Change]) -> frozenset[str] | None:
+    """The files that brought rows between two states of some folders, replaced since or not; None where rows went.
+
+    known, files: the places of all data files of the folders, then and now.
+    changes: the commits between, of the whole table.
+    """
+    folders = {_folder(file) for file in known | files}
+    there, new = known, frozenset[str]()
+    for change in changes:
+        added = frozenset(file for file in change.added if _folder(file) in folders)
+        removed = frozenset(file for file in change.removed if _folder(file) in folders)
+        if not removed <= there or (removed and not change.moved):
+            return None
+        there = there - removed | added
+        if not change.moved:
+            new |= added
+    return new if there == files else None
 
 
-def added_up(units: pa.Table, metrics: Sequence[MetricSpec]) -> pa.Table:
-    """What `expressions.sums` makes of the rows of `expressions.by_unit`."""
-    import pyarrow.compute as pc
-
-    wanted: list[tuple[str, str]] = []
-    names: list[str] = []
-    for i, metric in enumerate(metrics):
-        if metric.kind == "count":
-            units = units.append_column(f"events_{i}", units[f"t_{i}"])
-            wanted += [(f"t_{i}", "count"), (f"t_{i}", "sum"), (f"events_{i}", "sum"), (f"events_{i}", "count")]
-        else:
-            units = units.append_column(f"some_{i}", pc.greater(units[f"n_{i}"], 0))
-            wanted += [(f"{letter}_{i}", "sum") for letter in "nts"] + [(f"some_{i}", "sum")]
-        names += [f"{letter}_{i}" for letter in "ntsu"]
-    return units.group_by(list(CELL)).aggregate(wanted).rename_columns([*CELL, *names])
-
-
-def rows_of(found: pa.Table, metrics: Sequence[MetricSpec]) -> Iterator[Sums]:
-    """The columns of `expressions.sums` as rows, cells without a value left out."""
-    columns: Mapping[str, list[Any]] = found.to_pydict()
-    keys = [columns[name] for name in CELL]
-    strata: dict[tuple[str, int, int], Stratum] = {}
-    for index, metric in enumerate(metrics):
-        values = (columns[f"{letter}_{index}"] for letter in "ntsu")
-        for stage, step, period, arm, part, bucket, n, total, squares, units in zip(*keys, *values, strict=True):
-            if n:
-                stratum = strata.setdefault((stage, step, period), Stratum(stage, step, period))
-                yield Sums(metric.name, stratum, arm, part, bucket, n, total, squares, units)
+def _folder(file: str) -> str:
+    return file.rsplit("/", 1)[0]

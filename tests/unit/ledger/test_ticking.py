@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
 from understudy.assign.bucket import analysis_bucket
 from understudy.core.evidence import Stratum, Sums
 from understudy.core.records import Exchange, Feedback, Loss, Record
-from understudy.ledger import ticking
+from understudy.ledger import growing, ticking
 from understudy.ledger.erase import erase
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
@@ -185,50 +186,128 @@ def test_no_number_counts_twice_or_is_missed_whatever_happens_between_ticks(
     assert wrong_after(tmp_path, fill, make, seed, steps=25) == []
 
 
-@pytest.mark.parametrize("defect", ["units come twice", "files that went are not missed", "new files are overlooked"])
+@pytest.mark.parametrize(
+    "defect",
+    [
+        "units come twice",
+        "rows that went are not missed",
+        "new files are overlooked",
+        "a compaction brings no rows that are new",
+        "a compaction brings new rows",
+    ],
+)
 def test_a_reader_that_remembers_wrongly_is_found(
     tmp_path: Path, fill: Any, make: Any, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
-    """Three planted defects of what is remembered, each found within a few steps."""
-    grown = ticking.Ticker._grown
+    """Planted defects of what is remembered, each found within a few steps."""
+    new_files = ticking.Ticker._new_files
     match defect:
         case "units come twice":
-            monkeypatch.setattr(ticking, "merged", lambda units, metrics: units)
-        case "files that went are not missed":
-
-            def stubborn(self: Any, question: Any, files: frozenset[str], known: Any) -> Any:
-                if known and not files - known.files:
-                    return known._replace(files=files)
-                return grown(self, question, files, known and known._replace(files=known.files & files))
-
-            monkeypatch.setattr(ticking.Ticker, "_grown", stubborn)
+            monkeypatch.setattr(growing.Growing, "_noted", lambda self, keys, bits: bits)
+        case "rows that went are not missed":
+            monkeypatch.setattr(
+                ticking.Ticker,
+                "_new_files",
+                lambda self, known, files, version: {
+                    day: new or frozenset() for day, new in new_files(self, known, files, version).items()
+                },
+            )
+        case "new files are overlooked":
+            monkeypatch.setattr(
+                ticking.Ticker,
+                "_new_files",
+                lambda self, known, files, version: dict.fromkeys(known.days.keys() & files.keys(), frozenset()),
+            )
+        case "a compaction brings no rows that are new":
+            monkeypatch.setattr(ticking, "new_rows", lambda known, files, changes: frozenset())
         case _:
-
-            def lazy(self: Any, question: Any, files: frozenset[str], known: Any) -> Any:
-                return known._replace(files=files) if known else grown(self, question, files, known)
-
-            monkeypatch.setattr(ticking.Ticker, "_grown", lazy)
+            monkeypatch.setattr(ticking, "new_rows", lambda known, files, changes: files - known)
     assert wrong_after(tmp_path, fill, make, 1, steps=25)
 
 
-def test_a_tick_reads_new_files_alone(tmp_path: Path, fill: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a day to which rows are added only what was added is read, and of a day that is over nothing."""
-    read: list[int] = []
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The files that each reading of a part of a table was over."""
+    found: list[list[str]] = []
     over = Views.over
 
-    def counted(self: Views, table: Table, files: list[str]) -> Any:
-        read.append(len(files))
+    def noted(self: Views, table: Table, files: list[str]) -> Any:
+        found.append(list(files))
         return over(self, table, files)
 
-    monkeypatch.setattr(Views, "over", counted)
-    metrics = [MetricSpec("error", "count"), MetricSpec("latency_s", "mean")]
+    monkeypatch.setattr(Views, "over", noted)
+    return found
+
+
+def rows_in(files: Iterable[str]) -> int:
+    return sum(parquet.read_metadata(file).num_rows for file in files)
+
+
+PLAIN = [MetricSpec("error", "count"), MetricSpec("latency_s", "mean")]
+
+
+def seen(ledger: Ledger, metric: str = "latency_s") -> int:
+    found = ledger.sums(PLAIN, workload="reply", upgrade="up-1", cycle_s=DAY)
+    return sum(s.n for s in found if s.metric == metric and not s.slice)
+
+
+def test_every_tick_of_a_day_reads_what_is_new_and_nothing_else(
+    tmp_path: Path, fill: Any, make: Any, bound: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenth tick reads, and adds up for its units, no more rows than the first; a compaction in between brings
+    none, whether the rows it moved were read before it or not.
+    """
+    added: list[int] = []
+    add = growing.Growing.add
+
+    def noted(self: growing.Growing, units: Any) -> None:
+        added.append(len(units))
+        add(self, units)
+
+    monkeypatch.setattr(growing.Growing, "add", noted)
     ledger = Ledger(tmp_path / "lake")
-    for turn in range(4):
+    for turn in range(10):
         fill([make(turn * 10 + n, latency_s=1.0, unit=f"u{n % 3}") for n in range(10)])
-        found = ledger.sums(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)
-        assert sum(s.n for s in found if s.metric == "latency_s" and not s.slice) == 10 * (turn + 1)
-        assert sum(s.n for s in found if s.metric == "error" and not s.slice) == 3
-    assert read == [1, 1, 1, 1]
+        if turn in (3, 4):  # the committer compacts right after it committed: nobody has read the last rows by then
+            Lake(tmp_path / "lake").compact(Table.EXCHANGES)
+        assert (seen(ledger), seen(ledger, "error")) == (10 * (turn + 1), 3)
+        if turn == 6:
+            Lake(tmp_path / "lake").compact(Table.EXCHANGES)
+            assert (seen(ledger), seen(ledger, "error")) == (70, 3)
+    assert [rows_in(files) for files in bound] == [10] * 10
+    assert added == [3] * 10
+
+
+def test_a_compaction_of_days_that_are_over_has_nothing_read(
+    tmp_path: Path, fill: Any, make: Any, bound: list[list[str]]
+) -> None:
+    """Also of a question whose sums are not kept by unit, as cycles do not divide the day."""
+    ledger = Ledger(tmp_path / "lake")
+    for turn in range(2):
+        fill([make(turn * 10 + n, started_at=1_700_000_000.0 + n * DAY, latency_s=1.0) for n in range(5)])
+    uneven = [MetricSpec("latency_s", "mean")]
+    ledger.sums(uneven, workload="reply", upgrade="up-1", cycle_s=50_000.0)
+    assert seen(ledger) == 10
+    bound.clear()
+    Lake(tmp_path / "lake").compact(Table.EXCHANGES)
+    assert seen(ledger) == 10
+    assert len(ledger.sums(uneven, workload="reply", upgrade="up-1", cycle_s=50_000.0)) > 0
+    assert bound == []
+
+
+def test_rows_that_were_moved_before_they_were_read_and_whose_file_is_gone_are_read_where_they_are(
+    tmp_path: Path, fill: Any, make: Any, bound: list[list[str]]
+) -> None:
+    """A vacuum may come before the reader does: then the day is read anew, and nothing counts twice."""
+    lake = Lake(tmp_path / "lake")
+    ledger = Ledger(tmp_path / "lake")
+    for turn in range(2):
+        fill([make(turn * 10 + n, latency_s=1.0) for n in range(10)])
+        if turn:
+            lake.compact(Table.EXCHANGES)
+            lake.vacuum(Table.EXCHANGES, keep_hours=0)
+        assert seen(ledger) == 10 * (turn + 1)
+    assert [rows_in(files) for files in bound[-1:]] == [20]
 
 
 def test_erased_rows_are_no_longer_counted(tmp_path: Path, fill: Any, make: Any) -> None:
@@ -247,6 +326,19 @@ class Distant(Lake):
     @property
     def is_local(self) -> bool:
         return False
+
+
+def test_a_distant_lake_is_followed_through_its_compactions(
+    tmp_path: Path, fill: Any, make: Any, bound: list[list[str]]
+) -> None:
+    """Files that were replaced before they were read are found there too."""
+    there = Ledger(Distant(tmp_path / "lake"))
+    for turn in range(3):
+        fill([make(turn * 10 + n, latency_s=1.0) for n in range(10)])
+        if turn == 2:
+            Lake(tmp_path / "lake").compact(Table.EXCHANGES)
+        assert seen(there) == 10 * (turn + 1)
+    assert [rows_in(files) for files in bound] == [10, 10, 10]
 
 
 def test_a_distant_lake_gives_the_same_sums(tmp_path: Path, fill: Any, make: Any) -> None:

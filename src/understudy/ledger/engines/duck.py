@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from understudy.ledger.engines.base import ibis_schema, unreadable
-from understudy.ledger.lake import Lake, Table
+from understudy.ledger.lake import Lake, Table, place_of
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
     from ibis.expr.operations import Node
+    from pyarrow.dataset import FileSystemDataset, ParquetFileFragment
 
 KEPT = 100
 """Statements remembered at once."""
@@ -67,9 +71,9 @@ class DuckDB:
 
         opened = self._lake.table(table)
         assert opened is not None
-        wanted = {file.rsplit("/", 1)[-1] for file in files}
         dataset = opened.to_pyarrow_dataset()
-        chosen = [f for f in dataset.get_fragments() if f.path.rsplit("/", 1)[-1] in wanted]
+        present = {f.path.rsplit("/", 1)[-1]: f for f in dataset.get_fragments()}
+        chosen = [present.get(file.rsplit("/", 1)[-1]) or _replaced(table, file, dataset) for file in files]
         part = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
         self._connection.con.register(f"{name}_files", part)
         found = self._connection.table(f"{name}_files")
@@ -93,6 +97,16 @@ class DuckDB:
 
     def close(self) -> None:
         self._connection.disconnect()
+
+
+def _replaced(table: Table, file: str, dataset: FileSystemDataset) -> ParquetFileFragment:
+    """A file that a compaction has replaced, and that is still there."""
+    import pyarrow.dataset as ds
+
+    place = place_of(table, file)
+    values = (part.partition("=") for part in place.split("/")[:-1])
+    belongs = reduce(and_, [ds.field(name) == unquote(value) for name, _, value in values])
+    return dataset.format.make_fragment(place, filesystem=dataset.filesystem, partition_expression=belongs)
 
 
 def _quoted(name: str) -> str:
