@@ -33,7 +33,7 @@ def gateway(
     """Serve live traffic by the routing table.
 
     Ends on SIGTERM or Ctrl-C after the requests under way; SIGHUP restarts the workers one after another without
-    losing a request. A file `rollback.<workload>` beside the table forces the incumbent.
+    losing a request. A file `rollback.WORKLOAD` beside the table forces the incumbent.
     """
     with errors_shown(as_json):
         raise typer.Exit(_serve(config, table, segments, host, port, workers, tls_cert, tls_key, log, otel, as_json))

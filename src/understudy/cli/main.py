@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -13,32 +12,33 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
-from typer._click.exceptions import ClickException, UsageError
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperCommand, TyperGroup
 
 from understudy import __version__
+from understudy.cli.mistakes import mistake, nearest
 from understudy.cli.output import fail
-from understudy.core.errors import CannotMeasure
-from understudy.core.errors import UsageError as UserMistake
+from understudy.cli.teaching import teach, with_examples
+from understudy.core.errors import CannotMeasure, UnderstudyError, UsageError
 
 VERBS: dict[str, tuple[str, str, str]] = {
-    # verb: (module, panel, what it does)
+    # verb: (module, what it is for, what it does)
     "demo": ("understudy.cli.demo", "Begin", "Watch three upgrades with live traffic, offline, in under a minute."),
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
-    "plan": ("understudy.cli.plan", "Begin", "How long an upgrade takes, and what its gates can tell by when."),
+    "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
+    "plan": ("understudy.cli.plan", "Upgrade", "How long an upgrade takes, and what its gates can tell by when."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
     "tune": ("understudy.cli.tune", "Upgrade", "Put a re-tuned candidate into an upgrade, or give up."),
-    "shadow": ("understudy.cli.shadow", "Evidence", "What paired live answers say about a candidate."),
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),
-    "history": ("understudy.cli.history", "Upgrade", "Which variant served when, and why."),
-    "who-served": ("understudy.cli.who_served", "Evidence", "Which variant answered a user, and why that one."),
-    "suite": ("understudy.cli.suite", "Evidence", "Eval cases from live traffic."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer and controller on this machine."),
-    "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
-    "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, cost, erase, export."),
     "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),
-    "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
+    "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
+    "history": ("understudy.cli.history", "Evidence", "Which variant served when, and why."),
+    "who-served": ("understudy.cli.who_served", "Evidence", "Which variant answered a user, and why that one."),
+    "shadow": ("understudy.cli.shadow", "Evidence", "What paired live answers say about a candidate."),
+    "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, cost, erase, export."),
+    "suite": ("understudy.cli.suite", "Evidence", "Eval cases from live traffic."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),
 }
 """Every module has an `app: typer.Typer`; one command in it makes a plain verb, several make sub-verbs."""
@@ -49,6 +49,8 @@ An upgrade goes through five stages, each of which can stop it: regression eval,
 
 Exit codes: 0 pass, 1 a gate failed or a finding exists, 2 usage or configuration, 3 could not measure.
 """
+WORD = 12
+"""Columns for a verb in the list of all of them."""
 
 
 class Defect(CannotMeasure):
@@ -68,24 +70,41 @@ class Verbs(TyperGroup):
         _, panel, summary = VERBS[cmd_name]
         return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The verbs by what they are for."""
+        for panel in dict.fromkeys(panel for _, panel, _ in VERBS.values()):
+            with formatter.section(panel):
+                formatter.write_dl(
+                    [(verb, said) for verb, (_, there, said) in VERBS.items() if there == panel], WORD, 2
+                )
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "`understudy --help` lists the commands"
-            raise UsageError(f"there is no command {args[0]!r}: {hint}", ctx)
+            meant = nearest(args[0], commands())
+            raise UsageError(f"there is no command {args[0]!r}", remedy=meant or "`understudy --help` lists them")
         name, command, rest = super().resolve_command(ctx, args)
-        if name in VERBS:
-            module = importlib.import_module(VERBS[name][0])
-            module.app.rich_markup_mode = None  # one look for the help of every verb
-            module.app._add_completion = False
-            command = typer.main.get_command(module.app)
-            command.name = name
-        return name, command, rest
+        return (name, verb(name), rest) if name in VERBS else (name, command, rest)
+
+
+def verb(name: str) -> Any:
+    """The command of a verb, with its sub-verbs, as the library of the command line has it."""
+    module = importlib.import_module(VERBS[name][0])
+    module.app.rich_markup_mode = None  # one look for the help of every verb
+    module.app._add_completion = False
+    command = typer.main.get_command(module.app)
+    command.name = name
+    teach(command, name)
+    return command
+
+
+def commands() -> list[str]:
+    """What may be typed after `understudy`: verbs, and behind them their sub-verbs."""
+    return [*VERBS, *(f"{name} {below}" for name in VERBS for below in getattr(verb(name), "commands", {}))]
 
 
 app = typer.Typer(
     cls=Verbs,
-    help=HELP,
+    help=with_examples(HELP, ""),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -115,16 +134,18 @@ def run() -> NoReturn:
     """Run the command line and leave with its exit code; what went wrong is said in the form that was asked for."""
     try:
         code = app(prog_name="understudy", standalone_mode=False)
-    except ClickException as error:
-        if "--json" in sys.argv:
-            fail(UserMistake(error.format_message(), remedy="see the same command with --help"), as_json=True)
+    except NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except ClickException as error:
+        fail(mistake(error), as_json="--json" in sys.argv)
+    except UnderstudyError as error:
+        fail(error, as_json="--json" in sys.argv)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "understudy":
             raise
         fail(
-            UserMistake(
+            UsageError(
                 f"this command needs {error.name}, which the plain install does not have",
                 remedy="install everything for one machine: pip install 'understudy[all]'",
             ),

@@ -29,7 +29,7 @@ def serve(
     recordings: Annotated[
         list[Path], typer.Option("--recordings", "-r", help="Recordings file, .jsonl or .jsonl.gz; may be repeated.")
     ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further recordings files.")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further recordings files.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 0,
     latency_scale: Annotated[
         float, typer.Option(min=0.0, help="Recorded latency times this: 1 as recorded, 0 (default) at once.")

@@ -1,0 +1,52 @@
+"""A command line that cannot be read is answered like every other mistake: what, which limit, what to do."""
+
+from __future__ import annotations
+
+import pytest
+from typer._click.exceptions import ClickException
+
+from understudy.cli.main import app
+from understudy.cli.mistakes import mistake
+from understudy.core.errors import UsageError
+
+
+def said(line: str) -> UsageError:
+    """What is said of a line; it is wrong before anything runs."""
+    try:
+        app(line.split(), prog_name="understudy", standalone_mode=False)
+    except ClickException as error:
+        return mistake(error)
+    except UsageError as error:
+        return error
+    pytest.fail(f"{line} was taken")
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "remedy"),
+    [
+        ("evel", "no command 'evel'", "did you mean `understudy eval`?"),
+        ("status", "no command 'status'", "did you mean `understudy upgrade status`?"),
+        ("erase --unit u", "no command 'erase'", "did you mean `understudy ledger erase`?"),
+        ("xyzzy", "no command 'xyzzy'", "`understudy --help` lists them"),
+        ("upgrade strat w", "understudy upgrade has no command 'strat'", "did you mean 'start' or 'status'?"),
+        ("upgrade xyzzy", "understudy upgrade has no command 'xyzzy'", "`understudy upgrade --help` lists them"),
+        ("eval w --candidat v", "understudy eval has no option --candidat", "did you mean --candidate"),
+        ("check --xyzzy", "understudy check has no option --xyzzy", "`understudy check --help` lists them"),
+        ("--json check", "--json stands before the command", "write it behind the command"),
+        ("-c other.yaml check", "-c stands before the command", "write it behind the command"),
+        ("eval w", "understudy eval needs --candidate VARIANT: The variant to try", "`understudy eval --help`"),
+        ("eval --candidate v", "understudy eval needs WORKLOAD", "has examples"),
+        ("eval w --candidate", "--candidate needs a value", "--help"),
+        ("eval w --candidate v --repeats 0", "--repeats 0: the least is 1", "`understudy eval --help`"),
+        ("eval w --candidate v --repeats 101", "--repeats 101: the most is 100", "`understudy eval --help`"),
+        ("plan w --simulate x", "--simulate 'x': a whole number is expected", "`understudy plan --help`"),
+        ("up --every x", "--every 'x': a number is expected", "`understudy up --help`"),
+        ("up --every 0", "--every 0: the least is 0.05", "`understudy up --help`"),
+        ("check foo bar", "understudy check has no place for 'foo bar'", "see `understudy check --help`"),
+    ],
+)
+def test_a_mistake_says_what_and_what_to_do(line: str, message: str, remedy: str) -> None:
+    told = said(line)
+    assert message in told.message
+    assert remedy in (told.remedy or "")
+    assert told.exit_code == 2
