@@ -6,7 +6,8 @@ kill file > no valid route > conversation pin > breaker open > lease expired > b
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 from understudy.core.playbook import Arm
 from understudy.core.routing import Route
@@ -28,7 +29,7 @@ class Reason(StrEnum):
     ABOVE_SHARE = "above_share"
 
 
-class Choice(NamedTuple):
+class Choice(msgspec.Struct, frozen=True, gc=False):
     arm: Arm
     reason: Reason
 

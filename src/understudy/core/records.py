@@ -12,7 +12,7 @@ import msgspec
 SCHEMA_VERSION = 1
 
 
-class Exchange(msgspec.Struct, frozen=True, tag="exchange", omit_defaults=True):
+class Exchange(msgspec.Struct, frozen=True, tag="exchange", omit_defaults=True, gc=False):
     """One request to one variant and its answer; a shadow copy is an exchange of its own with `pair` set.
 
     Fields keep their order, new ones come last: the gateway fills one in by position, ten times as fast as by name.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from understudy.assign.choose import Choice, Reason
@@ -14,7 +12,7 @@ from understudy.gateway.snapshot import Lane, Snapshot, Target
 from understudy.wires.base import Answer, Endpoint, Peek, Wire
 
 
-class Spot(NamedTuple):
+class Spot(msgspec.Struct, frozen=True, gc=False):
     """A request line understood: the dialect and the operation behind it."""
 
     wire: Wire

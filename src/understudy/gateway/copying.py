@@ -57,8 +57,7 @@ class Copy:
         """Whether a JSON answer ends before its last bracket: then it is no nonsense but a part."""
         if self.reader is not None or self._lost:
             return False
-        body = b"".join(self._parts)
-        return _cut(body) or (body[-1:] in _IN_A_NUMBER and _cut(body + b"0"))
+        return cut_short(b"".join(self._parts))
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -103,6 +102,11 @@ class Copy:
         self._lost = True
         self._parts.clear()
         self._held = 0
+
+
+def cut_short(body: bytes) -> bool:
+    """Whether JSON ends before its last bracket."""
+    return _cut(body) or (body[-1:] in _IN_A_NUMBER and _cut(body + b"0"))
 
 
 def _cut(body: bytes) -> bool:

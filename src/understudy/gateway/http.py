@@ -89,7 +89,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 def returned(status: int, headers: Headers) -> Head:
     """The head of a provider's answer as it goes to the client: names and values as they came."""
-    lines = [status_line(status)]
+    lines = [STATUS_LINES.get(status) or status_line(status)]
     length, kind, encoding = -1, b"", b""
     hops, chunked = b"", False
     for name, value in headers:

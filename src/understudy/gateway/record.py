@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from understudy.assign.pseudonym import pseudonym
 from understudy.assign.source import MAX_VALUE
@@ -36,7 +38,7 @@ MakeRedact = Callable[[Privacy], Redact]
 Clean = Callable[[str], str]
 
 
-class Content(NamedTuple):
+class Content(msgspec.Struct, frozen=True, gc=False):
     request: bytes
     answer: str
     tool_calls: str

@@ -11,7 +11,7 @@ from typing import Protocol
 from understudy.core.playbook import Arm
 from understudy.gateway.ask import Ask, Outcome, exchange_of, handle
 from understudy.gateway.calling import Call, call_of, streamed
-from understudy.gateway.copying import Copy
+from understudy.gateway.copying import Copy, cut_short
 from understudy.gateway.core import Gateway
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
 from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer, returned, status_line, without
@@ -22,6 +22,7 @@ from understudy.wires.base import Answer, Endpoint, WireError, WireRequest
 from understudy.wires.translate import Back, Stream
 from understudy.wires.translate import answer as answer_over
 
+_CANDIDATE = Arm.CANDIDATE  # asked of the enumeration each time, a member costs as much as ten attributes
 _NO_REQUEST = WireRequest("", (), b"")
 HOLD_LIMIT = 64 * 1024
 """Bytes of a candidate's answer held back while it shows no content."""
@@ -53,6 +54,7 @@ class Relay(Receiver):
         "_carrier",
         "_chunked",
         "_copy",
+        "_encoding",
         "_first_at",
         "_flows",
         "_framed",
@@ -90,7 +92,7 @@ class Relay(Receiver):
     def start(self) -> None:
         """Ask the chosen variant; where its request cannot be written, say so to the caller."""
         ask = self._ask
-        self._hold = ask.choice.arm == "candidate" and not ask.bound
+        self._hold = ask.choice.arm is _CANDIDATE and not ask.bound
         self._call(ask.target)
 
     def _call(self, target: Target) -> None:
@@ -102,15 +104,14 @@ class Relay(Receiver):
         self._replace = False
         self._flows = False
         self._held: list[bytes] = []
+        self._copy: Copy | None = None
         self._called_at = self._gateway.clock()
         try:
             self._made = made = call_of(ask, target)
         except WireError as error:
             self._made = Call(ask.endpoint, _NO_REQUEST)
-            self._copy = Copy(target.wire, ask.endpoint)
             self._unwritten(error)
             return
-        self._copy = Copy(target.wire, made.endpoint)
         self._carrier = Stream(made.back) if made.back is not None and made.back.streamed else None
         head = target.head(made.request, ask.method, ask.forwarded, ask.headers)
         target.pool.send(self, head, made.request.body, streamed=ask.peek.stream)
@@ -143,7 +144,9 @@ class Relay(Receiver):
         self._streamed = streamed(self._made.endpoint, self._ask.peek.stream, status, kind) and (
             back is None or back.streamed
         )
-        self._copy.tell(status, streamed=self._streamed, encoding=head.encoding)
+        self._encoding = head.encoding
+        if self._streamed or (head.encoding and head.encoding != b"identity"):
+            self._copied()
         self._replace = status >= 300 and (status < 400 or b"json" not in kind)
         self._chunked = False
         if back is not None:
@@ -155,7 +158,7 @@ class Relay(Receiver):
 
     def data(self, chunk: bytes) -> None:
         """One read is over and the answer is not: pass on what may be passed on."""
-        copy = self._copy
+        copy = self._copy or self._copied()
         if chunk:
             if not self._first_at:
                 self._first_at = self._gateway.clock()
@@ -182,18 +185,22 @@ class Relay(Receiver):
             self._pass_on(chunk)
 
     def end(self, chunk: bytes) -> None:
-        copy = self._copy
-        if chunk:
-            if not self._first_at:
-                self._first_at = self._gateway.clock()
-            copy.add(chunk)
-        answer = copy.answer()
+        copy, complete = self._copy, True
+        if chunk and not self._first_at:
+            self._first_at = self._gateway.clock()
+        if copy is None:  # it came in one read, as most do
+            answer = self._target.wire.read(self._made.endpoint, self._status, chunk)
+        else:
+            if chunk:
+                copy.add(chunk)
+            answer = copy.answer()
+            complete = copy.complete
         error = ""
-        if self._status >= 300 or answer.error or not copy.complete:
-            error = of_answer(self._status, answer, complete=copy.complete)
+        if self._status >= 300 or answer.error or not complete:
+            error = of_answer(self._status, answer, complete=complete)
         if answer.unreadable and not answer.truncated and not self._streamed and not error:
             # Of nonsense of a stated length the client is the judge; what ends in the middle is not whole.
-            part = not self._framed or copy.cut_short
+            part = not self._framed or (cut_short(chunk) if copy is None else copy.cut_short)
             error = "truncated" if part else "unreadable" if self._hold else ""
         if self._hold and error:
             self._fall_back(error)
@@ -224,10 +231,10 @@ class Relay(Receiver):
         if self._sent:
             pending = failure.rest
             if pending:
-                self._copy.add(pending)
+                self._copied().add(pending)
                 pending = self._carrier.feed(pending) if self._carrier is not None else pending
             self._break_off(pending, code, failure.message)
-            self._finish(failure.kind.value, self._copy.answer())
+            self._finish(failure.kind.value, self._copied().answer())
         else:
             self._finish_with_error(status, code, failure.message, failure.kind.value)
 
@@ -240,9 +247,7 @@ class Relay(Receiver):
     def client_gone(self) -> None:
         """Nobody listens any more: the provider's connection is closed, what was used so far is recorded."""
         self._target.pool.cancel(self)
-        self._finish(
-            "client_gone", self._copy.answer() if self._copy.status else Answer(complete=False), answered=False
-        )
+        self._finish("client_gone", self._copied().answer() if self._status else Answer(complete=False), answered=False)
 
     def stop(self) -> None:
         """The worker ends before the provider does."""
@@ -260,13 +265,22 @@ class Relay(Receiver):
 
     # -- writing to the client
 
-    def _may_release(self) -> bool:
-        if self._copy.size > HOLD_LIMIT:
-            return True
-        return self._status < 300 and self._streamed and self._copy.content_seen
+    def _copied(self) -> Copy:
+        """The copy that the answer is read from; an answer that comes in one read is read without one."""
+        copy = self._copy
+        if copy is None:
+            copy = self._copy = Copy(self._target.wire, self._made.endpoint)
+            copy.tell(self._status, streamed=self._streamed, encoding=self._encoding)
+        return copy
 
-    def _open(self, length: int) -> bytes:
-        """The head of the answer; `length` -1 where the body's end is not known yet."""
+    def _may_release(self) -> bool:
+        copy = self._copied()
+        if copy.size > HOLD_LIMIT:
+            return True
+        return self._status < 300 and self._streamed and copy.content_seen
+
+    def _open(self, length: int, body: bytes = b"") -> bytes:
+        """The head of the answer and `body`; `length` -1 where the body's end is not known yet."""
         self._sent = True
         ask, session = self._ask, self._session
         parts = self._head
@@ -278,7 +292,8 @@ class Relay(Receiver):
         else:
             self._chunked = True
             parts.append(CHUNKED)
-        parts.append(b"\r\n" if session.keeps else b"connection: close\r\n\r\n")
+        parts.append(b"\r\n" if session.keep and not self._gateway.draining else b"connection: close\r\n\r\n")
+        parts.append(body)
         return b"".join(parts)
 
     def _pass_on(self, chunk: bytes) -> None:
@@ -289,9 +304,10 @@ class Relay(Receiver):
             self._session.write(head + chunk)
 
     def _pass_last(self, chunk: bytes) -> None:
-        head = b"" if self._sent else self._open(len(chunk))
-        if not self._chunked:
-            self._session.write(head + chunk)
+        if not self._sent:
+            self._session.write(self._open(len(chunk), chunk))
+        elif not self._chunked:
+            self._session.write(chunk)
         elif chunk:
             self._session.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
         else:
@@ -343,25 +359,29 @@ class Relay(Receiver):
         ask, gateway = self._ask, self._gateway
         if ask.key:
             gateway.in_use[ask.key] -= 1
-        masked = self._masked
-        latency = self._arm_latency if masked else gateway.clock() - self._called_at
-        arm_error = self._arm_error if masked else error
+        masked, status, called_at, first = self._masked, self._status, self._called_at, None
+        if masked:
+            latency, arm_error = self._arm_latency, self._arm_error
+        else:
+            latency, arm_error = gateway.clock() - called_at, error
+            if self._first_at:
+                first = self._first_at - called_at
         outcome = Outcome(
-            self._status if answered or self._sent else 0,
+            status if answered or self._sent else 0,
             arm_error,
-            self._target if self._sent and self._status < 400 else None,
+            self._target if self._sent and status < 400 else None,
             masked and not error,
             self._attempts,
             self._streamed,
-            self._first_at - self._called_at if self._first_at and not masked else None,
+            first,
             latency,
             ", ".join(self._made.losses) if self._made.losses else "",
         )
-        if ask.choice.arm == "candidate":
-            status = self._arm_status if masked else self._status
-            both = masked and self._status in CALLERS_FAULT
-            gateway.candidate_ended(ask, arm_error if counts_against(arm_error, status, both) else "")
-        elif self._status in RATE_LIMITED:
+        if ask.choice.arm is _CANDIDATE:
+            arm_status = self._arm_status if masked else status
+            both = masked and status in CALLERS_FAULT
+            gateway.candidate_ended(ask, arm_error if counts_against(arm_error, arm_status, both) else "")
+        elif status in RATE_LIMITED:
             gateway.primary_limited(ask.lane)
         if answer.id and ask.lane.route is not None and ask.endpoint.name == "responses":
             gateway.pins.put(ask.lane.route.upgrade, handle(answer.id), _arm_of(ask, self._target), gateway.now())

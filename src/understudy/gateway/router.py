@@ -23,7 +23,10 @@ from understudy.wires.registry import NAMES, recognise, wire
 
 WIRES = tuple(wire(name) for name in NAMES)
 DEFAULT_WIRE = WIRES[0]
+_CANDIDATE = Arm.CANDIDATE  # asked of the enumeration each time, a member costs as much as ten attributes
 _BEFORE = Choice(Arm.INCUMBENT, Reason.CONVERSATION)
+EVERY = ("*",)
+"""The workloads of a key that may use them all, as most may."""
 _CACHED = 1024
 _RECOGNISED = 4096
 UNKNOWN_KEY = "the gateway does not know the API key of this request"
@@ -81,7 +84,9 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
         named = headers.get(b"x-understudy-workload")
         name = peek.model if named is None else text(named)
         lane = snapshot.lanes.get(name)
-        if lane is None or (key is not None and not allowed(key, name)) or not answers(lane.incumbent, spot.endpoint):
+        if lane is None or not (key is None or key.workloads == EVERY or allowed(key, name)):
+            return _no_lane(spot, lane, name, key)
+        if lane.incumbent.wire is not spoken and not answers(lane.incumbent, spot.endpoint):
             return _no_lane(spot, lane, name, key)
         ask = _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
@@ -94,7 +99,9 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
 
 def admitted(gateway: Gateway, snapshot: Snapshot, spot: Spot, headers: dict[bytes, bytes]) -> GatewayKey | Refusal:
     """The key of a request, where there must be one; the error where it has none or asks too much."""
-    key = presents_key(snapshot, spot, headers)
+    key = snapshot.recognised.get(headers.get(b"authorization", b""))
+    if key is None or b"x-understudy-key" in headers:
+        key = presents_key(snapshot, spot, headers)
     if key is None:
         return refuse(spot.wire, 401, "invalid_api_key", UNKNOWN_KEY)
     if gateway.in_use.get(key.name, 0) >= (key.concurrent or gateway.limits.key_requests):
@@ -145,7 +152,7 @@ def _ask(
         headers,
         forwarded(headers),
         choice,
-        lane.candidate if choice.arm is Arm.CANDIDATE and lane.candidate is not None else lane.incumbent,
+        lane.candidate if choice.arm is _CANDIDATE and lane.candidate is not None else lane.incumbent,
         unit,
         bucket,
         conversation,
@@ -164,7 +171,7 @@ def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoi
         return choose(None, now=now, bucket=bucket, killed=killed)
     pinned = gateway.pins.get(route.upgrade, conversation, now) if conversation else None
     choice = choose(
-        route if answers(candidate, endpoint) else None,
+        route if candidate.wire is lane.incumbent.wire or answers(candidate, endpoint) else None,
         now=now,
         bucket=bucket,
         killed=killed,
@@ -220,8 +227,8 @@ def same_account(lane: Lane) -> bool:
 def unit_of(lane: Lane, headers: dict[bytes, bytes], fields: Mapping[str, Any]) -> str:
     """Who asks: the first source is nearly always a header that is there."""
     value = headers.get(lane.unit_header)
-    if value is not None and 0 < len(value) < 128:
-        return text(value)
+    if value is not None and 0 < len(value) < 128 and value.isascii():
+        return value.decode()
     return _value(lane.unit, headers, fields)
 
 

@@ -31,6 +31,7 @@ MAX_PAYLOAD = 64 * 1024 * 1024
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEGMENT_NAME = re.compile(r"(?P<worker>[A-Za-z0-9_-]+)\.(?P<boot>[0-9a-f]+)\.(?P<index>\d{6,})\.seg")
 
+_number, _prefix = SEQUENCE.pack, _PREFIX.pack
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
@@ -66,7 +67,8 @@ def encode_payload(record: Record) -> bytes:
 
 def encode(seq: int, record: Record) -> bytes:
     """The frame of a record. Raises UnicodeEncodeError, TypeError or OverflowError for values no record may hold."""
-    return frame(seq, _encode(record))
+    checked = _number(seq) + _encode(record)  # `frame`, without the call: this is done for every exchange
+    return _prefix(len(checked) - SEQUENCE.size, crc32(checked)) + checked
 
 
 def decode(payload: bytes) -> Record:

@@ -127,21 +127,18 @@ class SegmentWriter:
                 raise RuntimeError("append to a ledger that was closed")
             seq = self._next
             self._next = seq + 1
-            why = ""
             if self._buffered > self._max_buffered:
-                why = "disk_full" if self._tally.read().errno in _SPACE else "buffer_full"
+                self._drop(seq, "disk_full" if self._tally.read().errno in _SPACE else "buffer_full")
             else:
                 try:
                     data = frames.encode(seq, record)
                 except (UnicodeEncodeError, TypeError, OverflowError):
-                    why = "unencodable"
+                    self._drop(seq, "unencodable")
                 else:
                     if self._gap is not None:
                         self._name_gap()
                     self._pending.append(data)
                     self._buffered += len(data)
-            if why:
-                self._drop(seq, why)
             self._tally.set_appended(seq + 1)
         if self._mode == "sync":
             self.flush()
@@ -243,7 +240,9 @@ class SegmentWriter:
         if not self._tally.on_disk:
             self._open_tally()
         while self._batch:
-            size = taken = 0
+            size, taken = sum(map(len, self._batch)), len(self._batch)  # all of it, where the disk keeps up
+            if size > PIECE_BYTES:
+                size = taken = 0
             while taken < len(self._batch) and (taken == 0 or size + len(self._batch[taken]) <= PIECE_BYTES):
                 size += len(self._batch[taken])
                 taken += 1

@@ -15,7 +15,7 @@ from understudy.core.variant import Variant
 from understudy.wires.api import Api
 
 
-class Endpoint(NamedTuple):
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """An operation of a wire that we know how to rewrite and read.
 
     `operation` is OpenTelemetry's word: chat, embeddings, ... `pure` is False where the call has effects beyond its
@@ -41,7 +41,7 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
     """What this very call would do beyond its answer (store it, search the web, ...): not empty, never shadowed."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens as the provider counted them; None where it did not say.
 
     `input_tokens` includes what was read from and written to a cache, `output_tokens` includes reasoning, in every
@@ -55,7 +55,7 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write_tokens: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What an answer says, read from a copy.
 
     `complete` is False where a stream ended without the provider's own terminal event; `error` is the kind of an

@@ -19,7 +19,7 @@ from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireRequest
 from understudy.wires.body import UNREADABLE
 from understudy.wires.operation import provider_tools
-from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls, unreadable
+from understudy.wires.reading import SseReader, decode_or_none, tool_calls, unreadable
 from understudy.wires.sse import Event
 
 ENDPOINT = Endpoint("openai", "chat.completions", "chat", "/chat/completions")
@@ -104,16 +104,20 @@ _completion = msgspec.json.Decoder(_Completion)
 
 def peek(path: str, body: bytes) -> Peek:
     raw = bodies.members(body)
+    stream = raw.get("stream")
     return Peek(
         bodies.text("model", raw.get("model")),
-        bodies.is_true(raw.get("stream")),
+        stream is not None and bytes(stream) == b"true",
         bodies.Fields(raw),
         _effects(raw) if "tools" in raw or "store" in raw or "web_search_options" in raw else (),
     )
 
 
 def apply(path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest:
-    members = bodies.again(peeked, body)
+    if peeked is not None and type(peeked.fields) is bodies.Fields:
+        members: bodies.Members = dict(peeked.fields.raw)  # `bodies.again`, without the call
+    else:
+        members = bodies.members(body)
     members["model"] = variant.model
     if variant.system_prompt:
         system = bodies.system_message(variant.system_prompt)
@@ -253,11 +257,14 @@ class Reader(SseReader):
 def usage(found: _Usage) -> Usage:
     read, written = found.prompt_tokens, found.completion_tokens
     details, reasoning = found.prompt_tokens_details, found.completion_tokens_details
+    cached = None if details is None else details.cached_tokens
+    thought = None if reasoning is None else reasoning.reasoning_tokens
+    # `reading.count` four times, without the calls.
     return Usage(
-        count(read),
-        count(written),
-        count(details.cached_tokens) if details is not None else None,
-        count(reasoning.reasoning_tokens) if reasoning is not None else None,
+        read if type(read) is int and read >= 0 else None,
+        written if type(written) is int and written >= 0 else None,
+        cached if type(cached) is int and cached >= 0 else None,
+        thought if type(thought) is int and thought >= 0 else None,
     )
 
 
