@@ -52,13 +52,14 @@ def inspect_text(node: ast.stmt) -> str:
 
 
 def records() -> str:
-    """The three kinds of record a gateway writes, and the two that others add in the lake."""
+    """The three kinds of record a gateway writes, and the three that others add in the lake."""
     parts: list[str] = []
     for name, module in (
         ("Exchange", _RECORDS),
         ("Feedback", _RECORDS),
         ("Loss", _RECORDS),
         ("Score", _LAKE),
+        ("EvalScore", _LAKE),
         ("Decision", _LAKE),
     ):
         parts.append(f"### {name}\n")

@@ -96,14 +96,22 @@ def _measured(project: Project, job: Job) -> EvalResult:
     """Run the eval and save what it found. Ctrl-C ends it with what was answered kept."""
     from understudy.evals import result as results
     from understudy.evals.runner import run
-    from understudy.evals.setup import prices
+    from understudy.evals.setup import keeping, prices
     from understudy.upstream.client import Client
+
+    keep = keeping(project)
+    if keep is None:
+        err().print(
+            "note: the scores go into the result's file alone: the ledger comes with pip install 'understudy[all]'",
+            style="yellow",
+            markup=False,
+        )
 
     async def main() -> EvalResult:
         client = Client(job.providers, project.provider_key)
         try:
             with progress(f"{job.incumbent.name} and {job.candidate.name}", job.questions) as advance:
-                return await run(job, client, project.paths.evals, price=prices(project), progress=advance)
+                return await run(job, client, project.paths.evals, price=prices(project), keep=keep, progress=advance)
         finally:
             await client.close()
 

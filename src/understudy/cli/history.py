@@ -30,7 +30,8 @@ def history(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show every change of who is served what: when, by whom, why, under which epoch; and what the ledger saw.
+    """Show every change of who is served what: when, by whom, why, under which epoch; what evals said of the variants,
+    and what the ledger saw.
 
     The journal's chain of hashes is checked on the way; exit code 3 where it is broken.
     """
@@ -55,17 +56,20 @@ async def _collected(project: Project, workload: str, *, everything: bool) -> di
         journals = [await opened.store.journal(state.id) for state in states]
         publications = await opened.store.publications(limit=10_000)
 
-    def spans() -> list[dict[str, Any]]:
+    def seen() -> dict[str, Any]:
         ledger = Ledger(lake_of(project))
         try:
-            return merged(ledger.history(workload))
+            return {
+                "served": merged(ledger.history(workload)),
+                "evals": [found._asdict() for found in ledger.evals(workload)],
+            }
         finally:
             ledger.close()
 
     return {
         "workload": workload,
         "changes": changes(journals, publications, everything=everything),
-        "served": await asyncio.to_thread(spans),
+        **await asyncio.to_thread(seen),
     }
 
 
@@ -83,6 +87,7 @@ def _print(console: Console, document: dict[str, Any]) -> None:
         told.append(f", by {plain(change['by'])}\n{plain(_brief(change['why']))}", style="not bold")
         decided.append((_when(change["at"]), told))
     console.print(facts(decided))
+    _print_evals(console, document["evals"])
     if not document["served"]:
         console.print(plain("nothing in the ledger yet"), markup=False)
         return
@@ -99,6 +104,18 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     heads: list[str | tuple[str, str]] = [("from", "whole"), ("to", "whole"), "variant", "model", ("stage", "whole")]
     heads += [("answers", "right"), *([("masked", "right")] if masked else [])]
     console.print(table(f"what was served{', ' + years.pop() if cut else ''} (UTC)", heads, seen))
+
+
+def _print_evals(console: Console, evals: list[dict[str, Any]]) -> None:
+    rows = []
+    for seen in evals:
+        score = "-" if seen["score"] is None else f"{100 * seen['score']:.1f}"
+        rows.append([_when(seen["last_at"]), seen["eval"], seen["arm"], seen["variant"], score, seen["cases"]])
+        rows[-1].append(seen["answers"])
+    if rows:
+        heads: list[str | tuple[str, str]] = [("until", "whole"), ("eval", "whole"), "side", "variant"]
+        heads += [("score", "right"), ("cases", "right"), ("answers", "right")]
+        console.print(table("what evals said (UTC)", heads, rows))
 
 
 def _brief(why: str) -> str:

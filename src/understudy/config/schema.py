@@ -524,6 +524,8 @@ class RetentionSection(Model):
     """What was said of exchanges; none means for ever."""
     scores: Retained | None = None
     """What graders said of live answers; none means for ever."""
+    eval_scores: Retained | None = None
+    """What graders said in regression evals; none means for ever."""
 
 
 class Config(Model):

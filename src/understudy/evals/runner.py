@@ -23,6 +23,7 @@ from understudy.evals import outside
 from understudy.evals.answers import AnswerFile, Kept, key_of
 from understudy.evals.asking import Asker, Failed, unreachable
 from understudy.evals.cases import Case
+from understudy.evals.filing import Keep, rows_of
 from understudy.evals.result import Bound, EvalResult, Looked, Thresholds, Usage
 from understudy.evals.scoring import Answers, Graded, Outside, Price, case_id, check_scored, examples, grade, measures
 from understudy.evals.suite import Suite
@@ -84,10 +85,12 @@ async def run(
     folder: Path,
     *,
     price: Price = lambda variant, kept: None,
+    keep: Keep | None = None,
     progress: Callable[[int], None] = lambda done: None,
     now: Callable[[], float] = time.time,
 ) -> EvalResult:
-    """Ask what is not yet known, and compare. `folder` is the project's evals; `progress` hears of answers come in.
+    """Ask what is not yet known, and compare. `folder` is the project's evals; `progress` hears of answers come in, and
+    `keep` gets all scores in the end, off the loop's thread.
 
     Raises UsageError for an unknown provider or a refused key, CannotMeasure where the provider cannot be reached, or
     too many questions stay without an answer or a score. What was answered until then is kept.
@@ -105,6 +108,9 @@ async def run(
         asker = Asker(client, dict(job.providers), now)
         asking = _Asking(job, asker, old, new, progress, folder / job.workload)
         graded, comparison, looks = await _looked(job, asking)
+    bound = Bound.of(job.suites, job.thresholds, job.incumbent, job.candidate)
+    if keep is not None:
+        await asyncio.to_thread(keep, list(rows_of(graded, bound, job.workload, job.incumbent, job.candidate)))
     rounds = max(asking.rounds.values())
     rows = (*comparison.slices, comparison.aggregate)
     lost = [row.slice for row in rows if row.verdict is Verdict.FAIL]
@@ -119,7 +125,7 @@ async def run(
         repeats=rounds,
         repetitive=asking.repetitive,
         looks=looks,
-        bound=Bound.of(job.suites, job.thresholds, job.incumbent, job.candidate),
+        bound=bound,
         thresholds=job.thresholds,
         cases={suite.name: len(suite.cases) for suite in job.suites},
         notes=tuple(_notes(job, asking)),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from understudy.config.project import Project, shown_path
 from understudy.core.errors import UsageError
 from understudy.core.slices import meant
 from understudy.core.variant import Variant
+from understudy.evals.filing import Keep
 from understudy.evals.graders import Command
 from understudy.evals.price import pricing
 from understudy.evals.result import DEFAULT_MARGIN, Thresholds
 from understudy.evals.runner import DEFAULT_CONCURRENCY, DEFAULT_REPEATS, Job
 from understudy.evals.scoring import Price
 from understudy.evals.suite import Suite, load_suite, select
+from understudy.ledger.lake import EvalScore
 from understudy.ledger.pricebook import PriceBook
 from understudy.ledger.prices import Price as OwnPrice
 
@@ -97,6 +100,24 @@ def prices(project: Project) -> Price:
     sections = project.config.prices
     own = {model: OwnPrice(one.input, one.output, one.cached_input) for model, one in sections.items()}
     return pricing(own, PriceBook(project.paths.prices, keep=False))
+
+
+def keeping(project: Project) -> Keep | None:
+    """Where the scores of an eval are kept: the project's ledger; None where the plain install has none."""
+    if find_spec("deltalake") is None:
+        return None
+
+    def keep(rows: Sequence[EvalScore]) -> None:
+        from understudy.ledger.queries import Ledger
+        from understudy.ledger.stores import lake_of
+
+        ledger = Ledger(lake_of(project))
+        try:
+            ledger.add_eval_scores(rows)
+        finally:
+            ledger.close()
+
+    return keep
 
 
 def _variants(project: Project, workload: str, incumbent: str, candidate: str) -> tuple[Variant, Variant]:

@@ -31,6 +31,13 @@ from understudy.ledger.sampling import HEADER as SUITE_HEADER
 from understudy.ledger.views import Views
 
 _IDS_AT_ONCE = 2_000
+_NAMED_BY = (
+    (Table.SCORES, "exchange"),
+    (Table.EVAL_SCORES, "case_id"),
+    (Table.FEEDBACK, "exchange"),
+    (Table.EXCHANGES, "exchange"),
+)
+"""The tables with rows of a unit, and the column that has the id of its exchange; the exchanges go last."""
 RESULTS = "results"
 """The folder with the results of evals."""
 
@@ -42,6 +49,7 @@ class Erased(NamedTuple):
     shadow_copies: int
     feedback: int
     scores: int
+    eval_scores: int
     in_segments: int
     lines: dict[str, int]
     """Lines taken out of files made from exchanges (suites, kept answers), by file."""
@@ -92,17 +100,22 @@ def erase(
             at=at,
             counted=[Counted(*boot, count) for boot, count in counted.items()],
             places=[place for each in waiting for place in each.places],
-            going=[
-                Going(table, in_condition("exchange", part))
-                for table in (Table.SCORES, Table.FEEDBACK, Table.EXCHANGES)
-                for part in _parts(ids)
-            ],
+            going=[Going(table, in_condition(column, part)) for table, column in _NAMED_BY for part in _parts(ids)],
         )
         deleted, gone = carry_out(removal, segments, opened) if ids else ({}, 0)
     overwritten = sum(len(each.places) for each in waiting)
     shadow = sum(row.role == "shadow" for row in found)
-    scores = deleted.get(Table.SCORES, 0)
-    return Erased(len(found) - shadow, shadow, feedback, scores, overwritten, lines, gone, mentioned)
+    return Erased(
+        exchanges=len(found) - shadow,
+        shadow_copies=shadow,
+        feedback=feedback,
+        scores=deleted.get(Table.SCORES, 0),
+        eval_scores=deleted.get(Table.EVAL_SCORES, 0),
+        in_segments=overwritten,
+        lines=lines,
+        data_files=gone,
+        mentioned=mentioned,
+    )
 
 
 class _Row(NamedTuple):

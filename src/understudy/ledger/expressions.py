@@ -226,6 +226,22 @@ def who_served(exchanges: Table, *, workload: str, unit: str, at: float) -> Tabl
     return chosen.order_by(ibis.desc("started_at"), ibis.desc("exchange")).limit(1)
 
 
+def evals(scores: Table, *, workload: str) -> Table:
+    """The mean score of each side of each eval, of those that the gate compared, in order of time."""
+    chosen = scores.filter(scores.workload == workload, scores.grader == "")
+    return (
+        chosen.group_by(["eval", "arm", "variant", "fingerprint"])
+        .agg(
+            score=chosen.score.mean(),
+            cases=(chosen.suite + ":" + chosen.case_id).nunique(),
+            answers=chosen.count(),
+            first_at=chosen["at"].min(),
+            last_at=chosen["at"].max(),
+        )
+        .order_by("first_at", "eval", ibis.desc("arm"))
+    )
+
+
 def counts(exchanges: Table, *, workload: str, upgrade: str | None, since: float | None) -> Table:
     """Exchanges, units, failures and masked failures by stage, step, role and arm."""
     chosen = exchanges.filter(_.workload == workload)

@@ -42,6 +42,7 @@ class Table(StrEnum):
     FEEDBACK = "feedback"
     LOSSES = "losses"
     SCORES = "scores"
+    EVAL_SCORES = "eval_scores"
     DECISIONS = "decisions"
 
 
@@ -60,6 +61,35 @@ class Score(NamedTuple):
     """When it was scored."""
     detail: str = ""
     """Why, for people."""
+
+
+class EvalScore(NamedTuple):
+    """What a grader said of one answer in a regression eval."""
+
+    eval: str
+    """Id of the eval: a hash of all that its result depends on. A decision names it."""
+    workload: str
+    """Its workload."""
+    arm: str
+    """Which side of the eval the answer is on: incumbent or candidate."""
+    variant: str
+    """Name of the variant that answered."""
+    fingerprint: str
+    """Its fingerprint."""
+    suite: str
+    """Name of the suite."""
+    case_id: str
+    """The case that was asked; one made of live traffic has the id of its exchange."""
+    slices: tuple[str, ...]
+    """The case's slices."""
+    repeat: int
+    """Which of the answers to this case by this variant, from 0."""
+    grader: str
+    """Name of the grader; "" for the score that the gate compares."""
+    score: float | None
+    """From 0 to 1; None where the grader could not score the answer."""
+    at: float
+    """When the answer came."""
 
 
 class Decision(NamedTuple):
@@ -111,6 +141,7 @@ _ADDED: Mapping[Table, Mapping[str, Any]] = {
     Table.FEEDBACK: _NUMBERED,
     Table.LOSSES: _NUMBERED,
     Table.SCORES: {},
+    Table.EVAL_SCORES: {},
     Table.DECISIONS: {},
 }
 _RECORDS: Mapping[Table, Any] = {
@@ -118,6 +149,7 @@ _RECORDS: Mapping[Table, Any] = {
     Table.FEEDBACK: Feedback,
     Table.LOSSES: Loss,
     Table.SCORES: Score,
+    Table.EVAL_SCORES: EvalScore,
     Table.DECISIONS: Decision,
 }
 PARTITIONS: Mapping[Table, tuple[str, ...]] = {
@@ -125,6 +157,7 @@ PARTITIONS: Mapping[Table, tuple[str, ...]] = {
     Table.FEEDBACK: ("day", "workload"),
     Table.LOSSES: ("day",),
     Table.SCORES: ("workload",),
+    Table.EVAL_SCORES: ("workload",),
     Table.DECISIONS: ("workload",),
 }
 
@@ -134,6 +167,7 @@ STATISTICS: Mapping[Table, str] = {
     Table.FEEDBACK: "at,seq",
     Table.LOSSES: "at,seq",
     Table.SCORES: "at",
+    Table.EVAL_SCORES: "at",
     Table.DECISIONS: "at,seq",
 }
 
@@ -159,7 +193,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (each for each in get_args(hint) if each is not NoneType)
-    if get_origin(hint) is dict:
+    if get_origin(hint) in (dict, tuple):
         return pa.list_(pa.string())
     return {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_(), bytes: pa.binary()}[hint]
 

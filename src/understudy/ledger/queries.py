@@ -7,14 +7,14 @@ the lake as of its last commit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.evidence import Sums
 from understudy.ledger import sealing
-from understudy.ledger.lake import Lake, Score, Table
+from understudy.ledger.lake import EvalScore, Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.projection import Spent
 from understudy.ledger.sealing import Seal
@@ -24,9 +24,12 @@ from understudy.ledger.views import Views
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pyarrow as pa
 
-SCORES_APP = "scores"
+_Row = TypeVar("_Row", Score, EvalScore)
 _RETRIES = 5
+_ONE_EVAL_SCORE = ("eval", "arm", "suite", "case_id", "repeat", "grader", "at")
+"""What tells one score of an eval from all others. An answer that is asked for anew has another time."""
 
 
 class Answer(NamedTuple):
@@ -142,6 +145,20 @@ class Ended(NamedTuple):
     status: int
     error: str
     masked: bool
+
+
+class EvalSeen(NamedTuple):
+    """One side of an eval: the mean of the score that its gate compared."""
+
+    eval: str
+    arm: str
+    variant: str
+    fingerprint: str
+    score: float | None
+    cases: int
+    answers: int
+    first_at: float
+    last_at: float
 
 
 class Count(NamedTuple):
@@ -345,22 +362,39 @@ class Ledger:
         """
         from understudy.ledger import rows
 
-        given = list({(score.exchange, score.grader): score for score in reversed(list(scores))}.values())[::-1]
-        for _ in range(_RETRIES):
-            with self._lock:
-                version = self._lake.transaction(Table.SCORES, SCORES_APP)
-                new = self._unscored(given)
-                if not new:
-                    return 0
-                try:
-                    self._lake.append(Table.SCORES, rows.scores(new), {SCORES_APP: version + 1})
-                except Refused:
-                    continue  # somebody else added scores since we looked: look again
-                return len(new)
-        raise CannotMeasure(
-            f"scores could not be added in {_RETRIES} tries: others add them all the time",
-            remedy="grade from one process",
+        given = {(score.exchange, score.grader): score for score in reversed(list(scores))}
+        graders = {score.grader for score in given.values()}
+        return self._add_once(
+            Table.SCORES,
+            dict(reversed(given.items())),
+            ("exchange", "grader"),
+            lambda found: found.grader.isin(sorted(graders)),
+            rows.scores,
         )
+
+    def add_eval_scores(self, scores: Iterable[EvalScore]) -> int:
+        """Add what the graders of evals said, once for each answer and grader: what is there already is left out;
+        returns how many were new. Two processes may do this at once.
+        """
+        from understudy.ledger import rows
+
+        given = {tuple(getattr(score, name) for name in _ONE_EVAL_SCORE): score for score in scores}
+        evals = {score.eval for score in given.values()}
+        return self._add_once(
+            Table.EVAL_SCORES,
+            given,
+            _ONE_EVAL_SCORE,
+            lambda found: found.eval.isin(sorted(evals)),
+            rows.eval_scores,
+        )
+
+    def evals(self, workload: str) -> list[EvalSeen]:
+        """What evals found, by eval and arm, in order of time."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            found = expressions.evals(self._views.table(Table.EVAL_SCORES, workload), workload=workload)
+            return [EvalSeen(**row) for row in self._rows(found)]
 
     def by_slice(self, workload: str, *, upgrade: str | None = None, role: str = "served") -> list[SliceFigures]:
         """What a person looks at: figures of each arm on each slice and over all. Quantiles are not for comparing."""
@@ -426,15 +460,37 @@ class Ledger:
                 values[field] = sealing.opened(self._seal, name, field, values[field].encode()).decode()
         return Answer(**values)
 
-    def _unscored(self, given: Sequence[Score]) -> list[Score]:
-        graders = {score.grader for score in given}
-        workloads = {score.workload for score in given}
-        known: set[tuple[str, str]] = set()
-        for workload in workloads:
-            table = self._views.table(Table.SCORES, workload)
-            chosen = table.filter(table.workload == workload, table.grader.isin(sorted(graders)))
-            known |= {(row["exchange"], row["grader"]) for row in self._rows(chosen.select("exchange", "grader"))}
-        return [score for score in given if (score.exchange, score.grader) not in known]
+    def _add_once(
+        self,
+        table: Table,
+        given: Mapping[tuple[Any, ...], _Row],
+        key: Sequence[str],
+        may_be: Callable[[ir.Table], ir.BooleanValue],
+        columns: Callable[[Iterable[_Row]], pa.Table],
+    ) -> int:
+        """Add the rows, by their key, that the table does not have yet, as far as `may_be` finds them there."""
+        app = str(table)
+        workloads = {row.workload for row in given.values()}
+        for _ in range(_RETRIES):
+            with self._lock:
+                version = self._lake.transaction(table, app)
+                known: set[tuple[Any, ...]] = set()
+                for workload in workloads:
+                    found = self._views.table(table, workload)
+                    found = found.filter(found.workload == workload, may_be(found)).select(*key)
+                    known |= set(zip(*self._views.run(found).to_pydict().values(), strict=True))
+                new = [row for name, row in given.items() if name not in known]
+                if not new:
+                    return 0
+                try:
+                    self._lake.append(table, columns(new), {app: version + 1})
+                except Refused:
+                    continue  # somebody else added scores since we looked: look again
+                return len(new)
+        raise CannotMeasure(
+            f"scores could not be added in {_RETRIES} tries: others add them all the time",
+            remedy="grade from one process",
+        )
 
     def _rows(self, expression: ir.Table) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._views.run(expression).to_pylist()

@@ -116,6 +116,12 @@ def scores(found: Iterable[lake.Score]) -> pa.Table:
     return lake.arrow(Table.SCORES, dict(zip(lake.record_fields(Table.SCORES), zip(*found, strict=True), strict=True)))
 
 
+def eval_scores(found: Iterable[lake.EvalScore]) -> pa.Table:
+    names = lake.record_fields(Table.EVAL_SCORES)
+    columns = dict(zip(names, zip(*found, strict=True), strict=True))
+    return lake.arrow(Table.EVAL_SCORES, columns | {"slices": [list(each) for each in columns["slices"]]})
+
+
 def decisions(found: Iterable[lake.Decision]) -> pa.Table:
     names = lake.record_fields(Table.DECISIONS)
     return lake.arrow(Table.DECISIONS, dict(zip(names, zip(*found, strict=True), strict=True)))

@@ -102,7 +102,14 @@ class EvalRuns:
 
         client = Client(job.providers, project.provider_key)
         try:
-            found = await runner.run(job, client, project.paths.evals, price=setup.prices(project), progress=progress)
+            found = await runner.run(
+                job,
+                client,
+                project.paths.evals,
+                price=setup.prices(project),
+                keep=setup.keeping(project),
+                progress=progress,
+            )
         finally:
             await client.close()
         results.save(found, project.paths.evals)

@@ -15,7 +15,7 @@ import pytest
 from understudy.core.records import Exchange, Feedback, Record
 from understudy.ledger.choice import Choice
 from understudy.ledger.committer import Committer
-from understudy.ledger.lake import Lake, Score, Table, in_condition
+from understudy.ledger.lake import EvalScore, Lake, Score, Table, in_condition
 from understudy.ledger.queries import Ledger
 from understudy.ledger.segments import SegmentWriter
 
@@ -103,6 +103,27 @@ def traffic(rng: random.Random, count: int, first: int = 0, day: int | None = No
             yield Feedback(exchange=about, name="thumb", value=thumb, at=BEGAN + number, workload="reply")
 
 
+def eval_scores(rng: random.Random) -> Iterator[EvalScore]:
+    """Two evals of two workloads; some answers could not be scored, and one eval has a grader of its own."""
+    for number in range(40):
+        for arm, variant in (("incumbent", "old"), ("candidate", "new")):
+            for grader in ("", "alike") if number % 2 else ("",):
+                yield EvalScore(
+                    eval=f"e-{number % 2}",
+                    workload=rng.choice(["reply", "reply", "007"]),
+                    arm=arm,
+                    variant=variant,
+                    fingerprint=f"f-{variant}",
+                    suite=rng.choice(["first", "second's"]),
+                    case_id=f"c-{number // 4}",
+                    slices=rng.choice([(), ("k=v", "l=it's")]),
+                    repeat=number % 4,
+                    grader=grader,
+                    score=rng.choice([None, rng.random()]),
+                    at=BEGAN + number,
+                )
+
+
 def fill(folder: Path, records: Iterable[Record], worker: str = "w0", **lake: Any) -> Lake:
     """Append records as one worker and commit them to the lake beside the segments."""
     writer = SegmentWriter(folder / "segments", worker)
@@ -143,6 +164,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(where, traffic(rng, 100, first=300))
     graded = [Score(f"x-{n:06d}", "reply", "quality", rng.random(), BEGAN) for n in range(0, 400, 3)]
     Ledger(lake).add_scores(graded)
+    Ledger(lake).add_eval_scores(eval_scores(rng))
     lake.delete_where(Table.EXCHANGES, in_condition("exchange", ["x-000005", "x-000006"]))
     return where
 

@@ -81,6 +81,7 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "spent": lambda it: sorted(it.spent("reply")),
     "spent since": lambda it: sorted(it.spent("reply", since=BEGAN + DAY)),
     "history": lambda it: sorted(it.history("reply")),
+    "evals": lambda it: it.evals("reply"),
     "who served": lambda it: it.who_served("reply", "Ünï \\ 'c'", BEGAN + 2 * DAY),
     "who served a stranger": lambda it: it.who_served("reply", "nobody", BEGAN + 2 * DAY),
     "counts": lambda it: sorted(it.counts("reply", since=BEGAN + DAY / 8)),

@@ -245,6 +245,31 @@ def test_a_killed_run_pays_for_nothing_twice(tmp_path: Path, kill: signal.Signal
         assert found["usage"]["kept"] == 200
         assert len(begun) == 600 + 4
         assert (found["outcome"], found["aggregate"]["n"]) == ("proceed", 300)
+        check_scores_in_the_ledger(tmp_path, found, 600)
+        # Killed once more behind the ledger, before the result was written: the same eval adds nothing.
+        for result in (tmp_path / ".understudy" / "evals" / "work" / "results").iterdir():
+            result.unlink()
+        check_scores_in_the_ledger(tmp_path, as_json(evaluate(tmp_path, *options)), 600)
+        check_scores_in_the_ledger(tmp_path, as_json(evaluate(tmp_path, *options, "--fresh")), 1200)
+
+
+def check_scores_in_the_ledger(folder: Path, found: dict[str, Any], answers: int) -> None:
+    """Each answer counts once, the means are those of the result, and the numbers of all records are accounted for."""
+
+    def understudy(*arguments: str) -> Any:
+        program = [sys.executable, "-m", "understudy", *arguments, "--json"]
+        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    sides = {seen["arm"]: seen for seen in understudy("history", "work")["evals"]}
+    assert {seen["eval"] for seen in sides.values()} == {found["bound"]["id"]}
+    assert sum(seen["answers"] for seen in sides.values()) == answers
+    for arm, seen in sides.items():
+        assert seen["cases"] == 300
+        assert seen["score"] == pytest.approx(found["aggregate"][arm])
+    verified = understudy("ledger", "verify")
+    assert (verified["in_order"], verified["uncounted"]) == (True, 0)
 
 
 def test_nobody_at_the_port_is_exit_3(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from understudy.evals.asking import Asker, retry_after, wait_before
 from understudy.evals.result import Bound, EvalResult, Thresholds, find, load, save
 from understudy.evals.runner import Job, run
 from understudy.evals.suite import Suite, load_suite
+from understudy.ledger.lake import EvalScore
+from understudy.ledger.queries import Ledger
 from understudy.testing.dialects import Asked, Said
 from understudy.testing.provider import Answered, Declined, ProviderServer
 from understudy.testing.provider import Outcome as Reply
@@ -55,6 +57,7 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         self.server = ProviderServer(answer, models=["m-old", "m-new"], key=key)
         self.sent = sent
+        self.kept: list[Sequence[EvalScore]] = []
 
     def job(self, **changes: Any) -> Job:
         providers = {"p": Provider("p", "openai", self.server.base_url, api_key=self.sent)}
@@ -65,7 +68,7 @@ class World:
         job = self.job(**changes)
         client = Client(job.providers, lambda name: self.sent)
         try:
-            return await run(job, client, self.folder / "evals", now=lambda: 1000.0)
+            return await run(job, client, self.folder / "evals", keep=self.kept.append, now=lambda: 1000.0)
         finally:
             await client.close()
 
@@ -155,6 +158,33 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
         return seen
 
     assert asyncio.run(main()) == [80, 0, 160, 120, 240, 0]
+
+
+def test_every_grader_of_every_answer_has_a_row_in_the_ledger_once(tmp_path: Path) -> None:
+    """Run again, an eval adds nothing; more repeats add what is new; the mean is the one that the gate compared."""
+    times: Counter[str] = Counter()
+
+    def answer(asked: Asked) -> Reply:
+        times[asked.model + asked.last_user] += 1
+        odd = int(asked.last_user.split()[-1]) % 2
+        return said(f"wrong {sum(times.values())}", asked) if asked.model == "m-new" and odd else right(asked)
+
+    async def main() -> None:
+        world = World(tmp_path, answer)
+        ledger = Ledger(tmp_path / "lake")
+        async with world.server:
+            for repeats, new in ((1, 160), (1, 0), (3, 320)):
+                result = await world.run(repeats=repeats)
+                assert ledger.add_eval_scores(world.kept[-1]) == new
+                seen = {side.arm: side for side in ledger.evals("w")}
+                assert (seen["incumbent"].score, seen["candidate"].score) == (1.0, 0.5)
+                assert {side.eval for side in seen.values()} == {result.bound.id}
+                assert {(side.cases, side.answers) for side in seen.values()} == {(CASES, CASES * repeats)}
+        assert {row.grader for row in world.kept[0]} == {"", "exact"}
+        assert {row.slices for row in world.kept[0]} == {("s0",), ("s1",)}
+        ledger.close()
+
+    asyncio.run(main())
 
 
 def test_a_variant_against_itself_is_asked_on_both_sides(tmp_path: Path) -> None:

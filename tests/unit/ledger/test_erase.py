@@ -17,7 +17,7 @@ from understudy.ledger import frames
 from understudy.ledger.committer import Committer
 from understudy.ledger.erase import erase
 from understudy.ledger.export import export
-from understudy.ledger.lake import Score, Table
+from understudy.ledger.lake import EvalScore, Score, Table
 from understudy.ledger.queries import Ledger
 from understudy.ledger.removal import tombstone
 from understudy.ledger.retention import expire
@@ -55,6 +55,8 @@ def filled(tmp_path: Path, make: Any) -> Path:
     with Committer(segments, lake) as committer:
         committer.run_once()
     Ledger(lake).add_scores([Score("x-000000", "reply", "quality", 1.0, 1.0, detail=SECRET)])
+    of_eval = EvalScore("e", "reply", "candidate", "new", "f-new", SECRET, "x-000000", (), 0, "", 1.0, 1.0)
+    Ledger(lake).add_eval_scores([of_eval, of_eval._replace(suite="s", case_id="c-1")])
     writer.append(make(3, **mine))
     writer.append(Feedback(exchange="x-000003", name="thumb", value=0.0, at=1_700_000_000.0))
     writer.append(make(4, unit="other"))
@@ -67,7 +69,7 @@ def test_nothing_is_left_of_an_erased_unit(filled: Path) -> None:
     segments, lake = filled / "s", filled / "l"
     assert len(traces(filled, UNIT, SECRET)) >= 2
     done = erase(UNIT, segments=segments, lake=lake)
-    assert (done.exchanges, done.shadow_copies, done.feedback, done.scores) == (1, 1, 1, 1)
+    assert (done.exchanges, done.shadow_copies, done.feedback, done.scores, done.eval_scores) == (1, 1, 1, 1, 1)
     assert done.in_segments == 5
     assert done.data_files > 0
     assert traces(filled, UNIT, UNIT.replace("'", "''"), SECRET) == []
@@ -78,6 +80,7 @@ def test_nothing_is_left_of_an_erased_unit(filled: Path) -> None:
     assert found.in_order
     assert found.lost() == {"erased": 5}
     assert [a.exchange for a in Ledger(lake).exchanges(workload="reply")] == ["x-000001", "x-000004"]
+    assert [found.cases for found in Ledger(lake).evals("reply")] == [1]
     again = erase(UNIT, segments=segments, lake=lake)
     assert (again.exchanges, again.shadow_copies, again.feedback, again.in_segments) == (0, 0, 0, 0)
 
