@@ -6,6 +6,7 @@ The traffic comes from the ledger where it has seen the workload, else from opti
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from understudy.config.project import Project
     from understudy.core.playbook import Profile
-    from understudy.gates.planning import Figures, GatePlan
+    from understudy.gates.planning import Figures, GatePlan, PlanRow
     from understudy.gates.simulation import Simulated
+    from understudy.ledger.queries import Ledger
     from understudy.rollout.gating import Metric
 
 app = typer.Typer(add_completion=False)
@@ -256,7 +258,12 @@ def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str
             chosen = _metrics(project, workload, profile, {k: v for k, v in baseline.items() if v}, graded)
             specs = [metric.spec for metric in chosen]
             tallies = gather(ledger.sums(specs, workload=workload, upgrade=each, cycle_s=profile.cycle_s))
-            found = {key: figures_from(tally, cycle_s=profile.cycle_s) for key, tally in tallies.items()}
+            everyone = tallies.get(("errors", ""))
+            one_cycle = None if everyone is None else figures_from(everyone, cycle_s=profile.cycle_s)
+            turnover = _turnover(ledger, workload, each, one_cycle)
+            found = {
+                key: figures_from(tally, cycle_s=profile.cycle_s, turnover=turnover) for key, tally in tallies.items()
+            }
             figures = {key: known for key, known in found.items() if known is not None}
             if figures:
                 seen = f"ledger, during upgrade {each}" if each else "ledger"
@@ -264,6 +271,15 @@ def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str
     finally:
         ledger.close()
     raise nothing
+
+
+def _turnover(ledger: Ledger, workload: str, upgrade: str, one_cycle: Figures | None) -> float:
+    """How many times more users the incumbent had over all that time than in one cycle of it."""
+    if one_cycle is None:
+        return 1.0
+    counts = ledger.counts(workload, upgrade=upgrade)
+    users = max((each.units for each in counts if (each.role, each.arm) == ("served", "incumbent")), default=0)
+    return users * one_cycle.per_user / one_cycle.per_day
 
 
 def _planned(project: Project, workload: str, profile: Profile, chosen: Sequence[Metric], known: Known) -> GatePlan:
@@ -305,6 +321,8 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
         _print_simulation(console, document["simulation"])
 
 
+LARGEST = math.log(11.0)
+"""Nobody asks by how much more than ten times the price rose."""
 ABREAST = 3
 """Rungs in one table: so many fit in 80 columns with the names whole."""
 
@@ -314,10 +332,10 @@ def _print_gates(console: Console, planned: GatePlan) -> None:
     cells: dict[tuple[str, str], dict[float, str]] = {}
     for row in planned.rows:
         after = "never" if row.decided_after_s is None else _time(row.decided_after_s)
-        cells.setdefault((row.metric, row.slice), {})[row.share] = f"{_loss(row.detectable)} {after:>6}"
+        cells.setdefault((row.metric, row.slice), {})[row.share] = f"{_loss(row)} {after:>6}"
     console.print(
-        "Per rung: the loss that is seen by the end of its hold (80 % power), in the metric's own unit (0.02 of a "
-        "share are 2 points), and when a candidate without any loss may leave it."
+        "Per rung: the loss that is seen by the end of its hold (80 % power; pt are points, hundredths of a share or "
+        "score), and when a candidate without any loss may leave it."
     )
     for first in range(0, len(shares), ABREAST):
         some = shares[first : first + ABREAST]
@@ -366,8 +384,14 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-def _loss(value: float) -> str:
-    return "-" if value == float("inf") else f"{value:.2g}"
+def _loss(row: PlanRow) -> str:
+    from understudy.gates.planning import said
+
+    if row.detectable == float("inf"):
+        return "-"
+    if row.scale == "percent" and row.detectable > LARGEST:
+        return "> 1000 %"
+    return said(row.detectable, row.scale).replace("points", "pt")
 
 
 def _share(value: float | None) -> str:

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from understudy.core.evidence import ALL_SLICES, BUCKETS
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, Arm, Profile, Step
-from understudy.gates.effect import NO_EFFECT, Effect, Events, measure_alone
-from understudy.gates.gate import PASS_ALPHA, ROLLBACK_ALPHA, Gate, error_budget
+from understudy.gates.effect import NO_EFFECT, Effect, Events, distinct, measure_alone
+from understudy.gates.gate import MIN_CLUSTERS, PASS_ALPHA, ROLLBACK_ALPHA, Gate, error_budget
 from understudy.gates.panel import SLICE_WIDEN
 from understudy.gates.stats.distributions import normal_quantile
 from understudy.gates.tally import Tally
 from understudy.gates.weighing import harm_evidence, pass_evidence
+from understudy.gates.wording import duration, scale_of
 
 POWER = 0.8
 
@@ -29,7 +30,8 @@ class Figures:
     """What is known of one metric of the incumbent, in one slice or over all traffic.
 
     `per_day` values of it a day over all traffic; `variance` that of one value; `per_user` values a user and day;
-    `icc` the part of the variance that lies between users; `users` distinct ones, 0 for those of one day.
+    `icc` the part of the variance that lies between users; `users` distinct ones over many cycles, 0 for those of one,
+    who then come again in every cycle of `cycle_days`.
     """
 
     mean: float
@@ -38,14 +40,23 @@ class Figures:
     per_user: float = 1.0
     icc: float = 0.0
     users: float = 0.0
+    cycle_days: float = 1.0
 
     @property
     def distinct(self) -> float:
         return self.users or self.per_day / self.per_user
 
+    def users_in(self, days: float) -> float:
+        """Distinct users of so many days: those of one cycle for each of them, as far as there are so many."""
+        one_cycle = self.per_day / self.per_user
+        return min(self.distinct, one_cycle * max(1.0, days / self.cycle_days)) if self.users else self.distinct
+
     def design_effect(self, days: float) -> float:
         """How many times more values are needed because users come again over so many days."""
-        return 1.0 + max(0.0, self.per_user * max(days, 1.0) - 1.0) * self.icc
+        if self.distinct <= 0.0:
+            return 1.0
+        values = max(self.per_user * self.cycle_days, self.per_day * max(days, self.cycle_days) / self.distinct)
+        return 1.0 + max(0.0, values - 1.0) * self.icc
 
 
 class PlanRow(NamedTuple):
@@ -72,6 +83,8 @@ class PlanRow(NamedTuple):
     units: float
     """Users that get the candidate on this rung, of whom a verdict needs `min_units`."""
     min_units: int
+    scale: str
+    """What losses are counted in: "points" (hundredths of a share or score), "percent", or the metric's own "unit"."""
 
     @property
     def populated(self) -> bool:
@@ -113,10 +126,11 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
-def figures_from(tally: Tally, *, cycle_s: float = DAY) -> Figures | None:
+def figures_from(tally: Tally, *, cycle_s: float = DAY, turnover: float = 1.0) -> Figures | None:
     """The incumbent's own figures, from what the ledger knows of it; None where that is too little to tell a variance.
 
-    The part between users comes from the design effect of the analysis buckets.
+    `turnover`: how many times more users came over all that time than in one cycle of it. The part between users comes
+    from the design effect of the analysis buckets.
     """
     arms = [pair[Arm.INCUMBENT] for pair in tally.strata.values() if Arm.INCUMBENT in pair]
     n = sum(arm.n for arm in arms)
@@ -129,12 +143,13 @@ def figures_from(tally: Tally, *, cycle_s: float = DAY) -> Figures | None:
     days = len(periods) * cycle_s / DAY
     units = sum(arm.units for arm in arms)
     per_user = n / units * DAY / cycle_s if units else 1.0
+    users = n / days / per_user * max(1.0, turnover)
     if variance <= 0.0 or not math.isfinite(alone.variance):
-        return Figures(mean, variance, n / days, per_user)
+        return Figures(mean, variance, n / days, per_user, 0.0, users, cycle_s / DAY)
     design = max(1.0, alone.variance * n / variance)
-    come_again = per_user * days - 1.0
+    come_again = n / users - 1.0
     icc = min(0.9, (design - 1.0) / come_again) if come_again > 0.5 else 0.0
-    return Figures(mean, variance, n / days, per_user, icc)
+    return Figures(mean, variance, n / days, per_user, icc, users, cycle_s / DAY)
 
 
 def plan_gates(
@@ -206,15 +221,21 @@ def _rung(
 
     def look(held_s: float) -> Effect:
         n = seen + per_day * held_s / DAY
-        return _expected(known, n, n * (1.0 - share) / share, known.design_effect((before_s + held_s) / DAY))
+        return _expected(gate, known, n, n * (1.0 - share) / share, known.design_effect((before_s + held_s) / DAY))
+
+    def units(held_s: float) -> float:
+        return known.users_in((before_s + held_s) / DAY) * share
+
+    def decided(held_s: float) -> bool:
+        if per_day * held_s / DAY < gate.min_units or units(held_s) < needed:
+            return False
+        return _passes(gate, look(held_s), margin)
 
     tolerated = gate.tolerated(known.mean)
     wait_s = gate.max_wait_s if gate.max_wait_s is not None else profile.max_wait_s
     limit_s = max(step.hold_s, wait_s)
-    enough_s = gate.min_units / per_day * DAY if per_day > 0 else math.inf
-    units = known.distinct * share
-    after = _first(lambda held: _passes(gate, look(held), margin), limit_s) if units >= gate.min_units else None
-    decided = None if after is None or enough_s > limit_s else max(after, enough_s)
+    # Events are counted exactly: they need users in enough buckets, a mean's error as many users as values.
+    needed = distinct(MIN_CLUSTERS) if gate.events else gate.min_units
     return PlanRow(
         metric=gate.metric,
         slice=name,
@@ -225,11 +246,12 @@ def _rung(
         detectable=max(_detectable(gate, look(step.hold_s), tolerated, alpha), _smallest_large(gate, known)),
         resolvable=_resolvable(gate, look(step.hold_s)),
         margin=margin,
-        decided_after_s=decided,
+        decided_after_s=_first(decided, limit_s),
         noise=_resolvable(gate, look(limit_s)),
         required=required,
-        units=units,
-        min_units=gate.min_units,
+        units=units(limit_s),
+        min_units=needed,
+        scale=scale_of(gate),
     )
 
 
@@ -240,16 +262,19 @@ def _smallest_large(gate: Gate, known: Figures) -> float:
     return gate.tolerated(known.mean)
 
 
-def _expected(known: Figures, n_candidate: float, n_incumbent: float, design: float) -> Effect:
-    """What would be seen of a candidate without any loss, at this amount of traffic."""
-    if n_candidate <= 0 or known.variance <= 0:
+def _expected(gate: Gate, known: Figures, n_candidate: float, n_incumbent: float, design: float) -> Effect:
+    """What would be seen of a candidate without any loss, at this amount of traffic: see `effect.measure`."""
+    if n_candidate <= 0:
         return NO_EFFECT
-    weights = (1.0 / n_candidate, 1.0 / n_incumbent)
     # A variance that right or wrong could have speaks for values in [0, 1].
     most = known.mean * (1.0 - known.mean)
+    bounded = gate.kind != "log_mean" and 0.0 <= known.mean <= 1.0 and known.variance <= 1.1 * most
+    span = 1.0 if bounded else max(10.0 * gate.tolerated(known.mean), math.sqrt(known.variance))
+    weights = (1.0 / n_candidate, 1.0 / n_incumbent)
     return Effect(
         difference=0.0,
-        variance=design * known.variance * (weights[0] + weights[1]),
+        # One value that was not seen: an incumbent that never erred is not known to be free of errors.
+        variance=sum(max(design * known.variance, known.variance + span * span * w) * w for w in weights),
         incumbent=known.mean,
         candidate=known.mean,
         n_incumbent=round(n_incumbent),
@@ -261,7 +286,7 @@ def _expected(known: Figures, n_candidate: float, n_incumbent: float, design: fl
         candidate_weight=weights[0],
         incumbent_weight=weights[1],
         events=(_rates(known.mean, known.mean, n_candidate, n_incumbent),),
-        dispersion=min(1.0, known.variance / most) if 0.0 < known.variance <= 1.1 * most else None,
+        dispersion=(min(1.0, known.variance / most) if most > 0.0 else 1.0) if bounded else None,
     )
 
 
@@ -289,16 +314,18 @@ def _detectable(gate: Gate, effect: Effect, tolerated: float, alpha: float) -> f
     """The loss that is found with the planned power, by bisection."""
     if not math.isfinite(effect.variance) or tolerated <= 0:
         return math.inf
-    error = math.sqrt(effect.variance)
+    # Nobody can lose more than there is of a share or a score.
+    most = math.inf if effect.dispersion is None else effect.incumbent
+    if effect.dispersion is not None and gate.direction == "lower":
+        most = 1.0 - effect.incumbent
 
     def found(loss: float) -> bool:
         # A rate that is higher also varies more; the loss that is seen is that much smaller in the unlucky case.
-        rate = effect.incumbent + loss
-        wider = math.sqrt(max(1.0, rate / effect.incumbent)) if gate.events and effect.incumbent > 0 else 1.0
-        seen = _shifted(gate, effect, loss - normal_quantile(POWER) * error * wider)
+        more = effect.design_effect * loss * effect.candidate_weight if gate.events else 0.0
+        seen = _shifted(gate, effect, loss - normal_quantile(POWER) * math.sqrt(effect.variance + more))
         return harm_evidence(gate, seen, tolerated) >= math.log(1.0 / alpha)
 
-    return _smallest(found, 100.0 * error)
+    return _smallest(found, min(most, 100.0 * math.sqrt(effect.variance)))
 
 
 def _resolvable(gate: Gate, effect: Effect) -> float:
@@ -333,18 +360,25 @@ def _refusal(gate: Gate, name: str, rows: Sequence[PlanRow], profile: Profile) -
     where = f"{gate.metric} in {name}" if name else gate.metric
     wait_s = gate.max_wait_s if gate.max_wait_s is not None else profile.max_wait_s
     sentence = (
-        f"{where}: a margin of {_number(gate, last.margin)} cannot be decided: within {wait_s / DAY:g} days at "
+        f"{where}: a margin of {_number(gate, last.margin)} cannot be decided: within {duration(wait_s)} at "
         f"{100 * last.share:g} % the incumbent against itself differs by up to {_number(gate, last.noise)}"
     )
     return Refusal(gate.metric, name, last.margin, last.noise, sentence)
 
 
 def _number(gate: Gate, value: float) -> str:
-    if not math.isfinite(value):
-        return "anything"
-    if gate.kind == "log_mean":
-        return f"{100 * math.expm1(value):.3g} %"
-    return f"{100 * value:.3g} points" if gate.events or value <= 1.0 else f"{value:.3g}"
+    return "anything" if not math.isfinite(value) else said(value, scale_of(gate))
+
+
+def said(value: float, scale: str) -> str:
+    """A loss on its scale; logarithms as the per cent that they stand for."""
+    match scale:
+        case "percent":
+            return f"{100 * math.expm1(value):.3g} %"
+        case "points":
+            return f"{100 * value:.3g} points"
+        case _:
+            return f"{value:.3g}"
 
 
 def _advice(rows: Sequence[PlanRow], refusals: Sequence[Refusal]) -> list[str]:
@@ -362,11 +396,19 @@ def _advice(rows: Sequence[PlanRow], refusals: Sequence[Refusal]) -> list[str]:
             f"at {100 * share:g} % these slices can never be decided: {', '.join(never)}; pool them, "
             f"decide them on a wider rung, or judge them on shadow pairs"
         )
-    for row in rows:
-        if row.required and row.decided_after_s is not None and not row.in_time:
-            where = f"{row.metric} in {row.slice}" if row.slice else row.metric
-            days = row.decided_after_s / DAY
-            said.append(f"{where}: at {100 * row.share:g} % expect {days:.1f} days instead of {row.hold_s / DAY:g}")
+    return said + _late_rungs(rows)
+
+
+def _late_rungs(rows: Sequence[PlanRow]) -> list[str]:
+    """Rungs that last longer than their hold, with the gate that takes longest there."""
+    said = []
+    for step in sorted({row.step for row in rows}):
+        late = [row for row in rows if row.step == step and row.required and row.decided_after_s and not row.in_time]
+        if late:
+            last = max(late, key=lambda row: row.decided_after_s or 0.0)
+            where = f"{last.metric} in {last.slice}" if last.slice else last.metric
+            most, least = duration(last.decided_after_s or 0.0), duration(last.hold_s)
+            said.append(f"at {100 * last.share:g} % expect {most} instead of {least}: {where} takes longest")
     return said
 
 

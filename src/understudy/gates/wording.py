@@ -19,13 +19,20 @@ def duration(seconds: float) -> str:
 
 def amount(gate: Gate, value: float) -> str:
     """A difference in the metric's own unit: points for shares and scores, per cent for logarithms."""
+    match scale_of(gate):
+        case "percent":
+            return f"{100 * math.expm1(value):+.1f} %"
+        case "points":
+            return f"{100 * value:+.2f} points"
+        case _:
+            return f"{value:+.4g}"
+
+
+def scale_of(gate: Gate) -> str:
+    """What a difference is counted in: "percent" of logarithms, "points" of shares and scores, or the metric's "unit"."""
     if gate.kind == "log_mean":
-        return f"{100 * math.expm1(value):+.1f} %"
-    return f"{100 * value:+.2f} points" if _in_points(gate) else f"{value:+.4g}"
-
-
-def _in_points(gate: Gate) -> bool:
-    return gate.events or (gate.margin is not None and gate.margin <= 0.2)
+        return "percent"
+    return "points" if gate.events or (gate.margin is not None and gate.margin <= 0.2) else "unit"
 
 
 def level(gate: Gate, value: float) -> str:

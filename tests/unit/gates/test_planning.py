@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from understudy.core.evidence import Stratum, Sums
-from understudy.core.playbook import DAY, PROFILES
+from understudy.core.playbook import DAY, PROFILES, Verdict
 from understudy.gates.gate import STANDARD, Gate, configured
+from understudy.gates.panel import judge
 from understudy.gates.planning import Figures, figures_from, plan_gates
 from understudy.gates.simulation import Run, Simulated, binomial, poisson, simulate, upper_limit
 from understudy.gates.tally import gather
@@ -65,11 +66,62 @@ def test_too_few_users_on_a_rung():
 
 
 def test_no_traffic_decides_nothing():
-    """Without traffic, or without variance, nothing is promised."""
-    for figures in (Figures(0.85, 0.1275, 0.0, users=1000), Figures(0.0, 0.0, 1000)):
-        plan = plan_gates([STANDARD["quality"]], {("quality", ""): figures}, PROFILE)
-        assert all(row.decided_after_s is None and math.isinf(row.detectable) for row in plan.rows)
-        assert json.dumps(plan.as_dict(), allow_nan=False)
+    """Without traffic nothing is promised."""
+    plan = plan_gates([STANDARD["quality"]], {("quality", ""): Figures(0.85, 0.1275, 0.0, users=1000)}, PROFILE)
+    assert all(row.decided_after_s is None and math.isinf(row.detectable) for row in plan.rows)
+    assert json.dumps(plan.as_dict(), allow_nan=False)
+
+
+def test_an_incumbent_without_errors_is_planned_as_it_is_judged():
+    """Where the incumbent never erred the plan tells when a candidate without errors passes: the panel does pass it
+    then, and not at a quarter of it.
+    """
+    gate, share = STANDARD["errors"], PROFILE.ladder[0].share / 1e6
+    clean = Figures(mean=0.0, variance=0.0, per_day=20_000)
+    plan = plan_gates([gate], {("errors", ""): clean}, PROFILE)
+    assert plan.refusals == ()
+    row = rows_of(plan, "errors")[0]
+    assert row.decided_after_s is not None
+    assert 0.0 < row.detectable < 0.1
+
+    def verdict(part: float) -> Verdict:
+        n = part * clean.per_day * share * row.decided_after_s / DAY
+        arms = {"candidate": n, "incumbent": n * (1 - share) / share}
+        rows = [
+            Sums("errors", Stratum("canary", 0, 0), arm, "", bucket, round(count / 256), 0.0, 0.0, round(count / 256))
+            for arm, count in arms.items()
+            for bucket in range(256)
+        ]
+        return judge([gate], rows, step=0, widen=PROFILE.ladder[0].widen).verdict
+
+    assert verdict(1.1) is Verdict.PASS
+    assert verdict(0.25) is Verdict.INCONCLUSIVE
+
+
+def test_nobody_can_lose_more_than_there_is():
+    """A share cannot grow by more than what is left of it: such a loss is never planned to be seen."""
+    thin = Figures(mean=0.5, variance=0.25, per_day=40, users=4000)
+    plan = plan_gates([STANDARD["latency_p50"]], {("latency_p50", ""): thin}, PROFILE)
+    assert all(row.detectable <= 0.5 or math.isinf(row.detectable) for row in plan.rows)
+    assert any(math.isinf(row.detectable) for row in plan.rows)
+
+
+def test_users_add_up_over_the_hold():
+    """Users who come once are as many a day as there are answers: over a rung they add up, up to all of them."""
+    once = Figures(0.85, 0.1275, 2000, 1.0, 0.1, users=60_000)
+    assert [once.users_in(days) for days in (0.5, 1.0, 10.0, 100.0)] == [2000, 2000, 20_000, 60_000]
+    assert once.design_effect(10.0) == 1.0
+    assert Figures(0.85, 0.1275, 2000, 1.0, 0.1).design_effect(10.0) == pytest.approx(1.9)
+    rows = rows_of(plan_gates([STANDARD["quality"]], {("quality", ""): once}, PROFILE), "quality")
+    assert rows[0].units > 2000 * rows[0].share
+
+
+def test_times_are_said_as_people_say_them():
+    """A profile of seconds is planned in seconds, one of days in days."""
+    figures = {("quality", ""): Figures(0.85, 0.1275, 1000, 1.0, 0.1)}
+    for name, word in (("demo", "seconds"), ("interactive", "days")):
+        (refusal,) = plan_gates([configured("quality", margin=0.005)], figures, PROFILES[name]).refusals
+        assert word in refusal.sentence
 
 
 def test_limits_alone_are_not_planned():
