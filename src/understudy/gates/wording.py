@@ -29,7 +29,7 @@ def amount(gate: Gate, value: float) -> str:
 
 
 def scale_of(gate: Gate) -> str:
-    """What a difference is counted in: "percent" of logarithms, "points" of shares and scores, or the metric's "unit"."""
+    """What a difference is counted in: "percent" for logarithms, "points" for shares and scores, else "unit"."""
     if gate.kind == "log_mean":
         return "percent"
     return "points" if gate.events or (gate.margin is not None and gate.margin <= 0.2) else "unit"
