@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,9 +40,10 @@ _ERROR_EVENT = {
 
 
 class Leave(NamedTuple):
-    """The client goes away: after so many seconds, or as soon as so many bytes of body came."""
+    """The client goes away: so many seconds after `known` became true, or as soon as so many bytes of body came."""
 
     after_s: float = 0.0
+    known: Callable[[], bool] = lambda: True
     after_bytes: int = 0
     reset: bool = False
 
@@ -248,18 +250,25 @@ async def ask(port: int, data: bytes, saw: Saw, *, patience: float = 15.0, leave
         saw.end, saw.ended_at = "refused", time.monotonic()
         return saw
     protocol.transport.write(data)
-    timer = loop.call_later(leave.after_s, protocol.go) if leave is not None and leave.after_s else None
+    leaving = loop.create_task(_leave(protocol, leave)) if leave is not None and leave.after_s else None
     try:
         async with asyncio.timeout(patience):
             saw.end = await protocol.done
     except TimeoutError:
         saw.end, saw.ended_at = "timeout", time.monotonic()
     finally:
-        if timer is not None:
-            timer.cancel()
+        if leaving is not None:
+            leaving.cancel()
         protocol.transport.abort()
     saw.payload = b"".join(protocol.pieces)
     return saw
+
+
+async def _leave(protocol: _Answers, leave: Leave) -> None:
+    while not leave.known():
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(leave.after_s)
+    protocol.go()
 
 
 async def raw(port: int, *pieces: bytes, patience: float = 3.0, pause: float = 0.0) -> tuple[bytes, str]:

@@ -20,7 +20,7 @@ from benchmarks.chaos.row import (
     quantile,
 )
 from benchmarks.chaos.rows_processes import serving, two_workers
-from benchmarks.chaos.world import SHORT, Evidence, World, world
+from benchmarks.chaos.world import Evidence, World, world
 
 from understudy.core.routing import encode
 
@@ -66,15 +66,23 @@ async def flips_while_starting(scale: Scale) -> Evidence:
     async with world(workers=2) as made:
         wrong = 0
         for number in range(scale.n(4, 40)):
-            (await two_workers(made))[number % 2].send_signal(signal.SIGKILL)
+            victim, other = (await two_workers(made))[:: 1 if number % 2 else -1]
+            victim.send_signal(signal.SIGKILL)
             made.publish(share=0.5)
             published = made.epoch
-            await asyncio.sleep(0.3)  # by now every living worker has polled
+            await _acknowledged(made, other.pid, published)
             for saw in await made.many(12, lambda i: made.ask(patience=20)):
                 wrong += 0 <= epoch_of(saw.headers) < published
         made.facts["wrong_epoch"] = wrong
         made.tolerates = frozenset({"nothing", "broken"})
         return await made.finish()
+
+
+async def _acknowledged(made: World, pid: int, epoch: int) -> None:
+    """Wait until the worker that lives has applied an epoch. Raises TimeoutError."""
+    async with asyncio.timeout(60):
+        while not any(beat["pid"] == pid and beat["epoch"] >= epoch for beat in made.heartbeats().values()):
+            await asyncio.sleep(0.01)
 
 
 def judge_flips_while_starting(evidence: Evidence) -> list[str]:
@@ -101,9 +109,13 @@ async def shuffled(scale: Scale) -> Evidence:
             went_back += seen < made.facts.get("highest_seen", 0)
             made.facts["highest_seen"] = max(seen, made.facts.get("highest_seen", 0))
         made.write(tables[0])
-        await asyncio.sleep(0.4)
-        (beat,) = made.heartbeats().values()
-        made.facts["told"] = int("older" in beat["status"])
+        made.facts["told"] = 0
+        for _ in range(0 if went_back else 600):
+            (beat,) = made.heartbeats().values()
+            if "older" in beat["status"]:
+                made.facts["told"] = 1
+                break
+            await asyncio.sleep(0.05)
         made.facts["went_back"] = went_back
         made.facts["seed"] = seed
         return await made.finish()
@@ -162,7 +174,7 @@ DEATHS = ("f/rst@pre", "f/500", "f/silent", "refused")
 async def candidate_dies(scale: Scale) -> Evidence:
     """At 100 %: the incumbent answers, and after a few failures the candidate is left alone."""
     worst_calls = 0
-    async with world(deadlines=SHORT) as made:
+    async with world(deadlines=scale.deadlines) as made:
         for number, fault in enumerate(DEATHS):
             made.routing = replace(made.routing)
             made.cand.become("cand", "f/ok")
@@ -209,12 +221,14 @@ def judge_candidate_dies(evidence: Evidence) -> list[str]:
 async def guard_dies(scale: Scale) -> Evidence:
     """Nobody renews the lease of a canary: after it the candidate gets nothing."""
     async with world() as made:
+        made.publish(share=1.0, lease_s=60)
+        await made.applied(made.epoch)
+        before = await made.many(20, lambda i: made.ask())
+        made.facts["candidate_before"] = sum(saw.headers.get("x-understudy-variant") == "new" for saw in before)
         lease = scale.n(1, 10)
         made.publish(share=1.0, lease_s=lease)
         until = time.time() + lease
         await made.applied(made.epoch)
-        before = await made.many(20, lambda i: made.ask())
-        made.facts["candidate_before"] = sum(saw.headers.get("x-understudy-variant") == "new" for saw in before)
         while time.time() < until:
             await asyncio.sleep(0.02)
         after = await made.many(scale.n(100, 5000), lambda i: made.ask())
@@ -256,9 +270,12 @@ async def kill_file(scale: Scale) -> Evidence:
             stop.set()
             await asyncio.gather(*clients)
             file.unlink()
-            await asyncio.sleep(0.4)
-            saw = await made.ask()
-            if saw.headers.get("x-understudy-variant") != "new":
+            for _ in range(200):
+                await asyncio.sleep(0.1)
+                saw = await made.ask()
+                if saw.headers.get("x-understudy-variant") == "new":
+                    break
+            else:
                 made.facts["not_given_back"] = 1
         made.facts["last_candidate_request_max_ms"] = round(1000 * max(times))
         return await made.finish()

@@ -42,7 +42,7 @@ def serving(made: World) -> list[psutil.Process]:
     return found
 
 
-async def two_workers(made: World, patience: float = 30.0) -> list[psutil.Process]:
+async def two_workers(made: World, patience: float = 120.0) -> list[psutil.Process]:
     """Both workers, as soon as both live. Raises TimeoutError."""
     async with asyncio.timeout(patience):
         while len(found := serving(made)) < 2:
@@ -51,6 +51,10 @@ async def two_workers(made: World, patience: float = 30.0) -> list[psutil.Proces
 
 
 MIX = ("f/ok", "f/ok", "f/ok", "f/500", "f/eof@3", "f/rst@2", "f/err@1", "f/rst@pre", "f/429;ra=1")
+
+
+MORE_FDS = 2
+"""So many more open files after than before are no leak: a connection here or there that is just ending."""
 
 
 async def soak(scale: Scale) -> Evidence:
@@ -75,8 +79,11 @@ async def soak(scale: Scale) -> Evidence:
             if number == 1:
                 made.facts["fds_before"] = process.num_fds()
             made.inc.ledger.clear()
-        await asyncio.sleep(2.3)
-        made.facts["fds_after"] = process.num_fds()
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            made.facts["fds_after"] = process.num_fds()
+            if made.facts["fds_after"] <= made.facts["fds_before"] + MORE_FDS:
+                break
         requests = per_round * (rounds - 1)
         made.facts["rss_mb_per_100k"] = round((sizes[-1] - sizes[0]) / 1e6 / requests * 100_000, 1) if requests else 0
         made.facts["requests"] = per_round * (rounds + 1)
@@ -87,13 +94,13 @@ def judge_soak(evidence: Evidence) -> list[str]:
     facts = evidence.facts
     # A short run says little about a slope: a page here and there is megabytes per 100,000 requests.
     found = at_most(evidence, "rss_mb_per_100k", 5 if facts["requests"] > 10_000 else 600)
-    if facts["fds_after"] > facts["fds_before"] + 2:
+    if facts["fds_after"] > facts["fds_before"] + MORE_FDS:
         found.append(f"{facts['fds_after']} open files after, {facts['fds_before']} before")
     return found
 
 
 async def exhausted(scale: Scale) -> Evidence:
-    async with world(deadlines={"headers_s": 1.5, "first_token_s": 1.5}) as made:
+    async with world(deadlines={"headers_s": 3.0, "first_token_s": 3.0}) as made:
         await made.ask()
         _, hard = resource.prlimit(made.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(made.pid, resource.RLIMIT_NOFILE, (64, hard))
@@ -128,7 +135,7 @@ async def rolling(scale: Scale) -> Evidence:
         for _ in range(restarts):
             before = {process.pid for process in serving(made)}
             os.kill(made.pid, signal.SIGHUP)
-            for _ in range(300):
+            for _ in range(1200):
                 await asyncio.sleep(0.05)
                 now = {process.pid for process in serving(made)}
                 if len(now) == 2 and not now & before:
@@ -143,7 +150,7 @@ async def rolling(scale: Scale) -> Evidence:
 
 def judge_rolling(evidence: Evidence) -> list[str]:
     evidence.facts["failed"] = sum(saw.outcome != "ok" for saw in evidence.saw)
-    stuck = ["the workers were not replaced within 15 s"] if evidence.facts.get("restart_stuck") else []
+    stuck = ["the workers were not replaced within a minute"] if evidence.facts.get("restart_stuck") else []
     return stuck + none_of(evidence, "failed") + only(evidence, "ok")
 
 
@@ -159,11 +166,11 @@ async def worker_killed(scale: Scale) -> Evidence:
             victim.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             under_way.append(killed)
-            while len(serving(made)) < 2 and time.monotonic() - killed < 8:
+            while len(serving(made)) < 2 and time.monotonic() - killed < 20:
                 await asyncio.sleep(0.01)
             respawns.append(time.monotonic() - killed)
             await asyncio.gather(*clients)
-            if respawns[-1] > 8:
+            if respawns[-1] > 20:
                 break
             # New connections after the kill: none may fail, whether their worker is back already or not.
             later = await made.many(12, lambda i: made.ask(patience=20))

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.chaos.client import DIALECTS, body_of, raw, request
 from benchmarks.chaos.row import Row, Scale, at_most, in_time, none_of, only, plant_fact
 from benchmarks.chaos.rows_requests import status_of
-from benchmarks.chaos.world import SHORT, Evidence, World, world
+from benchmarks.chaos.world import Evidence, World, world
 
 from understudy.core.routing import GatewayKey
 from understudy.testing.faulty import FaultProvider
@@ -336,7 +336,7 @@ async def secret_sinks(scale: Scale) -> Evidence:
             for name, p in made.routing.providers.items()
         }
         made.publish(providers=providers, keys=(gateway_key("caller", caller),))
-        await made.start(environment={"CHAOS_INC_KEY": inc_key, "CHAOS_CAND_KEY": cand_key}, deadlines=SHORT)
+        await made.start(environment={"CHAOS_INC_KEY": inc_key, "CHAOS_CAND_KEY": cand_key}, deadlines=scale.deadlines)
         for fault in FAULTS_FOR_SECRETS:
             made.inc.become("inc", fault)
             for dialect in DIALECTS:
@@ -407,16 +407,19 @@ async def open_door(scale: Scale) -> Evidence:
         started = []
         for host in ("0.0.0.0", "::", "", "192.0.2.1"):
             command = [sys.executable, "-m", "understudy", "gateway", "--table", str(made.table), "--port", "0"]
-            command += ["--segments", str(made.segments), "--workers", "1", "--host", host or "0"]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=4, check=False, env=made.environment()
-                )
-            except subprocess.TimeoutExpired:
-                started.append(f"--host {host!r} without keys: it serves")
-                continue
-            if done.returncode != 2 or "Traceback" in done.stderr:
-                started.append(f"--host {host!r}: exit {done.returncode}, {done.stderr[-200:]!r}")
+            command += ["--segments", str(made.segments), "--workers", "1", "--host", host or "0", "--json"]
+            with (
+                (made.folder / "refused.log").open("w+") as log,
+                subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=log, text=True, env=made.environment()
+                ) as process,
+            ):
+                assert process.stdout is not None
+                if any('"port"' in line for line in process.stdout):  # the line of one that serves
+                    process.terminate()
+                    started.append(f"--host {host!r} without keys: it serves")
+                elif process.wait() != 2 or "Traceback" in Path(log.name).read_text():
+                    started.append(f"--host {host!r}: exit {process.returncode}, {Path(log.name).read_text()[-200:]!r}")
         made.facts["started"] = started
         return await made.finish()
 
@@ -431,10 +434,11 @@ def _plant_started(evidence: Evidence) -> None:
 
 async def greed(scale: Scale) -> Evidence:
     """One key asks for everything at once; another asks now and then and must not notice."""
-    async with world() as made:
+    # The provider takes longer over an answer than a slow machine takes to have sent all the requests.
+    async with world(deadlines={"headers_s": 15.0, "first_token_s": 15.0}) as made:
         made.reconcile = False
         await with_keys(made, gateway_key("greedy", NARROW), gateway_key("honest", GOOD))
-        made.inc.become("inc", "f/slow-hdr=1")
+        made.inc.become("inc", "f/slow-hdr=3")
         greedy = [
             asyncio.create_task(made.ask(headers=bearer(NARROW), counted=False, patience=20))
             for _ in range(scale.n(400, 2000))

@@ -19,12 +19,12 @@ from benchmarks.chaos.row import (
     plant_user_failure,
     quantile,
 )
-from benchmarks.chaos.world import SHORT, Evidence, World, world
+from benchmarks.chaos.world import Evidence, World, world
 
 
 async def _settled(made: World) -> None:
     """Wait until no provider is still answering."""
-    for _ in range(100):
+    for _ in range(3000):
         if all(call.ended for call in made.inc.ledger + made.cand.ledger):
             return
         await asyncio.sleep(0.02)
@@ -82,7 +82,9 @@ async def leave_early(scale: Scale) -> Evidence:
 
             async def one(number: int, cases: list[tuple[str, bool, bool]] = cases) -> None:
                 dialect, stream, reset = cases[number]
-                await made.ask(dialect, stream=stream, leave=Leave(after_s=0.15, reset=reset))
+                mark = made.mark()
+                asked = Leave(after_s=0.15, known=lambda: bool(made.inc.marked(mark)), reset=reset)
+                await made.ask(dialect, stream=stream, mark=mark, leave=asked)
 
             await made.many(len(cases), one, at_once=20)
         await _settled(made)
@@ -97,8 +99,9 @@ def _plant_not_told(evidence: Evidence) -> None:
 
 
 async def stall(scale: Scale) -> Evidence:
-    async with world(deadlines=SHORT) as made:
-        for fault in ("f/stall@3", "f/pings=14@2;every=0.1"):
+    async with world(deadlines=scale.deadlines) as made:
+        made.facts["idle_s"] = scale.deadlines["idle_s"]
+        for fault in ("f/stall@3", f"f/pings=14@2;every={scale.n(2, 1) / 10}"):
             made.inc.become("inc", fault)
             cases = [(d, s) for d in DIALECTS for s in (True, False)] * scale.n(1, 5)
             if "pings" in fault:
@@ -122,11 +125,14 @@ def judge_stall(evidence: Evidence) -> list[str]:
             false_stalls += 1
     evidence.facts["detected_max_s"] = round(max(times), 2)
     evidence.facts["false_stalls"] = false_stalls
-    return found + in_time(evidence, "detected_max_s", 1.2) + none_of(evidence, "false_stalls")
+    return (
+        found + in_time(evidence, "detected_max_s", evidence.facts["idle_s"] + 0.7) + none_of(evidence, "false_stalls")
+    )
 
 
 async def silent(scale: Scale) -> Evidence:
-    async with world(deadlines=SHORT) as made:
+    async with world(deadlines=scale.deadlines) as made:
+        made.facts["whole_s"] = scale.deadlines["first_token_s"]
         made.inc.become("inc", "f/silent")
         await made.many(scale.n(10, 50), lambda i: made.ask(DIALECTS[i % 5], stream=i % 2 == 0))
         made.inc.become("inc", "f/ok")
@@ -150,7 +156,11 @@ def judge_silent(evidence: Evidence) -> list[str]:
         silent_calls = [c for c in evidence.calls(saw.mark) if c.fault == "f/silent"]
         if record and silent_calls and not (record.masked and record.error and record.arm == "candidate"):
             found.append(f"{saw.mark}: the candidate's silence is not counted against it")
-    return found + none_of(evidence, "user_failures") + in_time(evidence, "fallback_max_s", 1.2)
+    return (
+        found
+        + none_of(evidence, "user_failures")
+        + in_time(evidence, "fallback_max_s", evidence.facts["whole_s"] + 0.5)
+    )
 
 
 CUTS = ("f/rst@pre", "f/rst@hdr", "f/rst@2", "f/rst@mid", "f/eof@0", "f/eof@5", "f/eof@11", "f/fin@2", "f/short-cl")

@@ -43,7 +43,8 @@ def _keeps_asking(_: Config) -> None:
 
 def _patient(config: Config) -> None:
     """Deadlines far too long."""
-    config["deadlines"].update(headers_s=3.0, first_token_s=3.0, idle_s=3.0, connect_s=4.0)
+    for name, more in (("headers_s", 2.5), ("first_token_s", 2.5), ("idle_s", 2.5), ("connect_s", 3.5)):
+        config["deadlines"][name] = config["deadlines"].get(name, 0.0) + more
 
 
 def _hasty(config: Config) -> None:

@@ -76,12 +76,23 @@ async def probing(port: int, worker: int) -> AsyncIterator[list[float]]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        await asyncio.sleep(0.3)
+        assert process.stdout is not None
+        await process.stdout.readline()  # it has begun
         yield lags
     finally:
         said, _ = await process.communicate(b"")  # the end of its input is its sign to stop
     lags += json.loads(said)
 
 
+def main() -> None:
+    """A line after the first answer, and all that was found in the end."""
+    lags = []
+    for lag in stood_still(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.fileno()):
+        if not lags:
+            print(flush=True)
+        lags.append(lag)
+    json.dump(lags, sys.stdout)
+
+
 if __name__ == "__main__":
-    json.dump(list(stood_still(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.fileno())), sys.stdout)
+    main()

@@ -32,7 +32,7 @@ REPO = Path(__file__).parents[2]
 DEADLINES = {"connect_s": 2.0, "headers_s": 5.0, "first_token_s": 5.0, "idle_s": 5.0, "total_s": 20.0}
 """Short, and long enough for a busy machine."""
 SHORT = {"connect_s": 0.6, "headers_s": 0.5, "first_token_s": 0.7, "idle_s": 0.5, "total_s": 6.0}
-"""For the rows that wait until a deadline is over."""
+"""For the rows that wait until a deadline is over; see `Scale.deadlines`."""
 LIMITS = {"receipt_s": 0.8, "idle_s": 2.0, "write_s": 1.0, "drain_s": 2.0, "linger_s": 0.2, "connections": 600}
 BUG: ContextVar[str] = ContextVar("BUG", default="")
 """The defect that gateways started from here on have; see `sabotage`."""
@@ -193,7 +193,7 @@ class World:
                 found[path.stem] = json.loads(path.read_text())
         return found
 
-    async def applied(self, epoch: int, *, workers: int = 1, timeout: float = 10.0) -> float:
+    async def applied(self, epoch: int, *, workers: int = 1, timeout: float = 60.0) -> float:
         """Seconds until so many workers acknowledged an epoch. Raises TimeoutError."""
         begun = time.monotonic()
         while sum(beat["epoch"] >= epoch for beat in self.heartbeats().values()) < workers:
@@ -231,7 +231,7 @@ class World:
             *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=log
         )
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        line = await asyncio.wait_for(self.process.stdout.readline(), 120)
         if not line:
             raise RuntimeError(f"the gateway did not start: {self._log.read_text()}")
         self.port = json.loads(line)["port"]
