@@ -300,3 +300,18 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert books.json["given"] >= 102
     assert books.json["uncounted"] == 0, books.out
     assert books.code == (0 if books.json["in_order"] else 1)
+
+
+@pytest.mark.slow
+def test_a_second_one_beside_the_first(here: World) -> None:
+    """`up` names the part that cannot run, what holds its place, and what to do; the first one serves on."""
+    _, ready = here.start("up", "--port", "0", "--workers", "1", "--json")
+    second = here.launch("up", "--port", str(ready["port"]), "--workers", "1")
+    said = here.folder / "up.out"
+    eventually(lambda: "cannot listen on" in said.read_text() and "committer: another" in said.read_text(), within=30)
+    text = said.read_text()
+    assert f":{ready['port']}: Address already in use; stop what uses that port" in text
+    assert "leave it to that one" in text
+    second.terminate()
+    second.wait(60)
+    assert here.run("rollback", W, "--drill").code == 0

@@ -88,6 +88,18 @@ def test_help_looks_the_same_everywhere(tmp_path: Path) -> None:
             assert "..." not in shown.out.replace("[ARGS]...", "").replace("[FILE]...", "")
 
 
+def test_what_is_empty_says_so(tmp_path: Path) -> None:
+    """Before anything has happened, a watch ends at once with a whole line, and an erasure of nobody says that the name
+    may be wrong."""
+    with world(tmp_path) as here:
+        here.example()
+        watched = here.run("upgrade", "status", "--watch")
+        assert (watched.code, watched.out) == (0, f"{W}: no upgrade yet; serves small-1 100 %\n")
+        erased = here.run("ledger", "erase", "--unit", "nobody")
+        assert erased.code == 0
+        assert "nothing is kept of 'nobody': check the name" in erased.out
+
+
 def test_a_wrong_word_is_answered_with_the_nearest(tmp_path: Path) -> None:
     """A misspelt verb, sub-verb and workload each get the name that was meant."""
     with world(tmp_path) as here:

@@ -52,7 +52,7 @@ async def _play(folder: Path, as_json: bool) -> Report:
     try:
         return await play(folder, (lambda moment: None) if as_json else _line)
     except asyncio.CancelledError:
-        raise CannotMeasure("the demonstration was stopped", remedy="run it again when you have a minute") from None
+        raise CannotMeasure("the demonstration was stopped", remedy=f"remove {folder}, then run it again") from None
 
 
 def _line(moment: Moment) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.output import errors_shown
+from understudy.cli.output import counted, errors_shown
 from understudy.core.errors import UsageError
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -89,7 +89,7 @@ def _serve(
 
             line = json.dumps({"url": url, "port": supervisor.port, "workers": plan.workers, "pid": os.getpid()})
         else:
-            line = f"gateway ready at {url} ({plan.workers} workers, table {plan.table})"
+            line = f"gateway ready at {url} ({counted(plan.workers, 'worker')}, table {plan.table})"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 

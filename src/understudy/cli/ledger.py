@@ -275,6 +275,8 @@ def erase(
         else:
             rows = [[name.replace("_", " "), value] for name, value in done._asdict().items() if isinstance(value, int)]
             out().print(table("removed", ["what", ("how many", "right")], rows))
+            if not any(value for _, value in rows) and not done.lines:
+                out().print(plain(f"nothing is kept of {unit!r}: check the name, as requests give it"), markup=False)
             for path, count in done.lines.items():
                 out().print(plain(f"{count} lines removed from {path}"), markup=False)
             for path in done.mentioned:

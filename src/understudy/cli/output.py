@@ -32,6 +32,11 @@ def spoken(name: object) -> str:
     return plain(name).replace("_", " ")
 
 
+def counted(number: int, what: str) -> str:
+    """1 worker, 2 workers."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def out() -> Console:
     from rich.console import Console
 

@@ -57,12 +57,20 @@ class Traffic(NamedTuple):
     slices: tuple[str, ...]
     upgrade: str
 
+    @property
+    def described(self) -> bool:
+        """Whether any of it was given."""
+        return bool(self.requests or self.users or self.figures or self.slices or self.upgrade)
+
 
 @app.command()
 def plan(
     workload: Annotated[str, typer.Argument(help="The workload to be upgraded.")],
     gates: Annotated[
-        bool, typer.Option("--gates", help="What each gate can tell, per slice and rung, by when.")
+        bool,
+        typer.Option(
+            "--gates", help="What each gate can tell, per slice and rung, by when; also asked by describing traffic."
+        ),
     ] = False,
     simulate: Annotated[
         int, typer.Option("--simulate", metavar="N", min=0, max=10_000, help="Rehearse N good and N bad canaries.")
@@ -104,8 +112,9 @@ def plan(
         profile = project.profile(workload)
         document: dict[str, Any] = {"workload": workload, "profile": profile.name, "timeline": timeline(profile)}
         planned: GatePlan | None = None
+        traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
+        gates = gates or (traffic.described and not simulate)  # whoever describes traffic asks what can be told with it
         if gates or simulate:
-            traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
             chosen, known = _known(project, workload, profile, traffic)
             document["traffic"] = {"source": known.source, "assumed": list(known.assumed)}
             if gates:
@@ -310,7 +319,9 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
     console.print(table(title, ["stage", ("candidate", "right"), ("at least", "right"), ("at most", "right")], rows))
     least = sum(row["least_s"] for row in document["timeline"][:-2])
     console.print(f"100 % after {_time(least)} at the earliest, not counting the eval and prompt work.\n")
-    if "traffic" in document:
+    if "traffic" not in document:
+        console.print(f"What the gates can tell by then: understudy plan {document['workload']} --gates")
+    else:
         assumed = ", ".join(document["traffic"]["assumed"])
         console.print(
             plain(f"Traffic from {document['traffic']['source']}{f'; assumed: {assumed}' if assumed else ''}.")

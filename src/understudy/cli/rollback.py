@@ -112,7 +112,8 @@ def _print(document: dict[str, Any]) -> None:
     if not document["workers"]:
         console.print("no gateway worker is alive: the next one that starts obeys", style="yellow")
     elif document["effective"]:
-        console.print(f"in effect on all {document['workers']} workers after {1000 * document['seconds']:.0f} ms")
+        everyone = "the one worker" if document["workers"] == 1 else f"all {document['workers']} workers"
+        console.print(f"in effect on {everyone} after {1000 * document['seconds']:.0f} ms")
     else:
         lagging = ", ".join(document["waiting"])
         console.print(f"not acknowledged by {plain(lagging)} after {document['seconds']:.1f} s", style="red")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json
-from understudy.cli.output import errors_shown
+from understudy.cli.output import counted, errors_shown
 from understudy.cli.serving import Documents, teller, told_to_stop
 from understudy.core.errors import CannotMeasure
 
@@ -136,17 +136,26 @@ async def _run(project: Project, port: int | None, workers: int | None, every: f
             said = {"ready": True, "url": document["url"], "port": document["port"]}
             _raw(said | {"pid": os.getpid(), "children": pids()})
         else:
-            say(f"gateway ready at {document['url']} ({document['workers']} workers)")
+            say(f"gateway ready at {document['url']} ({counted(document['workers'], 'worker')})")
 
     def controller_said(document: dict[str, Any]) -> None:
-        say(document["event"]) if "event" in document else problem("controller", document)
+        if "event" not in document:
+            problem("controller", document)
+        else:
+            say("controller ready" if document["event"] == "ready" else document["event"])
+
+    def committer_said(document: dict[str, Any]) -> None:
+        if "ready" not in document:
+            problem("committer", document)
 
     file = ["--config", str(project.file)]
     listen = [*(["--port", str(port)] if port is not None else []), *(["--workers", str(workers)] if workers else [])]
     controller = Child(
         "controller", ["controller", *file, "--every", str(every), "--json"], Documents(controller_said).line
     )
-    committer = Child("committer", ["ledger", "commit", *file, "--watch", str(every)], lambda line: None)
+    committer = Child(
+        "committer", ["ledger", "commit", *file, "--watch", str(every), "--json"], Documents(committer_said).line
+    )
     gateway = Child("gateway", ["gateway", *file, *listen, "--json"], Documents(gateway_said).line)
     children = [controller, committer, gateway]
 

@@ -141,7 +141,8 @@ def _wish(
         if as_json:
             print_json(document)
         else:
-            out().print(f"{plain(document['answer'])} (stage {document['stage']})", markup=False)
+            stage = "" if document["answer"] == document["stage"] else f" (stage {document['stage']})"
+            out().print(f"{plain(document['answer'])}{stage}", markup=False)
 
 
 @app.command()

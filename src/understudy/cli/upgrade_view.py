@@ -33,24 +33,47 @@ def exit_code(document: Mapping[str, Any]) -> int:
     return EXIT_FINDING if failed or assessment.get("verdict") == Verdict.FAIL else EXIT_PASS
 
 
+WATCH_S = 0.5
+"""Seconds between two looks of a watch."""
+
+
 def show(console: Console, document: Mapping[str, Any], now: float) -> None:
     console.print(rendered(document, now))
 
 
 async def watching(project: Project, workload: str) -> dict[str, Any]:
-    """Show the status until the upgrade is over or somebody interrupts; returns the last one."""
+    """Show the status until the upgrade is over or somebody interrupts; returns the last one. A terminal sees it
+    change in place; what is read by a program or kept in a file gets it again at each change of stage or share.
+    """
     from rich.live import Live
 
     from understudy.wiring import control
 
+    console = out()
     async with control(project) as opened:
         document = await status_of(project, opened, workload)
-        with Live(rendered(document, time.time()), console=out(), auto_refresh=False) as live:
-            while document["upgrade"] is not None and document["upgrade"]["ended_at"] is None:
-                await asyncio.sleep(0.5)
+        if not console.is_terminal:
+            show(console, document, time.time())
+            while _under_way(document):
+                await asyncio.sleep(WATCH_S)
+                before, document = document, await status_of(project, opened, workload)
+                if _place(document) != _place(before):
+                    show(console, document, time.time())
+            return document
+        with Live(rendered(document, time.time()), console=console, auto_refresh=False) as live:
+            while _under_way(document):
+                await asyncio.sleep(WATCH_S)
                 document = await status_of(project, opened, workload)
                 live.update(rendered(document, time.time()), refresh=True)
     return document
+
+
+def _under_way(document: Mapping[str, Any]) -> bool:
+    return document["upgrade"] is not None and document["upgrade"]["ended_at"] is None
+
+
+def _place(document: Mapping[str, Any]) -> tuple[object, object]:
+    return document["upgrade"]["stage"], document["serves"]
 
 
 def rendered(document: Mapping[str, Any], now: float) -> Group:

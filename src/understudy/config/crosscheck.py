@@ -18,6 +18,8 @@ from understudy.core.variant import Reasoning, Variant
 
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _SLICE = re.compile(r"[^\s=](?:[^=]*[^\s=])?(=\S(?:.*\S)?)?")
+OF_ONE = frozenset({"errors", "refusals", "invalid_format", "quality", "win_rate", "latency", "ttft"})
+"""Metrics that are shares or scores, and so lie between 0 and 1."""
 LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -151,6 +153,13 @@ def _gates(section: WorkloadSection, path: KeyPath) -> Found:
                 f"{name!r} is no name for a metric",
                 "begin with a letter, then letters, digits, _ . -",
             )
+    for name, gate in section.gates.metrics.items():
+        scored = gate.source.partition(":")[0] in ("grader", "error") if gate.source else name in OF_ONE
+        margin = gate.margin or ""
+        if scored and gate.absolute_margin is not None and gate.absolute_margin >= 1:
+            points = f"{100 * gate.absolute_margin:g} points"
+            message = f"a margin of {margin} is {points}: {name} lies between 0 and 1, so that no loss could reach it"
+            yield (*path, "gates", name, "margin"), message, f"write {margin if margin.isdigit() else 2}pt"
     for index, name in enumerate(section.gates.critical):
         at = (*path, "gates", "critical", index)
         key, equals, _ = name.partition("=")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -108,6 +109,14 @@ def margin(value: object) -> str:
     return text
 
 
+def day(value: str) -> str:
+    """A day like 2025-09-02, or nothing. Raises Wrong for anything else, and for days that no calendar has."""
+    try:
+        return value and date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise Wrong(f"{value!r} is no day", "write it like 2025-09-02") from None
+
+
 def _source(value: str) -> str:
     if not re.fullmatch(r"(header:[A-Za-z0-9-]+|body:[A-Za-z0-9_.-]+)", value):
         bare = re.fullmatch("[A-Za-z0-9-]+", value)
@@ -201,6 +210,7 @@ Margin = Annotated[
     BeforeValidator(margin),
     WithJsonSchema({"type": ["string", "number"], "examples": ["2pt", "10%", 0.02]}),
 ]
+Day = Annotated[str, AfterValidator(day), WithJsonSchema({"type": "string", "examples": ["2025-09-02"]})]
 Source = Annotated[
     str,
     AfterValidator(_source),
@@ -257,7 +267,7 @@ class ReasoningSection(Model):
 class PinSection(Model):
     """Why this exact model is pinned, for whoever wants to move it."""
 
-    since: str = ""
+    since: Day = ""
     """The day, as 2025-09-02."""
     why: str = ""
     """Which tests it passed, and what has to happen before it may move."""

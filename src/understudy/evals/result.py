@@ -143,15 +143,20 @@ class EvalResult:
                 each = "Each of these slices needs" if len(self.failed_slices) > 1 else "This slice needs"
                 return (
                     f"{each} a waiver with owner, reason and expiry before shadow may start: {lost}. "
-                    f"Or win it back with another prompt: understudy tune {workload} --candidate {candidate}"
+                    f"Or win it back: {self._with_another_prompt}"
                 )
             case Outcome.RETUNE:
-                return f"Try to close the gap with another prompt: understudy tune {workload} --candidate {candidate}"
+                return f"Try to close the gap: {self._with_another_prompt}"
             case Outcome.STOP:
                 return "Re-tuning could not close the gap: stay with the incumbent, and file the finding."
             case Outcome.INCONCLUSIVE:
                 vain = " More answers to the same cases will not: these variants repeat themselves."
                 return f"What would decide it: {'; '.join(self.needs)}.{vain if self.repetitive else ''}"
+
+    @property
+    def _with_another_prompt(self) -> str:
+        """A prompt is part of a variant, so that another prompt is another variant."""
+        return f"write {self.candidate.name} anew with another prompt: understudy eval {self.workload} --candidate NEW"
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -417,7 +417,8 @@ def _sentence(outcome: Outcome, rows: Sequence[SliceComparison], failures: Seque
     if failed:
         parts.append(f"Proven worse: {failed}.")
     if failures:
-        parts.append(f"{len(failures)} must-pass case(s) are lost: {', '.join(failures[:5])}.")
+        lost = "1 must-pass case is" if len(failures) == 1 else f"{len(failures)} must-pass cases are"
+        parts.append(f"{lost} lost: {', '.join(failures[:5])}.")
     if outcome is Outcome.PROCEED:
         parts.append("No slice loses more than its margin.")
     if outcome is Outcome.INCONCLUSIVE:

@@ -37,7 +37,9 @@ def prepare(suites: int, workload: str) -> Assessment:
             "An upgrade waits until there is something to measure it with.",
             f"an eval suite: name one under workloads.{workload}.suites",
         )
-    return Assessment(Decision.ADVANCE, Verdict.PASS, f"{suites} suite(s) to measure with.", to=Stage.REGRESS)
+    return Assessment(
+        Decision.ADVANCE, Verdict.PASS, f"{suites} suite{'' if suites == 1 else 's'} to measure with.", to=Stage.REGRESS
+    )
 
 
 def findings(result: Result) -> tuple[Finding, ...]:

@@ -201,6 +201,17 @@ def place(text: str, token: str) -> str:
             "    canary: {lease: 0s}\n    incumbent: old",
             ("0s", "canary.lease is no time at all", "write a duration"),
         ),
+        (
+            "params: {temperature: 0.6}",
+            "params: {temperature: 0.6}, pin: {since: 2025-13-45}",
+            ("2025-13-45", "'2025-13-45' is no day", "like 2025-09-02"),
+        ),
+        (
+            "gates: {",
+            "gates: {refusals: {margin: 2}, ",
+            ("2}", "is 200 points: refusals lies between 0 and 1", "write 2pt"),
+        ),
+        ("gates: {", "gates: {tone: {margin: 1.5, source: 'grader:tone'}, ", ("1.5,", "is 150 points", "write 2pt")),
         ("gates: {", "gates: {'2 x': {}, ", ("{}, ", "'2 x' is no name for a metric", "begin with a letter")),
         (
             "temperature: 0.6",

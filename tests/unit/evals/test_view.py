@@ -90,7 +90,7 @@ def test_prompt_reason_and_next_step_are_shown() -> None:
     assert "why: terse" in text
     assert "+ Be brief." in text
     assert "effort low" in text
-    assert text.rstrip().endswith("understudy tune w --candidate new")
+    assert text.rstrip().endswith("write new anew with another prompt: understudy eval w --candidate NEW")
 
 
 def test_answers_cannot_steer_the_terminal() -> None:

@@ -46,6 +46,15 @@ def test_timeline_alone(folder):
     assert "17 d at the earliest" in plan(folder).stdout
 
 
+def test_describing_traffic_asks_for_the_gates(folder):
+    """Whoever says how much traffic there is wants to know what can be told with it; a figure that is none is said."""
+    assert "gates" in document(plan(folder, *TRAFFIC, "--json"))
+    assert "understudy plan reply-drafting --gates" in plan(folder).stdout
+    wrong = plan(folder, *TRAFFIC, "--figure", "quality=abc")
+    assert wrong.exit_code == 2
+    assert "quality=abc" in wrong.output
+
+
 def test_gates_from_options(folder):
     """With traffic given, each gate and slice is planned on each rung; thin slices are named."""
     result = plan(folder, "--gates", *TRAFFIC, "--slice", "ticket=refund:2%", "--json")
