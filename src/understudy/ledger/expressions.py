@@ -134,10 +134,21 @@ def _joined(rows: Table, values: Table, column: str) -> Table:
     return rows.left_join(values, rows.exchange == values.of).drop("of")
 
 
-def pairs(exchanges: Table, *, workload: str, upgrade: str, fingerprint: str | None, since: float | None) -> Table:
-    """Served exchanges beside their shadow copies; the copy's columns end in `_shadow`. In order of time."""
+def pairs(
+    exchanges: Table,
+    copies: Table,
+    *,
+    workload: str,
+    upgrade: str,
+    fingerprint: str | None,
+    since: float | None,
+) -> Table:
+    """Served exchanges beside their shadow copies; the copy's columns end in `_shadow`. In order of time.
+
+    exchanges, copies: where the ones and the others are looked for.
+    """
     first = served(exchanges, workload=workload, upgrade=upgrade)
-    second = served(exchanges, workload=workload, upgrade=upgrade, role="shadow").filter(_.pair != "")
+    second = served(copies, workload=workload, upgrade=upgrade, role="shadow").filter(_.pair != "")
     if fingerprint is not None:
         second = second.filter(_.fingerprint == fingerprint)
     if since is not None:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.evidence import Sums
 from understudy.ledger import sealing
+from understudy.ledger.arrivals import Arrivals
 from understudy.ledger.lake import EvalScore, Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.projection import Spent
+from understudy.ledger.rows import day_of
 from understudy.ledger.sealing import Seal
 from understudy.ledger.ticking import Question, Ticker
 from understudy.ledger.uncollected import uncollected
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _Row = TypeVar("_Row", Score, EvalScore)
+APART_S = 3_600.0
+"""An exchange and its copy begin within so long of each other."""
 _RETRIES = 5
 _ONE_EVAL_SCORE = ("eval", "arm", "suite", "case_id", "repeat", "grader", "at")
 """What tells one score of an eval from all others. An answer that is asked for anew has another time."""
@@ -81,6 +85,13 @@ class PairRow(NamedTuple):
     @property
     def unit(self) -> str:
         return self.served.unit
+
+
+class Mark(NamedTuple):
+    """How far exchanges were read: a version of their table, and its data files."""
+
+    version: int
+    files: frozenset[str]
 
 
 class Coverage(NamedTuple):
@@ -281,12 +292,49 @@ class Ledger:
         with self._lock:
             exchanges = self._views.table(Table.EXCHANGES, workload)
             found = expressions.pairs(
-                exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
+                exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
             )
-            names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
-            rows = self._rows(found.select(names) if limit is None else found.select(names).limit(limit))
-        for row in rows:
-            yield PairRow(self._answer(row), self._answer(row, "_shadow"))
+            rows = self._pairs(found if limit is None else found.limit(limit))
+        yield from rows
+
+    def new_pairs(
+        self, mark: Mark | None, *, workload: str, upgrade: str, fingerprint: str, since: float
+    ) -> tuple[list[PairRow] | None, Mark]:
+        """The pairs of which one half or both came since a mark, in order of time, and the mark behind them; without a
+        mark all pairs.
+
+        None in their place where rows went since, or nobody can tell: then they have to be asked for without a mark.
+        Of what was there before only the hours around the new rows are read, to find their other halves.
+        """
+        from understudy.ledger import expressions
+
+        with self._lock:
+            version, days = self._lake.listing(Table.EXCHANGES, workload)
+            here = Mark(version, frozenset(file for files in days.values() for file in files))
+            before = frozenset[str]() if mark is None else mark.files
+            arrivals = Arrivals(self._lake, Table.EXCHANGES, since=-1 if mark is None else mark.version, until=version)
+            files = arrivals.among(before, here.files)
+            if not files:
+                return (None if files is None else []), here
+            new = self._views.over(Table.EXCHANGES, sorted(files), "new")
+            sides = [(new, new)]
+            if before:
+                (span,) = self._rows(new.agg(first=new.started_at.min(), last=new.started_at.max()))
+                first, last = span["first"] - APART_S, span["last"] + APART_S
+                near = [file for day in days if day_of(first) <= day <= day_of(last) for file in days[day]]
+                around = self._views.over(Table.EXCHANGES, near, "around")
+                around = around.filter(around.started_at >= first, around.started_at <= last)
+                sides = [(around, new), (new, around)]
+            found = {
+                (pair.served.exchange, pair.shadow.exchange): pair
+                for exchanges, copies in sides
+                for pair in self._pairs(
+                    expressions.pairs(
+                        exchanges, copies, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
+                    )
+                )
+            }
+        return sorted(found.values(), key=lambda pair: (pair.served.started_at, pair.served.exchange)), here
 
     def shadow_coverage(
         self, *, workload: str, upgrade: str, since: float = 0.0, without: Sequence[tuple[float, float]] = ()
@@ -449,6 +497,11 @@ class Ledger:
         with self._lock:
             found = expressions.drawn(self._views.table(Table.EXCHANGES, workload), workload=workload, upgrade=upgrade)
             return [Drawn(**row) for row in self._rows(found)]
+
+    def _pairs(self, expression: ir.Table) -> list[PairRow]:
+        names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
+        rows = self._rows(expression.select(names))
+        return [PairRow(self._answer(row), self._answer(row, "_shadow")) for row in rows]
 
     def _answer(self, row: Mapping[str, Any], suffix: str = "") -> Answer:
         values = {name: row[name + suffix] for name in Answer._fields}

@@ -10,12 +10,13 @@ added up anew whenever anything was said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from understudy.core.evidence import Sums
+from understudy.ledger.arrivals import Arrivals
 from understudy.ledger.growing import MOST_METRICS, Growing, rows_of
-from understudy.ledger.lake import Change, Lake, Table, place_of
+from understudy.ledger.lake import Lake, Table
 from understudy.ledger.metrics import MetricSpec
 from understudy.ledger.rows import day_of
 from understudy.ledger.views import Views
@@ -118,26 +119,8 @@ class Ticker:
         self, known: _Known, files: Mapping[str, frozenset[str]], version: int
     ) -> dict[str, frozenset[str] | None]:
         """For each known day the files with rows that were not read yet; None where it has to be read anew."""
-        days = {day: before.files for day, before in known.days.items() if day in files}
-        found: dict[str, frozenset[str] | None] = {
-            day: files[day] - before for day, before in days.items() if before <= files[day]
-        }
-        if len(found) < len(days):
-            changes = self._lake.changes(Table.EXCHANGES, known.version, version)
-            for day in days.keys() - found.keys():
-                found[day] = None if changes is None else self._followed(days[day], files[day], changes)
-        return found
-
-    def _followed(
-        self, known: frozenset[str], files: frozenset[str], changes: Iterable[Change]
-    ) -> frozenset[str] | None:
-        """The same for one day some of whose files are gone."""
-        there = {place_of(Table.EXCHANGES, file): file for file in files}
-        new = new_rows(frozenset(place_of(Table.EXCHANGES, file) for file in known), frozenset(there), changes)
-        replaced = None if new is None else self._lake.replaced(Table.EXCHANGES, new - there.keys())
-        if new is None or replaced is None:
-            return None
-        return frozenset(replaced) | {there[place] for place in new & there.keys()}
+        arrivals = Arrivals(self._lake, Table.EXCHANGES, since=known.version, until=version)
+        return {day: arrivals.among(before.files, files[day]) for day, before in known.days.items() if day in files}
 
     def _grown(self, question: Question, files: frozenset[str], new: frozenset[str] | None, known: _Day | None) -> _Day:
         """A day with its new files, beside what is known of it; all of it anew where `new` is None."""
@@ -166,26 +149,3 @@ class Ticker:
                 del self._asked[next(iter(self._asked))]
             self._asked[question, what] = inputs, expression
         return expression
-
-
-def new_rows(known: frozenset[str], files: frozenset[str], changes: Iterable[Change]) -> frozenset[str] | None:
-    """The files that brought rows between two states of some folders, replaced since or not; None where rows went.
-
-    known, files: the places of all data files of the folders, then and now.
-    changes: the commits between, of the whole table.
-    """
-    folders = {_folder(file) for file in known | files}
-    there, new = known, frozenset[str]()
-    for change in changes:
-        added = frozenset(file for file in change.added if _folder(file) in folders)
-        removed = frozenset(file for file in change.removed if _folder(file) in folders)
-        if not removed <= there or (removed and not change.moved):
-            return None
-        there = there - removed | added
-        if not change.moved:
-            new |= added
-    return new if there == files else None
-
-
-def _folder(file: str) -> str:
-    return file.rsplit("/", 1)[0]

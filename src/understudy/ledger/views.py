@@ -35,9 +35,9 @@ class Views:
         self._bound[key] = (version, made)
         return made
 
-    def over(self, table: Table, files: Sequence[str]) -> ir.Table:
-        """Some files of a table. To be run before this is asked for the same table again."""
-        return self._engine.bind(f"{table}_part", table, files)
+    def over(self, table: Table, files: Sequence[str], part: str = "part") -> ir.Table:
+        """Some files of a table. To be run before this is asked for the same part of it again."""
+        return self._engine.bind(f"{table}_{part}", table, files)
 
     def run(self, expression: ir.Table) -> pa.Table:
         """The rows of an expression. Raises CannotMeasure where a file cannot be read."""

@@ -1,24 +1,31 @@
 """Follows the pairs of a shadow as they come into the lake, so that a shadow of weeks is not read anew every minute.
 
-The habits of the incumbent are learned from the first pairs and then kept, and only what is new is measured. A restart
-begins from the first pair.
+Only what is new is read and measured, and what was counted adds up. The habits of the incumbent are learned from the
+first pairs in order of time and then kept: from how many, the number of pairs alone decides, so that whoever begins
+anew, by a restart or for a report, comes to the same figures.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from understudy.drift.differ import Differ, accumulate
 from understudy.drift.features import learn
 from understudy.drift.report import DriftReport, report
-from understudy.ledger.queries import Ledger, PairRow
+from understudy.ledger.queries import Ledger, Mark, PairRow
 
 LEARNED_FROM = 1_000
-"""Pairs from which on the habits are taken as known."""
+"""Pairs that habits are learned from, once there are so many."""
 GROWN = 1.5
 """Until then they are learned anew whenever there are so many times as many pairs."""
-OVERLAP_S = 300.0
-"""A copy may be committed so much later than the exchange it copies: this far back is looked at again."""
+
+
+def learned_from(pairs: int) -> int:
+    """From how many of the first pairs habits are learned where there are so many in all."""
+    found = min(pairs, 1)
+    while found < LEARNED_FROM and (more := min(LEARNED_FROM, int(found * GROWN) + 1)) <= pairs:
+        found = more
+    return found
 
 
 @dataclass
@@ -30,43 +37,26 @@ class Following:
     fingerprint: str
     since: float
     _differ: Differ | None = None
-    _recent: dict[str, float] = field(default_factory=dict)
-    """Exchanges counted already, with their time, as far back as they may be met again."""
-    _latest: float = 0.0
-    _learned: int = 0
+    _mark: Mark | None = None
+    _pairs: int = 0
 
     def read(self, ledger: Ledger) -> DriftReport:
-        """Everything there is by now."""
-        differ = self._differ
-        if differ is None:
-            return report(self._anew(ledger))
-        fresh = [p for p in self._pairs(ledger, self._horizon()) if p.served.exchange not in self._recent]
-        if self._learned < LEARNED_FROM and differ.pairs + len(fresh) >= GROWN * self._learned:
-            return report(self._anew(ledger))
-        for pair in fresh:
-            differ.add(pair)
-        self._remember(fresh)
-        return report(differ)
-
-    def _anew(self, ledger: Ledger) -> Differ:
-        """Learn the habits from all there is, and measure all of it against them."""
-        pairs = self._pairs(ledger, self.since)
-        self._differ = accumulate(pairs, learn(pair.served for pair in pairs))
-        self._learned, self._recent = len(pairs), {}
-        self._remember(pairs)
-        return self._differ
-
-    def _pairs(self, ledger: Ledger, since: float) -> list[PairRow]:
-        found = ledger.pairs(
-            workload=self.workload, upgrade=self.upgrade, fingerprint=self.fingerprint, since=max(since, self.since)
+        """Everything there is by now. Where the ledger cannot be read, the next call goes on from the last good one."""
+        if self._differ is not None:
+            fresh, mark = self._new_pairs(ledger, self._mark)
+            if fresh is not None and learned_from(self._pairs + len(fresh)) == learned_from(self._pairs):
+                for pair in fresh:
+                    self._differ.add(pair)
+                self._mark, self._pairs = mark, self._pairs + len(fresh)
+                return report(self._differ)
+        pairs, self._mark = self._new_pairs(ledger, None)
+        self._pairs = len(pairs or ())
+        self._differ = accumulate(
+            pairs or (), learn(pair.served for pair in (pairs or ())[: learned_from(self._pairs)])
         )
-        return list(found)
+        return report(self._differ)
 
-    def _horizon(self) -> float:
-        return self._latest - OVERLAP_S
-
-    def _remember(self, pairs: list[PairRow]) -> None:
-        for pair in pairs:
-            self._recent[pair.served.exchange] = pair.served.started_at
-            self._latest = max(self._latest, pair.served.started_at)
-        self._recent = {name: at for name, at in self._recent.items() if at >= self._horizon()}
+    def _new_pairs(self, ledger: Ledger, mark: Mark | None) -> tuple[list[PairRow] | None, Mark]:
+        return ledger.new_pairs(
+            mark, workload=self.workload, upgrade=self.upgrade, fingerprint=self.fingerprint, since=self.since
+        )

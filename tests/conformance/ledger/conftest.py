@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests import records
+from tests.records import fill
 
 from understudy.core.records import Exchange, Feedback, Record
 from understudy.ledger.choice import Choice
-from understudy.ledger.committer import Committer
 from understudy.ledger.lake import EvalScore, Lake, Score, Table, in_condition
 from understudy.ledger.queries import Ledger
-from understudy.ledger.segments import SegmentWriter
 
 DAY = 86_400.0
 BEGAN = 19_675 * DAY
@@ -39,21 +39,7 @@ CHOICES = {
 
 
 def exchange(number: int, **fields: Any) -> Exchange:
-    given: dict[str, Any] = {
-        "exchange": f"x-{number:06d}",
-        "workload": "reply",
-        "started_at": BEGAN + number,
-        "epoch": 1,
-        "generation": "g",
-        "upgrade": "up-1",
-        "stage": "canary",
-        "step": 0,
-        "variant": "old",
-        "served_variant": "old",
-        "fingerprint": "f-old",
-        "status": 200,
-    }
-    return Exchange(**(given | fields))
+    return records.exchange(number, **({"started_at": BEGAN + number} | fields))
 
 
 def traffic(rng: random.Random, count: int, first: int = 0, day: int | None = None) -> Iterator[Record]:
@@ -124,18 +110,6 @@ def eval_scores(rng: random.Random) -> Iterator[EvalScore]:
                 )
 
 
-def fill(folder: Path, records: Iterable[Record], worker: str = "w0", **lake: Any) -> Lake:
-    """Append records as one worker and commit them to the lake beside the segments."""
-    writer = SegmentWriter(folder / "segments", worker)
-    for record in records:
-        writer.append(record)
-    writer.close()
-    made = Lake(folder / "lake", **lake)
-    with Committer(folder / "segments", made) as committer:
-        committer.run_once()
-    return made
-
-
 def as_an_older_version_wrote_it(lake: Lake) -> None:
     """Begin the table of exchanges with a file that lacks columns of today."""
     from deltalake import write_deltalake
@@ -145,8 +119,8 @@ def as_an_older_version_wrote_it(lake: Lake) -> None:
     from understudy.ledger.prices import Prices
     from understudy.ledger.rows import Numbered
 
-    records = [exchange(900_000 + n, unit="old", latency_s=0.5) for n in range(3)]
-    table = rows.exchanges(Numbered(Boot("w9", "00"), range(3), records), Prices(None)).drop_columns(
+    old = [exchange(900_000 + n, unit="old", latency_s=0.5) for n in range(3)]
+    table = rows.exchanges(Numbered(Boot("w9", "00"), range(3), old), Prices(None)).drop_columns(
         ["not_carried", "cost_as_of", "schema_version"]
     )
     write_deltalake(lake.uri(Table.EXCHANGES), pa.table(table), partition_by=["day", "workload"])

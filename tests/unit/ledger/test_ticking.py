@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from understudy.assign.bucket import analysis_bucket
 from understudy.core.evidence import Stratum, Sums
 from understudy.core.records import Exchange, Feedback, Loss, Record
-from understudy.ledger import growing, ticking
+from understudy.ledger import arrivals, growing, ticking
 from understudy.ledger.erase import erase
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
@@ -219,9 +219,9 @@ def test_a_reader_that_remembers_wrongly_is_found(
                 lambda self, known, files, version: dict.fromkeys(known.days.keys() & files.keys(), frozenset()),
             )
         case "a compaction brings no rows that are new":
-            monkeypatch.setattr(ticking, "new_rows", lambda known, files, changes: frozenset())
+            monkeypatch.setattr(arrivals, "new_rows", lambda known, files, changes: frozenset())
         case _:
-            monkeypatch.setattr(ticking, "new_rows", lambda known, files, changes: files - known)
+            monkeypatch.setattr(arrivals, "new_rows", lambda known, files, changes: files - known)
     assert wrong_after(tmp_path, fill, make, 1, steps=25)
 
 
