@@ -1,10 +1,11 @@
 """An S3-compatible server on loopback: moto's, one request after the other, so that a condition of a request and what
 it does are one.
 
-    python object_store.py REQUESTS [careless]
+    python object_store.py REQUESTS [meeting] [careless]
 
-Prints its port, and appends a line of JSON for each request to the file REQUESTS. A commit (a new line of a Delta log)
-waits a moment for another one, so that writers who chose the same version do meet. A careless store ignores conditions.
+Prints its port, and appends a line of JSON for each request to the file REQUESTS. In a store for meeting a commit (a
+new line of a Delta log) waits a moment for another one, so that writers who chose the same version do meet. A careless
+store ignores conditions.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ MEETING_S = 0.3
 class Noted:
     """Passes requests on and notes what was asked and answered."""
 
-    def __init__(self, inner: Any, file: Path, *, careless: bool) -> None:
+    def __init__(self, inner: Any, file: Path, *, meeting: bool, careless: bool) -> None:
         self.inner = inner
         self.careless = careless
         self.file = file.open("a", buffering=1)
         self.turn = Lock()
-        self.meeting = Barrier(2)
+        self.meeting = Barrier(2) if meeting else None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] == "PUT" and "/_delta_log/" in environ["PATH_INFO"]:
+        if self.meeting and environ["REQUEST_METHOD"] == "PUT" and "/_delta_log/" in environ["PATH_INFO"]:
             try:
                 self.meeting.wait(MEETING_S)
             except BrokenBarrierError:
@@ -60,8 +61,12 @@ class Noted:
 
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    how = sys.argv[2:]
     app = Noted(
-        DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]), careless=sys.argv[2:] == ["careless"]
+        DomainDispatcherApplication(create_backend_app),
+        Path(sys.argv[1]),
+        meeting="meeting" in how,
+        careless="careless" in how,
     )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     print(server.server_port, flush=True)

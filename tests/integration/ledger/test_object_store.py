@@ -233,10 +233,15 @@ def race(folder: Path, store: Store) -> tuple[list[int], list[str]]:
     return codes, [r["path"] for r in accepted if r["path"].endswith(".json") and "/exchanges/_delta_log/" in r["path"]]
 
 
-def test_two_committers_that_race_lose_nothing(tmp_path: Path, store: Store) -> None:
+def test_two_committers_that_race_lose_nothing(tmp_path: Path) -> None:
     """The store refuses the second of two equal versions, and its writer takes the next: every number of both machines
     is in the lake, once.
     """
+    with running(tmp_path, "meeting") as store:
+        nothing_is_lost(tmp_path, store)
+
+
+def nothing_is_lost(tmp_path: Path, store: Store) -> None:
     codes, versions = race(tmp_path, store)
     assert codes == [0, 0]
     assert [r for r in store.requests(method="PUT", status=412) if "/_delta_log/" in r["path"]], "this was no race"
@@ -250,7 +255,7 @@ def test_two_committers_that_race_lose_nothing(tmp_path: Path, store: Store) -> 
 
 def test_a_store_that_ignores_conditions_is_found_out(tmp_path: Path) -> None:
     """The defect that the race is there to find: with such a store versions are written over, and rows are gone."""
-    with running(tmp_path, "careless") as store:
+    with running(tmp_path, "meeting", "careless") as store:
         _, versions = race(tmp_path, store)
         assert len(set(versions)) < len(versions)
         assert sum(row.exchanges for row in Ledger(lake(store)).counts("reply")) < 1 + 2 * ROUNDS * EACH

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,36 @@ STRACE = shutil.which("strace")
 DAY = 86_400.0
 THEN = 20_000 * DAY
 NOW = THEN + 40 * DAY
-ERASE = """
-import sys
+CHILDREN = """
+import ctypes, os, sys
 from pathlib import Path
+# What a removal needs is imported once, so that each one that is killed has nothing but the removal before it.
+import deltalake, duckdb, ibis.backends.duckdb, pandas, pyarrow.parquet
+from understudy.ledger import expressions, views
 from understudy.ledger.erase import erase
-erase("ada", segments=Path(sys.argv[1]), lake=sys.argv[2], now=float(sys.argv[3]))
-"""
-EXPIRE = """
-import sys
-from pathlib import Path
 from understudy.ledger.lake import Table
 from understudy.ledger.retention import expire
-keep = {Table.EXCHANGES: 864000.0, Table.FEEDBACK: 864000.0}
-expire(keep, segments=Path(sys.argv[1]), lake=sys.argv[2], now=float(sys.argv[3]))
+PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
+for line in sys.stdin:
+    what, segments, lake, now = line.rstrip("\\n").split("\\t")
+    inward, outward = os.pipe()
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        sys.stdin.readline()  # it is traced now
+        os.write(outward, b"1")
+        os.waitpid(child, 0)
+        print("over", flush=True)
+        os.close(inward), os.close(outward)
+        continue
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+    os.read(inward, 1)
+    if what == "erase":
+        erase("ada", segments=Path(segments), lake=lake, now=float(now))
+    else:
+        keep = {Table.EXCHANGES: 864000.0, Table.FEEDBACK: 864000.0}
+        expire(keep, segments=Path(segments), lake=lake, now=float(now))
+    os._exit(0)
 """
 CALLS = ("write", "rename", "linkat", "fsync", "unlink")
 
@@ -67,17 +85,49 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def killed(ledger: Path, folder: Path, script: str, call: str, when: int) -> bool:
-    """Run a script on a copy, killed in the n-th such call of a thread; False where there were not as many."""
-    shutil.copytree(ledger, folder)
-    trace = folder / "trace"
-    command = [sys.executable, "-c", script, str(folder / "s"), str(folder / "l"), str(NOW)]
-    inject = f"inject={call}:signal=SIGKILL:when={when}"
-    subprocess.run(
-        [str(STRACE), "-f", "-qq", "-o", str(trace), "-e", f"trace={call}", "-e", inject, *command],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    return "+++ killed by SIGKILL" in trace.read_text()
+class Removals:
+    """A process that begins removals in children of its own, each of which waits until it is traced."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILDREN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def ask(self, line: str) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{line}\n")
+        return self.process.stdout.readline().strip()
+
+    def killed(self, ledger: Path, folder: Path, what: str, call: str, when: int) -> bool:
+        """Remove from a copy, killed in the n-th such call of a thread; False where there were not as many."""
+        shutil.copytree(ledger, folder)
+        trace = folder / "trace"
+        pid = self.ask(f"{what}\t{folder / 's'}\t{folder / 'l'}\t{NOW}")
+        inject = f"inject={call}:signal=SIGKILL:when={when}"
+        command = [str(STRACE), "-f", "-o", str(trace), "-e", f"trace={call}", "-e", inject, "-p", pid]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+            assert strace.stderr
+            assert f"Process {pid} attached" in strace.stderr.readline()
+            assert self.ask("") == "over"
+            strace.stderr.read()
+        return "+++ killed by SIGKILL" in trace.read_text()
+
+    def close(self) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def removals() -> Iterator[Removals]:
+    made = Removals()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def ended(folder: Path) -> list[str]:
@@ -100,14 +150,14 @@ def rows(lake: Path, table: Table) -> list[dict[str, object]]:
     return found
 
 
-def sweep(ledger: Path, root: Path, script: str, most: int) -> tuple[int, list[str]]:
+def sweep(removals: Removals, ledger: Path, root: Path, what: str, most: int) -> tuple[int, list[str]]:
     """Kill in each kind of call, early and late, until the calls run out; deaths, and what was wrong afterwards."""
     deaths, wrong = 0, []
     for call in CALLS:
         when, misses = 1, 0
         while when <= most and misses < 2:
             folder = root / f"{call}-{when}"
-            died = killed(ledger, folder, script, call, when)
+            died = removals.killed(ledger, folder, what, call, when)
             deaths += died
             misses = 0 if died else misses + 1
             wrong += [f"{call} {when}: {each}" for each in ended(folder)]
@@ -118,9 +168,11 @@ def sweep(ledger: Path, root: Path, script: str, most: int) -> tuple[int, list[s
 @pytest.mark.slow
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 @pytest.mark.parametrize("what", ["erase", "expire"])
-def test_a_removal_killed_at_any_write_is_ended_by_whoever_comes_next(ledger: Path, tmp_path: Path, what: str) -> None:
+def test_a_removal_killed_at_any_write_is_ended_by_whoever_comes_next(
+    removals: Removals, ledger: Path, tmp_path: Path, what: str
+) -> None:
     """Nothing is lost, nothing counts twice, and once it is run again nothing of it is left."""
-    deaths, wrong = sweep(ledger, tmp_path, ERASE if what == "erase" else EXPIRE, most=4)
+    deaths, wrong = sweep(removals, ledger, tmp_path, what, most=4)
     assert deaths >= 8
     assert wrong == []
     for folder in tmp_path.iterdir():
@@ -137,11 +189,13 @@ def test_a_removal_killed_at_any_write_is_ended_by_whoever_comes_next(ledger: Pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
-def test_a_removal_that_counts_again_is_found(ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_counts_again_is_found(
+    removals: Removals, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The planted defect: whoever ends a removal does not look whether its numbers are accounted for."""
     # Killed while it lets go of what is gone: the account is in the lake by then.
     folder = tmp_path / "killed"
-    assert killed(ledger, folder, ERASE, "unlink", 1)
+    assert removals.killed(ledger, folder, "erase", "unlink", 1)
     former = Lake.transaction
     monkeypatch.setattr(Lake, "transaction", lambda self, t, app: -1 if "removal" in app else former(self, t, app))
     assert ended(folder)
