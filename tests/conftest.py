@@ -10,6 +10,18 @@ from types import FrameType
 import pytest
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that say how many seconds they take begin first, the longest before all: none of them is left to run alone
+    at the end. The others stay in order.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        return max((mark.args[0] for mark in item.iter_markers("slow") if mark.args), default=0)
+
+    items.sort(key=seconds, reverse=True)
+
+
 @pytest.fixture
 def calls() -> Callable[[Callable[[], object]], int]:
     """Counts the calls, of Python and of C, that some work makes: its cost, the same on every machine."""

@@ -25,10 +25,9 @@ understudy up --port "$gateway" --workers 2 & started+=($!)
 listening "$gateway"
 understudy upgrade start reply-drafting --candidate small-2-tuned --why "small-1 is retired in May"
 python3 traffic.py "http://127.0.0.1:$gateway" 300 & started+=($!)
-until understudy upgrade status reply-drafting --json | grep -q '"stage": "\(done\|blocked\|rolled_back\|aborted\)"'; do
-    sleep 1
-done
+code=0
+understudy upgrade status reply-drafting --watch || code=$?
 
 understudy shadow report reply-drafting || true
 understudy history reply-drafting
-understudy upgrade status reply-drafting
+exit "$code"

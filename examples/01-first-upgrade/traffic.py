@@ -10,6 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 ADDRESS, SECONDS = urlsplit(sys.argv[1]), float(sys.argv[2])
+PAUSE_S = 0.05  # between two questions of a customer, on average
 with open("cases.csv") as rows:
     CASES = list(csv.DictReader(rows))
 counts = {"answers": 0, "failures": 0}
@@ -26,6 +27,7 @@ def customer(number: int) -> None:
         return got.status, got.getheader("x-understudy-exchange"), got.read()
 
     while time.monotonic() < end:
+        time.sleep(pick.expovariate(1 / PAUSE_S))
         case = pick.choice(CASES)
         asked = {"model": "reply-drafting", "messages": [{"role": "user", "content": case["prompt"]}]}
         who = {"x-user-id": f"user-{pick.randrange(4000)}", "x-ticket-type": case["slice"]}

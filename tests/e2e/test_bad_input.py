@@ -101,7 +101,7 @@ def test_a_missing_environment_variable(here: World) -> None:
     refused(here.run(*EVAL), 2, "UNDERSTUDY_NO_SUCH_KEY is not set", "export UNDERSTUDY_NO_SUCH_KEY=")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_provider_that_is_not_there(here: World) -> None:
     """An eval cannot measure; an upgrade waits in its eval, says why, and goes on when the provider is back."""
     here.edit("understudy.yaml", ":9100/", ":1/")

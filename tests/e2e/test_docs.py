@@ -151,7 +151,7 @@ def test_a_wrong_exit_code_is_noticed(terminal: Terminal) -> None:
         terminal.run(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_the_first_upgrade_page(terminal: Terminal) -> None:
     """From an empty folder to a candidate that has taken over, by the commands of the page alone."""
     page = blocks((ROOT / "docs" / "first-upgrade.md").read_text())
@@ -161,7 +161,7 @@ def test_the_first_upgrade_page(terminal: Terminal) -> None:
     assert open_project(terminal.folder / "understudy.yaml").workload("reply-drafting").incumbent == "small-2-tuned"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_the_first_example(tmp_path: Path) -> None:
     """run.sh goes from the first eval to done."""
     folder = tmp_path / "desk"

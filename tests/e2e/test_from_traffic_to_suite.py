@@ -10,7 +10,7 @@ import pytest
 from .world import Customer, eventually, world
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_suite_of_live_questions_is_evaluated(tmp_path: Path) -> None:
     """The incumbent's answers are the references, slices are even, single exchanges are added by a command, and the
     eval compares both variants on what users really asked; erasing a user takes its cases out again.

@@ -13,7 +13,7 @@ from benchmarks.gates import defects
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_promised_rates_are_kept():
     """The short calibration ends with 0 and one JSON object whose rates are what the gates promise."""
     done = subprocess.run(

@@ -313,7 +313,7 @@ def test_the_specification_holds_whatever_happens() -> None:
     run_state_machine_as_test(machine(""), settings=QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("defect", ["bold", "naive_dwell"])
 def test_a_planted_defect_is_found(defect: str) -> None:
     """The same machine fails once a defect is planted in what it drives."""

@@ -28,9 +28,13 @@ async def quick(number: int, request: bytes, writer: asyncio.StreamWriter) -> No
 
 
 class Load:
-    """Clients that ask one after another, each request on a connection of its own, until stopped."""
+    """Clients that ask one after another, each request on a connection of its own, until stopped.
 
-    def __init__(self, port: int, clients: int = 8) -> None:
+    `pause_s` lies between two requests of a client.
+    """
+
+    def __init__(self, port: int, clients: int = 8, pause_s: float = 0.002) -> None:
+        self._pause_s = pause_s
         self.answers: list[Answer] = []
         self.failed: list[OSError] = []
         self._port = port
@@ -43,7 +47,7 @@ class Load:
                 self.answers.append(await call(self._port, chat(), headers={"x-user-id": user}))
             except OSError as error:
                 self.failed.append(error)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(self._pause_s)
 
     async def stop(self) -> None:
         self._going = False
@@ -74,7 +78,7 @@ def test_a_killed_worker_costs_only_its_own_connections_and_comes_back(tmp_path:
     asyncio.run(main())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_worker_that_stands_still_is_killed_and_comes_back(tmp_path: Path) -> None:
     """Under load, a stopped worker is noticed by its silence and replaced; what waited at its socket is answered."""
 
@@ -84,7 +88,7 @@ def test_a_worker_that_stands_still_is_killed_and_comes_back(tmp_path: Path) -> 
             GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
         ):
             await gateway.until_epoch(1)
-            load = Load(gateway.port)
+            load = Load(gateway.port, pause_s=0.02)  # for as long as it takes to notice
             await until(lambda: len(load.answers) >= 50)
             stopped, other = gateway.pids
             os.kill(stopped, signal.SIGSTOP)

@@ -165,7 +165,7 @@ def sweep(removals: Removals, ledger: Path, root: Path, what: str, most: int) ->
     return deaths, wrong
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 @pytest.mark.parametrize("what", ["erase", "expire"])
 def test_a_removal_killed_at_any_write_is_ended_by_whoever_comes_next(
