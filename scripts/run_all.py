@@ -22,9 +22,18 @@ from typing import IO, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest"]
-COMPUTING = ["tests/unit", "tests/spec", "tests/generative", "tests/conformance/ledger"]
-"""Tests that ask no server for anything in time: they take what the others leave of the processors."""
-BESIDE = 10
+TIMED = {"gateway", "testing", "upstream"}
+"""Folders of unit tests whose servers and deadlines live in real time."""
+UNIT = sorted(folder.name for folder in (ROOT / "tests" / "unit").iterdir() if folder.is_dir())
+COMPUTING = [
+    *(f"tests/unit/{name}" for name in UNIT if name not in TIMED and not name.startswith("__")),
+    "tests/spec",
+    "tests/generative",
+    "tests/conformance/ledger",
+]
+"""Tests that compute and wait for nobody: they take what the others leave of the processors."""
+SERVING = [*PYTEST, *(f"--ignore={folder}" for folder in COMPUTING)]
+BESIDE = 5
 """The niceness of what runs beside something that is shown."""
 
 
@@ -36,7 +45,6 @@ class Check(NamedTuple):
     shown: bool = False
 
 
-SERVING = [*PYTEST, "-m", "not alone", *(f"--ignore={folder}" for folder in COMPUTING)]
 CHECKS: dict[str, list[list[Check]]] = {
     "check": [
         [Check("format", [str(BIN / "ruff"), "format", "--check", "."])],
@@ -49,12 +57,12 @@ CHECKS: dict[str, list[list[Check]]] = {
     "fast": [[Check("tests", [*PYTEST, "-q", "-n", "2", "-m", "not slow", "tests/unit", "tests/spec"])]],
     "all": [
         # The whole product at work needs both cores.
-        [Check("whole product", [*PYTEST, "-m", "alone"], shown=True)],
+        [Check("whole product", [*SERVING, "-m", "alone"], shown=True)],
         [
             # Most of these wait for something; the longest begin first, one at a time (see tests/conftest.py).
             Check(
                 "serving",
-                [*SERVING, "-n", "3", "--dist", "load", "--maxschedchunk", "1", "--durations", "15"],
+                [*SERVING, "-m", "not alone", "-n", "3", "--dist", "load", "--maxschedchunk", "1", "--durations", "15"],
                 shown=True,
             ),
             Check(
