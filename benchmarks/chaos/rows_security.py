@@ -98,8 +98,6 @@ TRICKS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("x-original-url", "/healthz"), ("x-rewrite-url", "/healthz")),
     (("x-http-method-override", "GET"),),
 )
-OPEN_PATHS = ("/healthz", "/readyz")
-"""All that may be answered to somebody without a key."""
 
 
 async def auth_matrix(scale: Scale) -> Evidence:

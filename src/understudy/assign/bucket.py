@@ -12,7 +12,6 @@ from hashlib import blake2b
 
 from understudy.core.playbook import PARTS_PER_MILLION
 
-ANALYSIS_BUCKETS = 256
 _ASSIGN = b"understudy-arm"
 _ANALYSE = b"understudy-grp"
 _REMEMBERED = 4_096

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from understudy.core.errors import EXIT_USAGE, UnderstudyError
 
@@ -129,8 +129,3 @@ def usage(message: str, remedy: str) -> NoReturn:
     """Leave with exit code 2."""
     sys.stderr.write(f"error: {plain(message)}\nremedy: {plain(remedy)}\n")
     sys.exit(EXIT_USAGE)
-
-
-def as_rows(records: Iterable[dict[str, Any]], keys: Sequence[str]) -> list[list[object]]:
-    """Rows of a table from dictionaries; a missing or null value is shown as "-"."""
-    return [["-" if record.get(key) is None else record[key] for key in keys] for record in records]

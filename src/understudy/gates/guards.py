@@ -21,8 +21,7 @@ SPLIT_ALPHA = 0.001
 class HardGuard:
     """Trips on `consecutive` failures of one kind in a row, or on `share` failures among the last `window` answers.
 
-    With 1 % errors ten among fifty have a chance of 1e-10, so this takes nothing off the gates' error budget. A state
-    of the last answers is a string, one letter an answer (see `push`), so that it fits in a record.
+    With 1 % errors ten among fifty have a chance of 1e-10, so this takes nothing off the gates' error budget.
     """
 
     consecutive: int = CONSECUTIVE

@@ -129,10 +129,6 @@ class ChaosProxy:
         """Change faults of one direction, from the next piece on. Raises TypeError for a fault that does not exist."""
         self.toxics[direction] = dataclasses.replace(self.toxics[direction], **changes)
 
-    def heal(self) -> None:
-        """Let everything pass again."""
-        self.toxics = {"up": Toxics(), "down": Toxics()}
-
     def reset_all(self) -> None:
         """Reset every open connection."""
         for link in list(self._links):

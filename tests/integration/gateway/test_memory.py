@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,7 +34,16 @@ async def left_of(before: Counter[str]) -> Counter[str]:
     return left
 
 
-def test_a_closed_connection_is_freed_at_once_and_without_the_collector() -> None:
+@pytest.fixture
+def before() -> Iterator[Counter[str]]:
+    """What is alive before a test, during which the collector is off."""
+    gc.collect()
+    gc.disable()
+    yield alive()
+    gc.enable()
+
+
+def test_a_closed_connection_is_freed_at_once_and_without_the_collector(before: Counter[str]) -> None:
     """Deadlines minutes ahead and a parser's references keep nobody: memory follows the connections that are open."""
 
     async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -47,13 +57,7 @@ def test_a_closed_connection_is_freed_at_once_and_without_the_collector() -> Non
             await gateway.settled(20)
             return await left_of(before)
 
-    gc.collect()
-    before = alive()
-    gc.disable()
-    try:
-        found = asyncio.run(run())
-    finally:
-        gc.enable()
+    found = asyncio.run(run())
     assert few(found), found
 
 
@@ -67,7 +71,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_refused_request_is_freed_with_its_connection(what: str) -> None:
+def test_a_refused_request_is_freed_with_its_connection(what: str, before: Counter[str]) -> None:
     """What broke a rule, its bytes and its error are not kept for the collector: garbage would add up to gigabytes."""
 
     async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -83,11 +87,5 @@ def test_a_refused_request_is_freed_with_its_connection(what: str) -> None:
                 writer.close()
             return await left_of(before)
 
-    gc.collect()
-    before = alive()
-    gc.disable()
-    try:
-        found = asyncio.run(run())
-    finally:
-        gc.enable()
+    found = asyncio.run(run())
     assert few(found), found

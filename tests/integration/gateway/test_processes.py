@@ -7,6 +7,8 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,6 +27,17 @@ BODY = json.dumps({"choices": [{"index": 0, "message": {"content": "hi"}, "finis
 
 async def quick(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
     writer.write(whole(BODY, 200, b"content-type: application/json\r\n"))
+
+
+@asynccontextmanager
+async def ready(folder: Path, *arguments: str) -> AsyncIterator[GatewayProcess]:
+    """Two workers before a provider that answers at once, both with the table of epoch 1."""
+    async with (
+        raw_server(quick) as provider,
+        GatewayProcess(folder, table(provider.base_url), arguments=arguments) as gateway,
+    ):
+        await gateway.until_epoch(1)
+        yield gateway
 
 
 class Load:
@@ -59,11 +72,7 @@ def test_a_killed_worker_costs_only_its_own_connections_and_comes_back(tmp_path:
     """Under load with two workers, kill -9 of one fails at most the requests it held; a successor serves again."""
 
     async def main() -> None:
-        async with (
-            raw_server(quick) as provider,
-            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
-        ):
-            await gateway.until_epoch(1)
+        async with ready(tmp_path) as gateway:
             load = Load(gateway.port)
             await until(lambda: len(load.answers) >= 50)
             killed = gateway.pids[0]
@@ -83,11 +92,7 @@ def test_a_worker_that_stands_still_is_killed_and_comes_back(tmp_path: Path) -> 
     """Under load, a stopped worker is noticed by its silence and replaced; what waited at its socket is answered."""
 
     async def main() -> None:
-        async with (
-            raw_server(quick) as provider,
-            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
-        ):
-            await gateway.until_epoch(1)
+        async with ready(tmp_path) as gateway:
             load = Load(gateway.port, pause_s=0.02)  # for as long as it takes to notice
             await until(lambda: len(load.answers) >= 50)
             stopped, other = gateway.pids
@@ -112,11 +117,7 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
     """SIGHUP replaces every worker under load, twice, without one failed request, and every answer is on record."""
 
     async def main() -> None:
-        async with (
-            raw_server(quick) as provider,
-            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
-        ):
-            await gateway.until_epoch(1)
+        async with ready(tmp_path) as gateway:
             load = Load(gateway.port)
             for _ in range(2):
                 before = set(gateway.pids)
@@ -173,11 +174,7 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     """No worker outlives a supervisor that was killed, so that the next one finds the port and the table its own."""
 
     async def main() -> None:
-        async with (
-            raw_server(quick) as provider,
-            GatewayProcess(tmp_path, table(provider.base_url)) as gateway,
-        ):
-            await gateway.until_epoch(1)
+        async with ready(tmp_path) as gateway:
             pids = gateway.pids
             gateway.signal(signal.SIGKILL)
             await gateway.ended()
@@ -220,11 +217,7 @@ def test_metrics_of_all_workers_and_a_line_for_each_exchange(tmp_path: Path) -> 
     """Whichever worker is asked, the sums over all of them are complete; the log has one line an exchange."""
 
     async def main() -> None:
-        async with (
-            raw_server(quick) as provider,
-            GatewayProcess(tmp_path, table(provider.base_url), arguments=["--log"]) as gateway,
-        ):
-            await gateway.until_epoch(1)
+        async with ready(tmp_path, "--log") as gateway:
             for number in range(30):
                 assert (await call(gateway.port, chat(), headers={"x-user-id": f"u{number}"})).status == 200
 

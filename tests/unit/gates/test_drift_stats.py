@@ -18,7 +18,6 @@ from understudy.gates.stats.drift import (
     flag,
     flag_drift,
     mean_drift,
-    pairs_needed,
     shrunken,
 )
 
@@ -155,12 +154,6 @@ def test_shrunken_ranks_by_what_is_known():
     assert sure > noisy > 0
     assert shrunken([0.3, -0.2], [0.0, 0.0]) == pytest.approx([0.3, -0.2])
     assert shrunken([0.1], [math.inf]) == [0.0]
-
-
-def test_pairs_needed():
-    """18 % shorter with a spread of .45 shows within about 40 pairs; nothing shows no difference."""
-    assert pairs_needed(0.45, abs(math.log(0.82))) == 41
-    assert pairs_needed(0.45, 0.0) is None
 
 
 def test_false_discovery_rate_on_forty_slices():

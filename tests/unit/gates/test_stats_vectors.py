@@ -16,7 +16,7 @@ from understudy.gates.stats.distributions import (
     t_quantile,
 )
 from understudy.gates.stats.multiple import benjamini_hochberg, e_benjamini_hochberg, holm, log_mean
-from understudy.gates.stats.paired import clustered_error, mcnemar, sample_size, tango
+from understudy.gates.stats.paired import mcnemar, sample_size, tango
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,6 @@ def test_mcnemar_against_scipy(gained, lost):
     assert result.one_mid == pytest.approx(1.0 if n == 0 else one - 0.5 * stats.binom.pmf(lost, n, 0.5), rel=1e-9)
     if n:
         assert result.two == pytest.approx(stats.binomtest(gained, n).pvalue, rel=1e-9)
-
-
-def test_clustered_error_known():
-    """Equals statsmodels' cluster-robust error without the small-sample correction."""
-    assert clustered_error([1, 0, -1, 0, 1, 1], [0, 0, 1, 1, 2, 2]) == pytest.approx(0.36004115, abs=1e-8)
 
 
 @pytest.mark.parametrize(("repeats", "expected"), [(1, 3876), (5, 1551), (10, 1260), (math.inf, 969)])

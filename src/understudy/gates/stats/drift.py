@@ -205,11 +205,3 @@ def shrunken(effects: Sequence[float], errors: Sequence[float]) -> list[float]:
         effect * tau2 / (tau2 + error**2) if tau2 > 0 and math.isfinite(error) else 0.0
         for effect, error in zip(effects, errors, strict=True)
     ]
-
-
-def pairs_needed(spread: float, effect: float, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """Pairs that would show a difference of `effect` (two-sided); None where either is not positive."""
-    if spread <= 0 or effect <= 0:
-        return None
-    z = normal_quantile(1.0 - alpha / 2.0) + normal_quantile(power)
-    return math.ceil((z * spread / effect) ** 2)

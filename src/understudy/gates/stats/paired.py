@@ -1,9 +1,9 @@
-"""Paired differences of a fixed sample: McNemar and Tango for right or wrong, moments for scores, clustered errors."""
+"""Paired differences of a fixed sample: McNemar and Tango for right or wrong, moments for scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from understudy.gates.stats.distributions import normal_quantile
@@ -90,20 +90,6 @@ def tango(gained: int, lost: int, pairs: int, alpha: float) -> Interval:
     if statistic(1.0 - edge) <= -z and estimate < 1.0:
         high = _root(lambda d: statistic(d) + z, estimate, 1.0 - edge)
     return Interval(low, high)
-
-
-def clustered_error(differences: Sequence[float], clusters: Iterable[Hashable]) -> float:
-    """Standard error of the mean difference where those of one cluster depend on each other (Miller 2024).
-
-    sqrt(sum over clusters of (sum of residuals)^2) / n, without small-sample correction. Raises ValueError if empty.
-    """
-    if not differences:
-        raise ValueError("a standard error needs at least one difference")
-    mean = math.fsum(differences) / len(differences)
-    sums: dict[Hashable, float] = {}
-    for difference, cluster in zip(differences, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + difference - mean
-    return math.sqrt(math.fsum(total * total for total in sums.values())) / len(differences)
 
 
 def sample_size(between: float, within: float, repeats: float, gap: float, *, alpha: float, power: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.core.canonical import canonical_json
@@ -168,11 +168,6 @@ class MemoryStore:
 
     async def close(self) -> None:
         return None
-
-    def tampered(self, upgrade: str, seq: int, why: str) -> None:
-        """Change an event behind the journal's back, for tests of the chain."""
-        events = self._journals[upgrade]
-        events[seq - 1] = replace(events[seq - 1], why=why)
 
 
 def replace_effective(known: Publication, effective_s: float | None) -> Publication:
