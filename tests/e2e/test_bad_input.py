@@ -113,12 +113,12 @@ def test_a_provider_that_is_not_there(here: World) -> None:
         document: dict[str, Any] = here.run("upgrade", "status", "--json").json
         return document
 
-    eventually(lambda: "127.0.0.1:1" in str(status()["upgrade"]["assessment"]), within=30)
+    eventually(lambda: "127.0.0.1:1" in str(status()["upgrade"]["assessment"]), within=120)
     assert status()["upgrade"]["stage"] == "regress"
     assert status()["serves"] == {"small-1": 1.0}
     _, replay = here.start("replay", "serve", "--recordings", "recordings/replies.jsonl", "--port", "0", "--json")
     here.edit("understudy.yaml", ":1/v1", f":{replay['port']}/v1")
-    eventually(lambda: status()["upgrade"]["stage"] == "retune", within=40)
+    eventually(lambda: status()["upgrade"]["stage"] == "retune", within=120)
 
 
 def test_a_wrong_key(here: World) -> None:

@@ -29,7 +29,7 @@ def test_a_suite_of_live_questions_is_evaluated(tmp_path: Path) -> None:
             assert status == 200
             exchanges[headers["x-understudy-exchange"]] = prompt
         customer.close()
-        eventually(lambda: here.run("ledger", "verify", "--json").json["committed"] == len(asked), within=120)
+        eventually(lambda: here.run("ledger", "verify", "--json").json["committed"] == len(asked), within=240)
 
         made = here.run("suite", "from-ledger", "reply-drafting", "--n", "6", "--by", "slice", "--json")
         assert made.code == 0, made.err

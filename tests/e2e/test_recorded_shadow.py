@@ -60,10 +60,10 @@ def test_every_shadowed_pair_is_kept_and_the_drift_is_named(tmp_path: Path) -> N
         (tmp_path / "understudy.yaml").write_text(CONFIG.format(base_url=f"http://127.0.0.1:{replay['port']}/v1"))
         _, up = here.start("up", "--port", "0", "--json")
         assert here.run("upgrade", "start", "prime", "--candidate", "new").code == 0
-        eventually(lambda: shadowing(here), within=60)
+        eventually(lambda: shadowing(here), within=180)
         statuses = send("127.0.0.1", up["port"], asked)
         assert statuses == {200: REQUESTS}
-        report = eventually(lambda: complete_report(here), within=60, every=1)
+        report = eventually(lambda: complete_report(here), within=180, every=1)
     assert report["pairs"] == REQUESTS
     kinds = {finding["kind"] for finding in report["findings"]}
     assert any("length" in kind for kind in kinds), kinds

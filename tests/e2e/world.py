@@ -40,7 +40,7 @@ class World:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     listeners: list[threading.Thread] = field(default_factory=list)
 
-    def run(self, *arguments: str, timeout: float = 120) -> Ran:
+    def run(self, *arguments: str, timeout: float = 240) -> Ran:
         """A command of the product, to its end."""
         done = subprocess.run(
             [UNDERSTUDY, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False
@@ -49,7 +49,7 @@ class World:
         assert "a defect of understudy" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str, ready: float = 30) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    def start(self, *arguments: str, ready: float = 120) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         """A long-running command; returns it and the JSON line with a port that it prints when it is ready."""
         log = (self.folder / f"{arguments[0]}-{len(self.processes)}.log").open("w")
         process = subprocess.Popen(
@@ -98,7 +98,7 @@ class World:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(5)
@@ -146,7 +146,7 @@ class Customer:
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self.connection = http.client.HTTPConnection(host, port, timeout=30)
+        self.connection = http.client.HTTPConnection(host, port, timeout=60)
         self.broken = 0
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class Customer:
             except (OSError, http.client.HTTPException):
                 self.broken += 1
                 self.connection.close()
-                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
                 if attempt == 3:
                     raise
                 time.sleep(0.1)

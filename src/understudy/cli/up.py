@@ -175,7 +175,7 @@ def _raw(document: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-async def _table_there(table: Path, stop: asyncio.Event, patience_s: float = 30.0) -> None:
+async def _table_there(table: Path, stop: asyncio.Event, patience_s: float = 120.0) -> None:
     """Wait for the controller's first table. Raises CannotMeasure where it writes none."""
     deadline = time.monotonic() + patience_s
     while not table.is_file() and not stop.is_set():

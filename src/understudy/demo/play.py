@@ -80,7 +80,7 @@ async def play(folder: Path, tell: Tell) -> Report:
         write(folder, provider["base_url"])
         project = open_project(folder / "understudy.yaml")
         await cast.start("understudy up", "understudy", "up", "--port", "0", "--json", cwd=folder)
-        up = await cast.ready("understudy up", within_s=20)
+        up = await cast.ready("understudy up", within_s=90)
         async with control(project) as opened:
             acts = {scene.workload: Act(scene) for scene in SCENES}
             house = House(project, opened, cast, provider["port"], tell, raised, acts)
@@ -95,7 +95,7 @@ async def play(folder: Path, tell: Tell) -> Report:
 async def _provider(cast: Cast, folder: Path) -> dict[str, Any]:
     models = [part for name, faults in MODELS.items() for part in ("--model", f"{name}={json.dumps(faults)}")]
     await cast.start("provider", "understudy.testing.simulated", *models, cwd=folder)
-    return await cast.ready("provider", within_s=20)
+    return await cast.ready("provider", within_s=90)
 
 
 async def _perform(house: House) -> None:

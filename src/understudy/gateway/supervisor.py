@@ -24,7 +24,8 @@ from understudy.core.errors import UnderstudyError, UsageError
 from understudy.gateway.worker import Settings
 
 SEND_BUFFER = 32 * 1024
-READY_S = 20.0
+READY_S = 120.0
+"""For a worker that neither serves nor ends: on a machine with much else to do one takes half a minute to start."""
 STOP_S = 40.0
 """Longer than a worker's own time for draining."""
 HUNG_S = 10.0

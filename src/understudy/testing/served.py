@@ -151,7 +151,7 @@ async def _chunks(reader: asyncio.StreamReader, body: bytearray) -> None:
             return
 
 
-async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 90.0) -> None:
     """Wait for something to become true; raises AssertionError where it does not."""
     end = time.monotonic() + within_s
     while not condition():
@@ -199,7 +199,7 @@ class Served:
         """Ask the workload as this user."""
         return await call(self.port, chat(**fields), headers={"x-user-id": user} if user else {})
 
-    async def settled(self, count: int, *, copies: bool = False, within_s: float = 20.0) -> list[Exchange]:
+    async def settled(self, count: int, *, copies: bool = False, within_s: float = 90.0) -> list[Exchange]:
         """Wait until that many records are there; raises AssertionError where they do not come."""
         until = time.monotonic() + within_s
         while len(found := self.copies if copies else self.exchanges) < count:
@@ -259,7 +259,7 @@ class GatewayProcess:
                 found[file.stem] = json.loads(file.read_text())
         return found
 
-    async def until_epoch(self, epoch: int, within_s: float = 20.0) -> float:
+    async def until_epoch(self, epoch: int, within_s: float = 90.0) -> float:
         """Wait until every worker acknowledged it; returns how long that took."""
         start = time.monotonic()
         while True:

@@ -23,7 +23,7 @@ VERSION = {"anthropic-version": "2023-06-01"}
 
 
 def post(provider: ProviderServer, path: str, body: object, headers: dict[str, str] = HEADERS) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     connection.request("POST", path, data, headers)
     response = connection.getresponse()

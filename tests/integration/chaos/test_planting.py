@@ -35,7 +35,7 @@ def test_the_place_of_every_defect_is_there() -> None:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
         env={**os.environ, "PYTHONPATH": path},
     )

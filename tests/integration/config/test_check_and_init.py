@@ -22,7 +22,7 @@ def run(*arguments: str, folder: Path, columns: int = 100, **environment: str) -
         text=True,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -229,12 +229,12 @@ def test_a_killed_run_pays_for_nothing_twice(tmp_path: Path, kill: signal.Signal
         project(tmp_path, provider.base_url, suite=SMALL)
         options = ("--candidate", "gpt-4-0613", "--repeats", "1", "--concurrency", "4", "--json")
         with subprocess.Popen(command(*options), cwd=tmp_path, stdout=-1, stderr=-1, text=True) as first:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while len(begun) < 204:
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
             first.send_signal(kill)
-            out, err = first.communicate(timeout=30)
+            out, err = first.communicate(timeout=120)
         killed.set()
         if kill is signal.SIGINT:
             assert first.returncode == 3

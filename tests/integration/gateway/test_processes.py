@@ -97,7 +97,7 @@ def test_a_worker_that_stands_still_is_killed_and_comes_back(tmp_path: Path) -> 
             await until(lambda: len(load.answers) >= 50)
             stopped, other = gateway.pids
             os.kill(stopped, signal.SIGSTOP)
-            await until(lambda: len(gateway.pids) == 2 and stopped not in gateway.pids, 60)
+            await until(lambda: len(gateway.pids) == 2 and stopped not in gateway.pids, 120)
             back = len(load.answers)
             await until(lambda: len(load.answers) >= back + 50)
             await load.stop()
@@ -228,7 +228,7 @@ def test_metrics_of_all_workers_and_a_line_for_each_exchange(tmp_path: Path) -> 
                 ]
                 return sum(float(line.split()[-1]) for line in lines)
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while {await counted() for _ in range(4)} != {30.0}:
                     await asyncio.sleep(0.1)
             gateway.signal(signal.SIGTERM)
@@ -257,7 +257,7 @@ def test_all_workers_count_a_key_together_and_a_restart_forgets_nothing(tmp_path
             assert 20 <= statuses.count(200) <= 20 + late
             before = set(gateway.pids)
             gateway.signal(signal.SIGHUP)
-            await until(lambda: len(pids := gateway.pids) == 2 and not before & set(pids), 60)
+            await until(lambda: len(pids := gateway.pids) == 2 and not before & set(pids), 120)
             after = [(await call(gateway.port, chat(), headers=mine)).status for _ in range(20)]
             assert after.count(200) <= int(asyncio.get_running_loop().time() - start) // 3 + 1
             assert len(provider.requests) == statuses.count(200) + after.count(200)
@@ -330,7 +330,7 @@ def test_a_breaker_opens_in_every_worker_and_outlives_a_kill(tmp_path: Path) -> 
 
 def understudy(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "understudy", "gateway", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_missing_table_is_a_usage_error(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_the_first_token_arrives_before_the_last_is_written() -> None:
             writer.write(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )
-            await asyncio.wait_for(reader.readuntil(b'"a"'), 20)
+            await asyncio.wait_for(reader.readuntil(b'"a"'), 90)
             await asyncio.sleep(0.1)
             seen.set()
             await reader.readuntil(b"[DONE]")

@@ -194,7 +194,7 @@ def test_a_gateway_exports_over_otlp_what_is_left_when_it_ends(tmp_path: Path, m
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize(

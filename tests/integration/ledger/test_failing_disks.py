@@ -76,7 +76,7 @@ def test_a_full_disk_drops_whole_records_counts_them_and_recovers(tmp_path: Path
         filler.unlink()
         freed = time.monotonic()
         while writer.count().errno:
-            assert time.monotonic() - freed < 5
+            assert time.monotonic() - freed < 60
             time.sleep(0.01)
         assert writer.append(record(1_000)) == 1_000
         writer.close()

@@ -79,7 +79,7 @@ class World:
     def run(self, *arguments: str) -> Ran:
         """A command of the product, to its end; no traceback ever reaches a user."""
         done = subprocess.run(
-            [*UNDERSTUDY, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
+            [*UNDERSTUDY, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=180, check=False
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
@@ -103,7 +103,7 @@ class World:
             announced.put({})
 
         threading.Thread(target=listen, daemon=True).start()
-        document = announced.get(timeout=30) if wait_for else {}
+        document = announced.get(timeout=120) if wait_for else {}
         assert document or not wait_for, f"{arguments} ended before it was ready"
         return process, document
 
@@ -139,7 +139,7 @@ class World:
     def served(self, port: int, count: int = 40) -> dict[str, int]:
         """Which variant answered, for so many users."""
         seen: dict[str, int] = {}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         for number in range(count):
             body = json.dumps({"model": "reply", "messages": [{"role": "user", "content": f"parcel {number}?"}]})
             headers = {"content-type": "application/json", "x-user-id": f"user-{number}"}
@@ -164,7 +164,7 @@ class World:
                 process.wait(5)
 
 
-def eventually(what: Callable[[], Any], within: float = 30.0) -> Any:
+def eventually(what: Callable[[], Any], within: float = 120.0) -> Any:
     """The first true answer of `what`."""
     deadline = time.monotonic() + within
     while not (got := what()):

@@ -79,7 +79,7 @@ def test_a_controller_killed_in_mid_eval_goes_on_where_it_was(world: World, mode
     assert world.state().stage is Stage.REGRESS
     kept = sum(f.stat().st_size for f in answers.iterdir())
     world.start("controller", "--json", wait_for="event")
-    state = eventually(lambda: world.state() if world.state().stage is Stage.SHADOW else None, within=60)
+    state = eventually(lambda: world.state() if world.state().stage is Stage.SHADOW else None, within=180)
     kinds = [str(event.kind) for event in world.journal()]
     assert kinds == ["started", "opened", "evaluated", "cleared"]
     assert kept > 20_000
@@ -94,7 +94,7 @@ def test_two_controllers_and_a_person_at_once(world: World) -> None:
     world.run("upgrade", "start", "reply", "--candidate", "new")
     for _ in range(2):
         world.start("controller", "--json", "--every", "0.05", wait_for="event")
-    eventually(lambda: world.state().stage is Stage.SHADOW, within=60)
+    eventually(lambda: world.state().stage is Stage.SHADOW, within=180)
     for number in range(5):
         assert world.run("upgrade", "pause" if number % 2 == 0 else "resume", "reply").code == 0
     assert world.run("upgrade", "abort", "reply", "--why", "done").code == 0

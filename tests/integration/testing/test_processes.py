@@ -36,7 +36,7 @@ def started(*command: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[st
 def call(port: int, method: str, path: str, body: object = None) -> tuple[int, Any, float]:
     """Status, decoded answer, seconds."""
     begun = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     data = None if body is None else json.dumps(body)
     connection.request(method, path, data, {"content-type": "application/json"})
     response = connection.getresponse()
@@ -67,7 +67,7 @@ def test_replay_serves_what_was_recorded_and_ends_on_sigterm(tmp_path: Path) -> 
         assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hello.")
         assert answer["usage"]["completion_tokens"] == 77
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_replay_takes_as_long_as_recorded_when_told(tmp_path: Path) -> None:
@@ -95,13 +95,13 @@ def test_replay_refuses_broken_and_missing_files_and_taken_ports(tmp_path: Path)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     for file, words in ((broken, "broken.jsonl:2"), (tmp_path / "none.jsonl", "none.jsonl"), (empty, "no recordings")):
-        done = subprocess.run([*REPLAY, str(file)], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([*REPLAY, str(file)], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
     with started(*REPLAY, str(good), "--json") as (ready, _):
         again = [*REPLAY, str(good), "--port", str(ready["port"]), "--json"]
-        done = subprocess.run(again, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2
         assert "cannot listen" in json.loads(done.stdout)["message"]
 
@@ -131,7 +131,7 @@ def test_a_simulated_provider_ends_with_its_parent() -> None:
     with started(*SIMULATED, "--model", "m", "--with-parent") as (_, process):
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the recordings are not at {DATA}")
