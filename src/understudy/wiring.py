@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,8 @@ from understudy.rollout.store.base import Store
 if TYPE_CHECKING:
     from understudy.ledger.committer import Committer
     from understudy.ledger.lake import Decision, Table
+    from understudy.ledger.pricebook import PriceBook
+    from understudy.ledger.prices import Prices
     from understudy.rollout.audit import Audit
     from understudy.rollout.controller import Controller, Turn
 
@@ -84,13 +86,44 @@ def committer_of(project: Project) -> Committer:
     """The committer of a project. Raises Refused where another committer drains these segments."""
     from understudy.ledger.committer import Committer
     from understudy.ledger.pricebook import PriceBook
-    from understudy.ledger.prices import Price, Prices
     from understudy.ledger.stores import lake_of
+
+    prices = prices_of(project, PriceBook(project.paths.prices))
+    return Committer(project.paths.segments, lake_of(project), prices=prices, keep_s=retention_of(project))
+
+
+def prices_of(project: Project, book: PriceBook) -> Prices:
+    """The project's own prices, then those of the list that the book agrees to."""
+    from understudy.ledger.prices import Price, Prices
 
     written = project.config.prices
     own = {model: Price(one.input, one.output, one.cached_input, one.as_of) for model, one in written.items()}
-    prices = Prices(own, PriceBook(project.paths.prices))
-    return Committer(project.paths.segments, lake_of(project), prices=prices, keep_s=retention_of(project))
+    return Prices(own, book)
+
+
+class Supplying:
+    """A committer that runs for months, with the prices and the retention that the configuration says now."""
+
+    def __init__(self, project: Project, committer: Committer) -> None:
+        from understudy.ledger.pricebook import PriceBook
+
+        self._project = project
+        self._committer = committer
+        self._reopen = Reopener(project)
+        self._book = PriceBook(project.paths.prices)
+        committer.use(prices_of(project, self._book), retention_of(project))
+
+    def __call__(self) -> None:
+        """Hand over what changed. Raises what is wrong with the configuration or the price book, each time; the
+        committer goes on with the last good one.
+        """
+        found = self._reopen(self._project)
+        if found is not self._project:
+            self._committer.use(prices_of(found, self._book), retention_of(found))
+            self._project = found
+        self._book.changed()
+        if self._book.problem is not None:
+            raise self._book.problem
 
 
 class Filing:
@@ -218,6 +251,7 @@ class ControllerProcess:
 
     controller: Controller
     committer: Committer | None
+    supplying: Supplying | None
     filing: Filing
     turns: list[Turn] = field(default_factory=list)
     """The turns in which something was written or said."""
@@ -235,10 +269,16 @@ class ControllerProcess:
 
     async def tick(self) -> Turn:
         """Commit, then one turn. Raises StoreUnavailable, and CannotMeasure where the lake cannot be reached."""
-        if self.committer is not None:
+        problems: tuple[str, ...] = ()
+        if self.committer is not None and self.supplying is not None:
             await asyncio.to_thread(self.committer.run_once)
             await asyncio.to_thread(self.filing)
+            try:
+                self.supplying()
+            except UnderstudyError as error:
+                problems = (error.message,)
         turn = await self.controller.turn()
+        turn = replace(turn, problems=tuple(dict.fromkeys((*turn.problems, *problems))))
         if turn.written or turn.problems:
             self.turns.append(turn)
         return turn
@@ -253,7 +293,8 @@ async def running(project: Project, *, commit: bool = True) -> AsyncIterator[Con
         committer = committer_of(project)
     try:
         async with controller(project) as made:
-            yield ControllerProcess(made, committer, Filing(project))
+            supplying = None if committer is None else Supplying(project, committer)
+            yield ControllerProcess(made, committer, supplying, Filing(project))
     finally:
         if committer is not None:
             await asyncio.to_thread(committer.close)

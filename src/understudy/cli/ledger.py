@@ -42,11 +42,12 @@ def commit(
     """Bring what the gateways wrote, and what was decided, into the lake, each record once. One committer runs per
     machine.
 
-    With --watch it first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
+    With --watch it takes over changed prices and retention while it runs, and goes on with the last good ones where a
+    file is wrong. It first prints one line of JSON saying that it is ready, and stops at SIGTERM or SIGINT.
     """
     from understudy.config.project import open_project
     from understudy.ledger.stores import lake_of
-    from understudy.wiring import Filing, committer_of
+    from understudy.wiring import Filing, Supplying, committer_of
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -62,7 +63,14 @@ def commit(
                 }
                 sys.stdout.write(json.dumps(ready) + "\n")
                 sys.stdout.flush()
-                _watch(lambda: (committer.run_once(), filing()), watch)
+                supplying = Supplying(project, committer)
+
+                def turn() -> None:
+                    committer.run_once()
+                    filing()
+                    supplying()
+
+                _watch(turn, watch)
                 return
             done = committer.run_once()
             decisions = filing()

@@ -138,6 +138,13 @@ class Committer:
             self._expired_at = self._clock()
         return total
 
+    def use(self, prices: Prices, keep_s: Mapping[Table, float]) -> None:
+        """Go on with other prices and other times of keeping; from the same thread as `run_once`."""
+        self._prices = prices
+        if self._keep_s != keep_s:
+            self._keep_s = dict(keep_s)
+            self._expired_at = -EXPIRE_EVERY_S
+
     def close(self) -> None:
         """Let another committer take over."""
         if self._lock is not None:

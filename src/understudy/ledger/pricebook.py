@@ -59,24 +59,36 @@ def _at(tiers: Sequence[Tier], above: int) -> Tier:
 
 
 class PriceBook:
-    """The book in a file, which need not be there yet. keep: whether new prices are written into it."""
+    """The book in a file, which need not be there yet. keep: whether new prices are written into it.
+
+    A file that becomes unreadable leaves what was read before in use; `problem` says so. Raises DataCorrupt where there
+    is nothing from before.
+    """
 
     def __init__(self, path: Path, *, keep: bool = True) -> None:
         self._path = path
         self._keep = keep
         self._stamp = (0, 0)
         self._entries: dict[str, Entry] = {}
+        self.problem: DataCorrupt | None = None
+        """What is wrong with the file as it is now."""
+        self.reads = 0
+        """How often other prices came into use."""
         self.changed()
+        if self.problem is not None:
+            raise self.problem
 
     def changed(self) -> bool:
-        """Read the file where it was written since; whether it was. Raises DataCorrupt where it is no book."""
+        """Read the file where it was written since; whether other prices may be in use now."""
         try:
             stat = self._path.stat()
         except FileNotFoundError:
+            self.problem = None
             return False
         stamp = (stat.st_mtime_ns, stat.st_ino)
         if stamp == self._stamp:
             return False
+        self._stamp = stamp
         try:
             read = json.loads(self._path.read_text())
             self._entries = {
@@ -84,11 +96,13 @@ class PriceBook:
                 for name, row in read.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataCorrupt(
+            self.problem = DataCorrupt(
                 f"the price book {self._path} cannot be read: {error}",
                 remedy="move it away: the prices of the present list are then used as they are",
-            ) from error
-        self._stamp = stamp
+            )
+            return False
+        self.problem = None
+        self.reads += 1
         return True
 
     def agreed(self, model: str, found: Listed) -> Listed:
@@ -99,7 +113,7 @@ class PriceBook:
             found = entry.used._replace(source=entry.used.source + HELD)
         else:
             wanted = Entry(model, found, None)
-        if self._keep and (entry is None or _prices(entry) != _prices(wanted)):
+        if self._keep and self.problem is None and (entry is None or _prices(entry) != _prices(wanted)):
             with self._writing():
                 self._entries[model] = wanted
         return found
@@ -135,6 +149,8 @@ class PriceBook:
             with self._path.with_suffix(".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self.changed()
+                if self.problem is not None:  # it would be overwritten
+                    raise self.problem
                 yield
                 fresh = self._path.with_suffix(".part")
                 rows = {e.model: {**_out(e.used), "waiting": _out(e.waiting)} for e in self.entries()}

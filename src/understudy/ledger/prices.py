@@ -53,6 +53,7 @@ class Prices:
     def __init__(self, own: Mapping[str, Price] | None = None, book: PriceBook | None = None) -> None:
         self._own = dict(own or {})
         self._book = book
+        self._reads = 0 if book is None else book.reads
         self._resolved: dict[tuple[str, str, float], Listed | None] = {}
 
     def cost(self, exchange: Exchange) -> Cost:
@@ -69,8 +70,11 @@ class Prices:
         amounts: list[float | None] = []
         sources: list[str] = []
         days: list[str] = []
-        if self._book is not None and self._book.changed():
-            self._resolved.clear()
+        if self._book is not None:
+            self._book.changed()
+            if self._book.reads != self._reads:
+                self._reads = self._book.reads
+                self._resolved.clear()
         known = self._resolved
         for usd, into, out, cached, requested, served, at in zip(*(columns[name] for name in PRICED_BY), strict=True):
             amount, source, as_of = usd, FROM_RECORD, ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from understudy.cli.moment import moment, said
 from understudy.core.errors import UsageError
 from understudy.core.records import Exchange
 from understudy.core.variant import Variant
+from understudy.ledger.queries import Ledger
 from understudy.ledger.segments import SegmentWriter
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import Kind
@@ -38,10 +42,9 @@ def make(number: int, **fields: Any) -> Exchange:
     return Exchange(
         exchange=f"x-{number:06d}",
         workload="reply",
-        started_at=1_700_000_000.0 + number,
         epoch=1,
         generation="g",
-        **(given | fields),
+        **({"started_at": 1_700_000_000.0 + number} | given | fields),
     )
 
 
@@ -171,6 +174,61 @@ def test_costs_are_made_with_the_prices_of_the_configuration(project: Path) -> N
     assert (held["cost_usd"], held["cost_source"][-7:]) == (pytest.approx(0.0042), " (held)")
     assert "is used from now on" in run(project, "ledger", "prices", "--accept", "gpt-4-0613")
     run(project, "ledger", "prices", "--accept", "gpt-4-0613", code=2)
+
+
+@pytest.mark.slow
+def test_a_committer_takes_over_prices_and_retention_while_it_runs(project: Path) -> None:
+    """A file with a mistake is said and changes nothing; a good one counts from then on, for exchanges of then."""
+    file, lake = project / "understudy.yaml", project / ".understudy" / "lake"
+    numbers = itertools.count(100)
+    file.write_text(CONFIG + PRICED.format(1))
+    command = [UNDERSTUDY, "ledger", "commit", "--watch", "0.1"]
+    with subprocess.Popen(command, cwd=project, stdout=-1, stderr=-1, text=True) as committer:
+        try:
+            assert committer.stdout is not None
+            assert committer.stderr is not None
+            assert json.loads(committer.stdout.readline())["ready"]
+            assert priced(project, numbers) == 1.0
+            file.write_text(CONFIG + PRICED.format(-2))
+            assert "understudy.yaml" in committer.stderr.readline()
+            assert priced(project, numbers) == 1.0
+            file.write_text(CONFIG + PRICED.format(3) + "retention: {exchanges: 30d}\n")
+            until(lambda: priced(project, numbers) == 3.0)
+            # The ten that were there at first are of 2023.
+            until(lambda: all(a.started_at > time.time() - 3_600 for a in Ledger(lake).exchanges(workload="reply")))
+        finally:
+            committer.terminate()
+            committer.communicate(timeout=60)
+    assert json.loads(run(project, "ledger", "verify", "--json"))["in_order"]
+
+
+PRICED = "prices: {{house: {{input: {}, output: 10}}}}\n"
+
+
+def priced(project: Path, numbers: Iterator[int]) -> float | None:
+    """What a million tokens cost that are written now."""
+    number = next(numbers)
+    writer = SegmentWriter(project / ".understudy" / "segments", f"w{number}")
+    used = {"model_served": "house", "input_tokens": 1_000_000, "output_tokens": 0}
+    writer.append(make(number, **{**used, "started_at": time.time()}))
+    writer.close()
+    found: list[float | None] = []
+
+    def committed() -> bool:
+        ledger = Ledger(project / ".understudy" / "lake")
+        found[:] = [a.cost_usd for a in ledger.exchanges(workload="reply") if a.exchange == f"x-{number:06d}"]
+        ledger.close()
+        return bool(found)
+
+    until(committed)
+    return found[0]
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_wrong_arguments_are_usage_errors(project: Path) -> None:

@@ -74,6 +74,28 @@ def test_a_reader_writes_nothing_and_a_broken_book_is_said(tmp_path: Path) -> No
             PriceBook(tmp_path / "p.json")
 
 
+def test_a_book_that_breaks_leaves_the_last_good_prices(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on being used, nobody writes over the broken file, and a mended one is taken."""
+    monkeypatch.setattr(pricing, "_listed", lambda model, at: listed(9.0, source="list 9"))
+    path = tmp_path / "p.json"
+    PriceBook(path).agreed("m", listed(2.0, source="list 2"))
+    good = path.read_text()
+    book = PriceBook(path)
+    prices = Prices(book=book)
+    asked = make(0, model_served="m", input_tokens=1_000_000, output_tokens=0)
+    assert prices.cost(asked).source == "list 2 (held)"
+    path.write_text("{")
+    assert prices.cost(asked).source == "list 2 (held)"
+    assert prices.cost(make(1, model_served="new", input_tokens=1, output_tokens=0)).source == "list 9"
+    assert (path.read_text(), "cannot be read" in str(book.problem)) == ("{", True)
+    with pytest.raises(DataCorrupt):
+        book.accept(["m"])
+    path.write_text(good.replace("list 2", "list 3"))
+    assert (prices.cost(asked).source, book.problem) == ("list 3 (held)", None)
+
+
 def test_costs_go_on_at_the_held_price_and_take_the_accepted_one(
     tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
