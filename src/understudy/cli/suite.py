@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli.asking import Config, Json, Workload
 from understudy.cli.moment import moment
 from understudy.cli.output import errors_shown, out, plain, print_json
-from understudy.core.errors import UsageError
+from understudy.core.errors import CannotMeasure, UsageError
+
+if TYPE_CHECKING:
+    from understudy.ledger.queries import Answer
+    from understudy.ledger.sampling import Sampled
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Eval cases from live traffic.")
 
 DAYS = 7
+DRAWN = 500_000
+"""Exchanges whose slices are looked at; a longer time is drawn from evenly."""
 READ = 20_000
-"""Exchanges a sample is drawn from at most, the first since --since."""
+"""Exchanges whose content is read at most, in search of questions that differ."""
+BATCH = 2_000
 
 
 @app.callback()
@@ -51,7 +59,7 @@ def from_ledger(
     from understudy.config.project import open_project
     from understudy.ledger.queries import Ledger
     from understudy.ledger.redact import Redactor
-    from understudy.ledger.sampling import sample, write
+    from understudy.ledger.sampling import in_turn, sample, write
     from understudy.ledger.stores import lake_of
 
     with errors_shown(as_json):
@@ -61,24 +69,46 @@ def from_ledger(
         if key is not None and key not in section.slice_by:
             known = ", ".join(section.slice_by) or "none"
             raise UsageError(f"{workload} is not cut by {key!r}", remedy=f"its slice keys: {known}")
-        begin = time.time() - DAYS * 86_400 if since is None else moment(since)
-        wanted = set(exchange or ())
         ledger = Ledger(lake_of(project))
+        found: list[Answer] = []
+        cases: list[Sampled] = []
         try:
-            read = ledger.exchanges(workload=workload, since=None if wanted else begin, limit=None if wanted else READ)
-            found = [
-                each
-                for each in read
-                if (each.exchange in wanted if wanted else each.served_variant == section.incumbent)
-            ]
+            redactor = Redactor(project.config.privacy.patterns)
+            wanted = list(dict.fromkeys(exchange or ()))
+            if wanted:
+                found += ledger.exchanges(workload=workload, only=wanted)
+                cases = sample(found, len(wanted), by=key, seed=seed, redactor=redactor)
+            else:
+                begin = time.time() - DAYS * 86_400 if since is None else moment(since)
+                asked = ledger.asked(
+                    workload=workload,
+                    variant=section.incumbent,
+                    since=begin,
+                    most=DRAWN,
+                    turn=zlib.crc32(seed.encode()),
+                )
+                names = in_turn(asked, by=key, seed=seed)[:READ]
+                for first in range(0, len(names), BATCH):
+                    found += ledger.exchanges(workload=workload, only=names[first : first + BATCH])
+                    cases = sample(found, n, by=key, seed=seed, redactor=redactor)
+                    if len(cases) == n:
+                        break
         finally:
             ledger.close()
-        cases = sample(found, len(wanted) or n, by=key, seed=seed, redactor=Redactor(project.config.privacy.patterns))
+        if not cases:
+            raise CannotMeasure(
+                "no exchange of the incumbent with a plain question and a whole answer was found",
+                remedy="see that the workload keeps content (`content: redacted`), and that there was traffic",
+            )
         path = to or project.root / "suites" / f"{workload}-from-ledger.yaml"
         added = write(path, f"{workload}-from-ledger", cases)
+        few = len(wanted or range(n)) - len(cases)
         if as_json:
-            print_json({"file": str(path), "cases": len(cases), "added": added})
+            print_json({"file": str(path), "cases": len(cases), "added": added, "read": len(found)})
         else:
-            out().print(
-                plain(f"{added} cases added to {path}; review each, then name it under `suites:`"), markup=False
-            )
+            text = f"{added} cases added to {path}; review each, then name it under `suites:`"
+            out().print(plain(text), markup=False)
+            if few:
+                rest = f"the other {len(found) - len(cases)} of {len(found)} exchanges that were read"
+                why = f"{few} fewer than asked for: {rest} repeat a question, are more than text, or failed"
+                out().print(why, markup=False, highlight=False)

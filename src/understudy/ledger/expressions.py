@@ -283,6 +283,27 @@ def drawn(exchanges: Table, *, workload: str, upgrade: str) -> Table:
     return chosen.group_by(["step", "arm"]).agg(units=_.unit.nunique()).order_by("step", "arm")
 
 
+_PRIME = 1_000_003
+_STEP = 618_035
+"""Near the golden section of _PRIME: numbers that follow each other fall far apart."""
+
+
+def asked(exchanges: Table, *, workload: str, variant: str, since: float) -> Table:
+    """What a variant answered without failing."""
+    chosen = served(exchanges, workload=workload, upgrade=None)
+    return chosen.filter(_.served_variant == variant, _.started_at >= since, _.error == "")
+
+
+def drawn_evenly(rows: Table, part: float, turn: int) -> Table:
+    """About a part of the rows, evenly over all the time, in order of their exchanges; another `turn` draws others.
+
+    Drawn by the number within the boot, in whole numbers, so that every engine draws the same.
+    """
+    if part < 1.0:
+        rows = rows.filter((_.seq % _PRIME + turn % _PRIME) * _STEP % _PRIME < int(part * _PRIME))
+    return rows.order_by("exchange")
+
+
 def spent(exchanges: Table, *, workload: str, since: float | None) -> Table:
     """Tokens and cost by role and variant, of answers that succeeded; a masked one is the incumbent's."""
     chosen = exchanges.filter(_.workload == workload, (_.error == "") | _.masked)

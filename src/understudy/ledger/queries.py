@@ -72,6 +72,13 @@ class Answer(NamedTuple):
     truncated_content: bool
 
 
+class Asked(NamedTuple):
+    """One exchange without its content."""
+
+    exchange: str
+    slices: dict[str, str]
+
+
 class PairRow(NamedTuple):
     """A served exchange and the shadow copy that was made of it."""
 
@@ -367,10 +374,11 @@ class Ledger:
         since: float | None = None,
         ungraded_by: str | None = None,
         newest: bool = False,
+        only: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[Answer]:
-        """Exchanges with their content, in order of time or the newest first; only those of one arm, and only those a
-        grader has not scored, where one is named.
+        """Exchanges with their content, in order of time or the newest first; only those of one arm, only those a
+        grader has not scored, and only those of these names, where one is given.
         """
         from understudy.ledger import expressions
 
@@ -381,6 +389,8 @@ class Ledger:
                 chosen = chosen.filter(chosen.started_at >= since)
             if arm is not None:
                 chosen = chosen.filter(chosen.arm == arm)
+            if only is not None:
+                chosen = chosen.filter(chosen.exchange.isin(only))
             if ungraded_by is not None:
                 chosen = expressions.ungraded(chosen, self._views.table(Table.SCORES, workload), ungraded_by)
             chosen = chosen.select(Answer._fields)
@@ -389,6 +399,18 @@ class Ledger:
             rows = self._rows(chosen if limit is None else chosen.limit(limit))
         for row in rows:
             yield self._answer(row)
+
+    def asked(self, *, workload: str, variant: str, since: float, most: int, turn: int = 0) -> list[Asked]:
+        """What a variant answered, without its content: all of it, or about `most` drawn evenly over all the time."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            every = expressions.asked(exchanges, workload=workload, variant=variant, since=since)
+            (row,) = self._rows(every.agg(n=every.count()))
+            part = most / max(1, int(row["n"]))
+            rows = self._rows(expressions.drawn_evenly(every, part, turn).select(*Asked._fields))
+        return [Asked(row["exchange"], dict(each.split("=", 1) for each in row["slices"])) for row in rows]
 
     def endings(self, *, workload: str, upgrade: str, arm: str, since: float, newest: int) -> list[Ended]:
         """How the newest served exchanges of an arm ended, in order of time; content is not read."""

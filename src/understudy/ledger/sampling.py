@@ -10,13 +10,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from understudy.core.errors import CannotMeasure, UsageError
-from understudy.ledger.queries import Answer
+from understudy.core.errors import UsageError
+from understudy.ledger.queries import Answer, Asked
 from understudy.ledger.redact import Redactor
 
 HEADER = (
@@ -77,15 +78,28 @@ def _text(content: Any) -> str | None:
     return None if None in parts else "\n".join(str(part) for part in parts)
 
 
+def in_turn(asked: Iterable[Asked], *, by: str | None, seed: str) -> list[str]:
+    """All names in the order in which a sample looks at them: one of each value of slice key `by` in turn."""
+    strata: dict[str, list[str]] = defaultdict(list)
+    for each in sorted(asked, key=lambda each: _draw(seed, each.exchange)):
+        strata[each.slices.get(by, "") if by else ""].append(each.exchange)
+    rounds = zip_longest(*(names for _, names in sorted(strata.items())))
+    return [name for names in rounds for name in names if name is not None]
+
+
+def _draw(seed: str, exchange: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\x00{exchange}".encode()).digest()
+
+
 def sample(answers: Iterable[Answer], n: int, *, by: str | None, seed: str, redactor: Redactor) -> list[Sampled]:
     """At most `n` cases, as evenly from the values of slice key `by` as there are; no question twice.
 
     Two questions are the same if they differ in case, spaces and numbers only. The same seed chooses the same cases
-    from the same exchanges. Raises CannotMeasure where no exchange makes a case.
+    from the same exchanges.
     """
     strata: dict[str, list[Sampled]] = defaultdict(list)
     asked: set[str] = set()
-    for answer in sorted(answers, key=lambda a: hashlib.blake2b(f"{seed}\x00{a.exchange}".encode()).digest()):
+    for answer in sorted(answers, key=lambda each: _draw(seed, each.exchange)):
         case = case_of(answer, redactor)
         if case is None:
             continue
@@ -98,11 +112,6 @@ def sample(answers: Iterable[Answer], n: int, *, by: str | None, seed: str, reda
     while len(chosen) < n and any(depth < len(cases) for cases in strata.values()):
         chosen += [cases[depth] for _, cases in sorted(strata.items()) if depth < len(cases)][: n - len(chosen)]
         depth += 1
-    if not chosen:
-        raise CannotMeasure(
-            "no exchange of the incumbent with a plain question and a whole answer was found",
-            remedy="see that the workload keeps content (`content: redacted`), and that there was traffic",
-        )
     return chosen
 
 

@@ -75,6 +75,10 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "coverage": lambda it: it.shadow_coverage(workload="reply", upgrade="up-1"),
     "exchanges": lambda it: list(it.exchanges(workload="reply", upgrade="up-1")),
     "exchanges of a number": lambda it: list(it.exchanges(workload="007")),
+    "exchanges by name": lambda it: list(
+        it.exchanges(workload="reply", only=[each.exchange for each in it.exchanges(workload="reply")][3:9])
+    ),
+    "what was asked": lambda it: it.asked(workload="reply", variant="old", since=BEGAN, most=40, turn=7),
     "ungraded": lambda it: list(
         it.exchanges(workload="reply", arm="candidate", ungraded_by="quality", newest=True, limit=20)
     ),

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from understudy.core.errors import CannotMeasure, UsageError
+from understudy.core.errors import UsageError
 from understudy.ledger.erase import erase
 from understudy.ledger.queries import Answer, Ledger
 from understudy.ledger.redact import Redactor
-from understudy.ledger.sampling import conversation, sample, write
+from understudy.ledger.sampling import conversation, in_turn, sample, write
 
 
 def asked(text: str) -> bytes:
@@ -64,10 +64,45 @@ def test_a_suite_loads_grows_and_forgets(tmp_path: Path, answers: list[Answer]) 
         write(other, "s", cases)
 
 
-def test_nothing_to_sample_is_said(answers: list[Answer]) -> None:
+def test_nothing_to_sample_makes_no_case(answers: list[Answer]) -> None:
     """Traffic without content makes no suite."""
-    with pytest.raises(CannotMeasure):
-        sample([a for a in answers if not a.request], 5, by=None, seed="1", redactor=Redactor())
+    assert sample([a for a in answers if not a.request], 5, by=None, seed="1", redactor=Redactor()) == []
+
+
+def test_a_long_time_is_drawn_from_evenly(fill: Any, make: Any) -> None:
+    """Of many exchanges a part is drawn, as much from the end of the time as from its beginning, and none twice;
+    failures and other variants' answers are no part of it; another turn draws others.
+    """
+    records = [make(n, slices={"t": "rare" if n % 100 == 7 else "usual"}) for n in range(4_000)]
+    records += [make(4_000 + n, error="timeout") for n in range(50)]
+    records += [make(4_100 + n, served_variant="new") for n in range(50)]
+    ledger = Ledger(fill(records))
+    about = {"workload": "reply", "variant": "old", "since": 0.0}
+    assert len(ledger.asked(**about, most=10_000)) == 4_000
+    drawn = ledger.asked(**about, most=400, turn=1)
+    numbers = [int(each.exchange.removeprefix("x-")) for each in drawn]
+    assert 380 <= len(set(numbers)) == len(numbers) <= 420
+    assert all(80 <= sum(low <= number < low + 1_000 for number in numbers) <= 120 for low in range(0, 4_000, 1_000))
+    assert set(drawn[0].slices) == {"t"}
+    other = {each.exchange for each in ledger.asked(**about, most=400, turn=2)}
+    assert len(other - {each.exchange for each in drawn}) > 200
+
+
+def test_each_slice_has_its_turn(fill: Any, make: Any) -> None:
+    """Names are looked at slice by slice, so that a rare slice is among the first ones read, wherever it stands."""
+    records = [make(n, slices={"t": "rare" if n >= 990 else "usual"}) for n in range(1_000)]
+    asked = Ledger(fill(records)).asked(workload="reply", variant="old", since=0.0, most=10_000)
+    names = in_turn(asked, by="t", seed="1")
+    assert sorted(names) == sorted(each.exchange for each in asked)
+    assert sum(name >= "x-000990" for name in names[:20]) == 10
+    assert in_turn(asked, by="t", seed="2") != names
+
+
+def test_exchanges_are_found_by_name(fill: Any, make: Any) -> None:
+    """Those of the given names and no others, in order of time."""
+    ledger = Ledger(fill([make(n) for n in range(20)]))
+    found = ledger.exchanges(workload="reply", only=["x-000012", "x-000003", "x-none"])
+    assert [each.exchange for each in found] == ["x-000003", "x-000012"]
 
 
 _ANSWER = {"role": "model", "parts": [{"text": "r"}]}
