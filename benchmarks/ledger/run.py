@@ -2,7 +2,8 @@
 
     python -m benchmarks.ledger.run [--exchanges 1000000] [--kills 100] [--sizes 200000]
 
-Prints a table; the last line is one JSON object with the figures that are promised, and no others. Append is CPU time of the appending thread with 2 kB bodies; the rest
+Prints a table; the last line is one JSON object with the figures that are promised, and no others. Append is CPU time
+of the appending thread with 2 kB bodies; the rest
 is wall time with bodies of 230 bytes, so other work on the machine shows in it. `sums` is the panel of a canary's gates
 by stratum, arm, slice and bucket, read for the first time; `tick` is the same asked again after 10,000 new exchanges,
 the first of a new day, the second and the tenth of it, and the twelfth after a compaction; `aggregate` is what a page
