@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: bench-ledger oracles bench-gateway bench-peers soak-gateway help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: bench-ledger oracles bench-gateway bench-peers soak-gateway calibrate chaos help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
