@@ -52,11 +52,14 @@ def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines of a request's headers that are sent on to the provider: an allow-list, credentials never."""
     if b"connection" in headers:
         headers = _without_hops(headers)
-    known = _goes_on
+    known, lines = _goes_on, b""
     try:
-        return b"".join([b"%b: %b\r\n" % item for item in headers.items() if known[item[0]]])
+        for name, value in headers.items():
+            if known[name]:
+                lines += b"%b: %b\r\n" % (name, value)
     except KeyError:  # a name that was not seen before
         return b"".join([b"%b: %b\r\n" % item for item in headers.items() if _judged(item[0])])
+    return lines
 
 
 def _without_hops(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:

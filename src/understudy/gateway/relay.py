@@ -86,16 +86,12 @@ class Relay(Receiver):
         self._sent = False
         self._first_at = 0.0
         self._carrier: Stream | None = None
+        self._hold = ask.choice.arm is _CANDIDATE and not ask.bound
 
     # -- asking
 
-    def start(self) -> None:
-        """Ask the chosen variant; where its request cannot be written, say so to the caller."""
-        ask = self._ask
-        self._hold = ask.choice.arm is _CANDIDATE and not ask.bound
-        self._call(ask.target)
-
-    def _call(self, target: Target) -> None:
+    def call(self, target: Target) -> None:
+        """Ask a variant, the chosen one first; where its request cannot be written, say so to the caller."""
         ask = self._ask
         self._target = target
         self._attempts += 1
@@ -132,7 +128,7 @@ class Relay(Receiver):
         self._masked = True
         self._hold = False
         self._target.pool.cancel(self)
-        self._call(self._ask.lane.incumbent)
+        self.call(self._ask.lane.incumbent)
 
     # -- Receiver
 

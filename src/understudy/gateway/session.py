@@ -108,6 +108,7 @@ class Session(asyncio.Protocol, Timed):
         "_url",
         "http_1_0",
         "keep",
+        "on_url",
     )
 
     def __init__(self, gateway: Gateway) -> None:
@@ -125,7 +126,9 @@ class Session(asyncio.Protocol, Timed):
         self._old = False
         self._raw = b""
         self._first = True
-        self._url = b""
+        self._url: list[bytes] = []
+        self.on_url = self._url.append
+        """The parser's call for each piece of a URL, which is looked at where the line is not known."""
         self._line: Spot | _Line = (b"", b"")
         self.keep = True
         self.http_1_0 = False
@@ -159,7 +162,30 @@ class Session(asyncio.Protocol, Timed):
             self._pending.append(data)
             self._transport.pause_reading()
             return
-        self._feed(data)
+        if self._receiving and not self._head_done:
+            self._head_size += len(data)
+            self._raw += data
+        else:
+            self._head_size = len(data)
+            self._raw = data.lstrip(b"\r\n")
+            self._first = True
+        try:
+            self._parser.feed_data(data)
+            if not self._head_done and self._head_size > self._gateway.limits.head:
+                raise _Bad(431, f"headers longer than {self._gateway.limits.head} bytes")
+        except httptools.HttpParserCallbackError as error:
+            self._stop(error.__context__)
+        except httptools.HttpParserUpgrade:
+            self._ended = _End(400, "no other protocol is spoken here")
+        except httptools.HttpParserError as error:
+            self._ended = _End(400, f"not a request this gateway accepts: {error}")
+        except _Bad as error:
+            self._ended = _End(error.status, error.message)
+        if self._ended is not None:
+            self._go_on()
+        elif self._receiving and not self._timed:
+            self._timed = True  # from the first bytes to the last ones, however they trickle
+            self._gateway.wheel.arm(self, self._gateway.limits.receipt_s)
 
     def eof_received(self) -> None:
         return None  # a client that stopped sending gets no more answers either
@@ -194,15 +220,12 @@ class Session(asyncio.Protocol, Timed):
     def on_message_begin(self) -> None:
         if len(self._queue) >= self._gateway.limits.pipelined:
             raise _Bad(400, "too many requests at once on one connection")
-        self._url = b""
+        self._url.clear()
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._body_size = 0
         self._receiving = True
         self._head_done = False
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers, name = self._headers, name.lower()
@@ -237,7 +260,7 @@ class Session(asyncio.Protocol, Timed):
 
     def _judge_line(self) -> None:
         """A request line that was not seen before: what it may be, and which operation it asks for."""
-        url, raw, limits = self._url, self._raw, self._gateway.limits
+        url, raw, limits = b"".join(self._url), self._raw, self._gateway.limits
         if len(url) > limits.url:
             raise _Bad(414, f"a URL longer than {limits.url} bytes")
         if url[:1] != b"/" or url[1:2] == b"/":
@@ -308,33 +331,6 @@ class Session(asyncio.Protocol, Timed):
 
     # -- inside
 
-    def _feed(self, data: bytes) -> None:
-        if self._receiving and not self._head_done:
-            self._head_size += len(data)
-            self._raw += data
-        else:
-            self._head_size = len(data)
-            self._raw = data.lstrip(b"\r\n")
-            self._first = True
-        limits = self._gateway.limits
-        try:
-            self._parser.feed_data(data)
-            if not self._head_done and self._head_size > limits.head:
-                raise _Bad(431, f"headers longer than {limits.head} bytes")
-        except httptools.HttpParserCallbackError as error:
-            self._stop(error.__context__)
-        except httptools.HttpParserUpgrade:
-            self._ended = _End(400, "no other protocol is spoken here")
-        except httptools.HttpParserError as error:
-            self._ended = _End(400, f"not a request this gateway accepts: {error}")
-        except _Bad as error:
-            self._ended = _End(error.status, error.message)
-        if self._ended is not None:
-            self._go_on()
-        elif self._receiving and not self._timed:
-            self._timed = True  # from the first bytes to the last ones, however they trickle
-            self._gateway.wheel.arm(self, limits.receipt_s)
-
     def _stop(self, error: BaseException | None) -> None:
         if not isinstance(error, _Bad):
             self._ended = _End(500, "the gateway failed on this request")
@@ -354,7 +350,7 @@ class Session(asyncio.Protocol, Timed):
                 data = b"".join(self._pending)
                 self._pending.clear()
                 self._transport.resume_reading()
-                self._feed(data)
+                self.data_received(data)
                 return
             else:
                 return
@@ -375,7 +371,7 @@ class Session(asyncio.Protocol, Timed):
             self.answered()
             return
         relay = self._relay = Relay(gateway, self, answer)
-        relay.start()
+        relay.call(answer.target)
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 
@@ -443,7 +439,7 @@ class Session(asyncio.Protocol, Timed):
 
     def _refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
         """An error that ends the connection, in the dialect of what was asked as far as it is known."""
-        spot = spot_of(b"POST", self._url, {})
+        spot = spot_of(b"POST", b"".join(self._url), {})
         spoken = spot.wire if spot else DEFAULT_WIRE
         body = spoken.error_body(status, "bad_request" if status < 500 else "unavailable", message)
         self.write(local_answer(status, body, extra=extra, keep=False))

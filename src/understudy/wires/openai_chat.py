@@ -173,7 +173,8 @@ def read(status: int, body: bytes) -> Answer:
         error = error_kind(parsed.error)
         if status >= 400 or error:
             return Answer(error=error or f"status_{status}")
-    choice = _first(parsed.choices)
+    choices = parsed.choices
+    choice = choices[0] if choices and choices[0].index == 0 else _first(choices)
     text = calls = ended = ""
     if choice is not None:
         ended = choice.finish_reason or ""
