@@ -131,10 +131,27 @@ class TableReader:
             raise DataCorrupt(why, remedy="publish the routing table again; there is no earlier copy to serve by")
         self.status = self._kept(why)
 
+    def due(self, now: float, facts: Mapping[str, Any]) -> bool:
+        """Whether `beat` has something to write."""
+        changed = self._unsaved is not None or self._content(facts) != self._last_content
+        return changed or now - self._last_beat >= BEAT_S
+
     def beat(self, now: float, facts: Mapping[str, Any]) -> None:
         """Acknowledge: write the heartbeat file where it is due. Raises OSError where the folder cannot be written."""
+        if not self.due(now, facts):
+            return
+        content = self._content(facts)
+        if self._unsaved is not None:
+            replace_file(self._last_good, self._unsaved)
+            self._unsaved = None
+        self._heartbeat.parent.mkdir(exist_ok=True)
+        replace_file(self._heartbeat, json.dumps({**content, "beat_at": now}).encode() + b"\n")
+        self._last_beat = now
+        self._last_content = content
+
+    def _content(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         current = self.current
-        content = {
+        return {
             "worker": self._worker,
             "pid": os.getpid(),
             "machine": identity.machine(),
@@ -146,22 +163,20 @@ class TableReader:
             "killed": sorted(self.killed),
             **facts,
         }
-        if self._unsaved is not None:
-            replace_file(self._last_good, self._unsaved)
-            self._unsaved = None
-        if content == self._last_content and now - self._last_beat < BEAT_S:
-            return
-        self._heartbeat.parent.mkdir(exist_ok=True)
-        replace_file(self._heartbeat, json.dumps({**content, "beat_at": now}).encode() + b"\n")
-        self._last_beat = now
-        self._last_content = content
 
     def open_elsewhere(self) -> list[tuple[str, str, str]]:
         """Workload, upgrade and reason of every breaker that a worker here opened, this one's former life included."""
         found: list[tuple[str, str, str]] = []
-        for file in self._heartbeat.parent.glob("*.json"):
+        folder = self._heartbeat.parent
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - several times a second, too
+        except OSError:
+            return found
+        for name in names:
+            if not name.endswith(".json"):
+                continue
             try:
-                details = json.loads(file.read_bytes()).get("breaker_details", ())
+                details = json.loads((folder / name).read_bytes()).get("breaker_details", ())
                 found += [(each["workload"], each["upgrade"], each["why"]) for each in details]
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # a file that is just being replaced or is none of ours says nothing

@@ -149,12 +149,14 @@ class Worker:
             "connections": len(self.gateway.sessions),
             "draining": self.gateway.draining,
         }
-        counted = self._facts() if time.time() >= self._metrics_due else None
+        now = time.time()
+        counted = self._facts() if now >= self._metrics_due else None
         lines, self._log = self._log, []
-        try:
-            await asyncio.to_thread(self._tell, time.time(), facts, counted, lines)
-        except OSError as error:
-            self._complain(f"the heartbeat cannot be written: {error}")
+        if lines or counted is not None or self.reader.due(now, facts):
+            try:
+                await asyncio.to_thread(self._tell, now, facts, counted, lines)
+            except OSError as error:
+                self._complain(f"the heartbeat cannot be written: {error}")
         if self.reader.status != "serving":
             self._complain(self.reader.status)
         elif trouble := self.ledger.trouble():
