@@ -75,7 +75,8 @@ def exchange_of(
     ask: Ask, target: Target, outcome: Outcome, answer: Answer, content: Content, *, shadow: bool = False
 ) -> Exchange:
     """The ledger's record of a served exchange, or of the copy of one."""
-    lane, route, usage, choice = ask.lane, ask.lane.route, answer.usage, ask.choice
+    lane, usage, choice = ask.lane, answer.usage, ask.choice
+    route, served, asked = lane.route, outcome.served, ask.peek.model
     if route is None:
         upgrade, stage, step = "", "", -1
     else:
@@ -97,7 +98,7 @@ def exchange_of(
         "shadow" if shadow else _WORDS[choice.reason],
         target.variant.name,
         target.fingerprint,
-        outcome.served.variant.name if outcome.served is not None else "",
+        served.variant.name if served is not None else "",
         outcome.masked,
         outcome.attempts,
         who(ask.unit),
@@ -110,7 +111,7 @@ def exchange_of(
         outcome.streamed,
         outcome.ttft_s,
         outcome.latency_s,
-        short(ask.peek.model),  # model_requested
+        lane.name if asked == lane.name else short(asked),  # model_requested
         short(answer.model),  # model_served
         short(answer.system_fingerprint),
         short(answer.finish_reason),

@@ -26,7 +26,7 @@ def call_of(ask: Ask, target: Target) -> Call:
     """Raises WireError where the request cannot be put to this provider."""
     endpoint, variant = ask.endpoint, target.variant
     if target.wire.name == endpoint.wire:
-        return Call(endpoint, target.wire.apply(endpoint, ask.path, ask.body, variant, ask.peek))
+        return Call(endpoint, target.operations[endpoint.name].apply(ask.path, ask.body, variant, ask.peek))
     carried = translate.request(endpoint, ask.path, ask.body, target.wire.name, model=variant.model, now=ask.started_at)
     request = target.wire.apply(carried.endpoint, carried.path, carried.body, variant)
     return Call(carried.endpoint, request, carried.back, tuple(loss.what for loss in carried.losses))

@@ -44,8 +44,20 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_goes_on: dict[bytes, bool] = {}
 _CACHE_LIMIT = 4096
+
+
+class _GoesOn(dict[bytes, bool]):
+    """Whether a caller's header goes on, by its name; remembered."""
+
+    def __missing__(self, name: bytes) -> bool:
+        goes_on = name in _FORWARDED or (name.startswith(_FORWARDED_PREFIXES) and name not in _CREDENTIALS)
+        if len(self) < _CACHE_LIMIT:  # names come from callers: the cache must not grow with them
+            self[name] = goes_on
+        return goes_on
+
+
+_goes_on = _GoesOn()
 
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
@@ -53,12 +65,9 @@ def forwarded(headers: dict[bytes, bytes]) -> bytes:
     if b"connection" in headers:
         headers = _without_hops(headers)
     known, lines = _goes_on, b""
-    try:
-        for name, value in headers.items():
-            if known[name]:
-                lines += b"%b: %b\r\n" % (name, value)
-    except KeyError:  # a name that was not seen before
-        return b"".join([b"%b: %b\r\n" % item for item in headers.items() if _judged(item[0])])
+    for name, value in headers.items():
+        if known[name]:
+            lines += b"%b: %b\r\n" % (name, value)
     return lines
 
 
@@ -66,13 +75,6 @@ def _without_hops(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """What the caller's Connection header names is meant for us alone."""
     hops = {name.strip() for name in headers[b"connection"].lower().split(b",")}
     return {name: value for name, value in headers.items() if name not in hops}
-
-
-def _judged(name: bytes) -> bool:
-    goes_on = name in _FORWARDED or (name.startswith(_FORWARDED_PREFIXES) and name not in _CREDENTIALS)
-    if len(_goes_on) < _CACHE_LIMIT:  # names come from callers: the cache must not grow with them
-        _goes_on[name] = goes_on
-    return goes_on
 
 
 def status_line(status: int) -> bytes:
@@ -94,12 +96,10 @@ def returned(status: int, headers: Headers) -> Head:
     """The head of a provider's answer as it goes to the client: names and values as they came."""
     lines = [STATUS_LINES.get(status) or status_line(status)]
     length, kind, encoding = -1, b"", b""
-    hops, chunked = b"", False
+    hops, chunked, meanings = b"", False, _meanings
     for name, value in headers:
-        meaning = _meanings.get(name)
-        if meaning is None:
-            meaning = _meaning(name)
-        if meaning == _PASSES:
+        meaning = meanings[name]
+        if not meaning:
             lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _LENGTH:
             length = int(value)
@@ -123,9 +123,7 @@ def described(headers: Headers) -> tuple[bytes, bytes]:
     """Content-Type and Content-Encoding of a provider's answer that goes nowhere; b"" where it does not say."""
     kind = encoding = b""
     for name, value in headers:
-        meaning = _meanings.get(name)
-        if meaning is None:
-            meaning = _meaning(name)
+        meaning = _meanings[name]
         if meaning == _KIND:
             kind = value
         elif meaning == _ENCODING:
@@ -133,7 +131,7 @@ def described(headers: Headers) -> tuple[bytes, bytes]:
     return kind, encoding
 
 
-_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION, _CODING = range(7)
+_PASSES, _DROPPED, _LENGTH, _KIND, _ENCODING, _CONNECTION, _CODING = range(7)  # `returned` takes 0 for what passes
 _SPECIAL = {
     b"connection": _CONNECTION,
     b"content-encoding": _ENCODING,
@@ -141,18 +139,22 @@ _SPECIAL = {
     b"content-type": _KIND,
     b"transfer-encoding": _CODING,
 }
-_meanings: dict[bytes, int] = {}
 
 
-def _meaning(name: bytes) -> int:
-    """What an answer's header is to us; remembered by the name as it is spelled."""
-    lower = name.lower()
-    meaning = _SPECIAL.get(lower, _PASSES)
-    if meaning == _PASSES and (lower in _NOT_RETURNED or lower.startswith(_OURS)):
-        meaning = _DROPPED
-    if len(_meanings) < _CACHE_LIMIT:  # names come from providers: the cache must not grow with them
-        _meanings[name] = meaning
-    return meaning
+class _Meanings(dict[bytes, int]):
+    """What an answer's header is to us, by its name as it is spelled; remembered."""
+
+    def __missing__(self, name: bytes) -> int:
+        lower = name.lower()
+        meaning = _SPECIAL.get(lower, _PASSES)
+        if meaning == _PASSES and (lower in _NOT_RETURNED or lower.startswith(_OURS)):
+            meaning = _DROPPED
+        if len(self) < _CACHE_LIMIT:  # names come from providers: the cache must not grow with them
+            self[name] = meaning
+        return meaning
+
+
+_meanings = _Meanings()
 
 
 def without(lines: list[bytes], *names: bytes) -> list[bytes]:

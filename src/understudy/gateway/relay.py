@@ -182,10 +182,11 @@ class Relay(Receiver):
 
     def end(self, chunk: bytes) -> None:
         copy, complete = self._copy, True
+        now = self._gateway.clock()
         if chunk and not self._first_at:
-            self._first_at = self._gateway.clock()
+            self._first_at = now
         if copy is None:  # it came in one read, as most do
-            answer = self._target.wire.read(self._made.endpoint, self._status, chunk)
+            answer = self._target.operations[self._made.endpoint.name].read(self._status, chunk)
         else:
             if chunk:
                 copy.add(chunk)
@@ -217,7 +218,7 @@ class Relay(Receiver):
         else:
             replace = not self._sent and (self._replace or (self._status >= 400 and answer.unreadable))
             self._pass_last(self._replaced() if replace else chunk)
-        self._finish(error, answer)
+        self._finish(error, answer, now=now)
 
     def failed(self, failure: Failure) -> None:
         if self._hold and not self._sent:
@@ -279,18 +280,15 @@ class Relay(Receiver):
         """The head of the answer and `body`; `length` -1 where the body's end is not known yet."""
         self._sent = True
         ask, session = self._ask, self._session
-        parts = self._head
-        parts += (b"x-understudy-exchange: ", ask.exchange.encode(), b"\r\n", self._target.answer_headers)
         if length >= 0:
-            parts.append(b"content-length: %d\r\n" % length)
+            framing = b"content-length: %d\r\n" % length
         elif session.http_1_0:
-            session.keep = False
+            session.keep, framing = False, b""
         else:
-            self._chunked = True
-            parts.append(CHUNKED)
-        parts.append(b"\r\n" if session.keep and not self._gateway.draining else b"connection: close\r\n\r\n")
-        parts.append(body)
-        return b"".join(parts)
+            self._chunked, framing = True, CHUNKED
+        over = b"\r\n" if session.keep and not self._gateway.draining else b"connection: close\r\n\r\n"
+        name, whose = ask.exchange.encode(), self._target.answer_headers
+        return b"".join((*self._head, b"x-understudy-exchange: ", name, b"\r\n", whose, framing, over, body))
 
     def _pass_on(self, chunk: bytes) -> None:
         head = b"" if self._sent else self._open(self._length)
@@ -350,8 +348,11 @@ class Relay(Receiver):
 
     # -- the end
 
-    def _finish(self, error: str, answer: Answer, *, answered: bool = True) -> None:
-        """Record how it ended and let the session go on; `error` is that of the last attempt."""
+    def _finish(self, error: str, answer: Answer, *, answered: bool = True, now: float = 0.0) -> None:
+        """Record how it ended and let the session go on; `error` is that of the last attempt.
+
+        `now` is when the last of the answer came, where it came.
+        """
         ask, gateway = self._ask, self._gateway
         if ask.key:
             gateway.in_use[ask.key] -= 1
@@ -359,7 +360,7 @@ class Relay(Receiver):
         if masked:
             latency, arm_error = self._arm_latency, self._arm_error
         else:
-            latency, arm_error = gateway.clock() - called_at, error
+            latency, arm_error = (now or gateway.clock()) - called_at, error
             if self._first_at:
                 first = self._first_at - called_at
         outcome = Outcome(

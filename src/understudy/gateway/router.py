@@ -80,7 +80,7 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
     if spot.method == "GET":
         return Refusal(200, spoken.models_body(sorted(n for n in snapshot.lanes if allowed(key, n))))
     try:
-        peek = spoken.peek(spot.endpoint, spot.path, body)
+        peek = spoken.operations[spot.endpoint.name].peek(spot.path, body)
         named = headers.get(b"x-understudy-workload")
         name = peek.model if named is None else text(named)
         lane = snapshot.lanes.get(name)
@@ -164,9 +164,7 @@ def _ask(
 
 def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoint: Endpoint, now: float) -> Choice:
     """The exposure function, given what this worker knows, and the pin it leaves behind."""
-    route = lane.route
-    candidate = lane.candidate
-    killed = lane.name in gateway.killed
+    route, candidate, killed = lane.route, lane.candidate, lane.name in gateway.killed
     if route is None or candidate is None:
         return choose(None, now=now, bucket=bucket, killed=killed)
     pinned = gateway.pins.get(route.upgrade, conversation, now) if conversation else None
@@ -177,7 +175,7 @@ def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoi
         killed=killed,
         pinned=pinned,
         finish_pinned=lane.workload.on_rollback == "finish",
-        breaker_open=lane.breaker.open,
+        breaker_open=lane.breaker.why != "",
     )
     if conversation and pinned is not choice.arm:
         gateway.pins.put(route.upgrade, conversation, choice.arm, now)

@@ -311,7 +311,10 @@ class Session(asyncio.Protocol, Timed):
         if not self.keep or gateway.draining:
             self._close()
             return
-        gateway.wheel.arm(self, gateway.limits.idle_s)
+        wheel = gateway.wheel
+        self.due = due = wheel.now + gateway.limits.idle_s  # `wheel.arm`, without the call
+        if due < self._filed:
+            wheel.file(self)
         if self._queue or self._pending or self._ended is not None:
             gateway.loop.call_soon(self._go_on)
 

@@ -25,6 +25,7 @@ from understudy.upstream.outbox import Outbox
 from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
 from understudy.wires.base import Endpoint, Wire, WireRequest
+from understudy.wires.operation import Operation
 from understudy.wires.registry import wire
 from understudy.wires.translate import carries
 
@@ -42,6 +43,8 @@ class Target:
     variant: Variant
     fingerprint: str
     wire: Wire
+    operations: Mapping[str, Operation]
+    """Those of the wire: asked here, each costs a call less."""
     pool: Pool
     shadow_pool: Pool
     """Copies have connections of their own, so that they cannot take those of the served."""
@@ -217,6 +220,7 @@ class Compiler:
             variant=variant,
             fingerprint=variant.fingerprint,
             wire=spoken,
+            operations=spoken.operations,
             pool=self.pool(provider, "served"),
             shadow_pool=self.pool(provider, "shadow"),
             auth=spoken.auth_headers(key) if key and not provider.pass_through_key else (),

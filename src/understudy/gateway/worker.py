@@ -81,6 +81,7 @@ class Worker:
         self.settings = settings
         self.metrics = Metrics()
         self._log: list[bytes] = []
+        self._logs = settings.log
         self._metrics_file = settings.table.parent / HEARTBEAT_FOLDER / f"{settings.name}{SUFFIX}"
         seal = sealing.configured()
         self._seals = seal is not None
@@ -180,7 +181,7 @@ class Worker:
     def _record(self, record: Record) -> None:
         self.ledger.append(record)
         self.metrics.record(record)
-        if self.settings.log and isinstance(record, Exchange):
+        if self._logs and isinstance(record, Exchange):
             self._log.append(log_line(record))
 
     def _write(self, counted: dict[str, Any] | None, lines: list[bytes]) -> None:

@@ -119,8 +119,11 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._kept_at = -1.0
         deadlines = self.pool.deadlines
         wheel = self.pool.wheel
-        self._total_due = wheel.now + deadlines.total_s
-        wheel.arm(self, deadlines.head_s if streamed else deadlines.whole_s)
+        now = wheel.now
+        self._total_due = now + deadlines.total_s
+        self.due = due = now + (deadlines.head_s if streamed else deadlines.whole_s)  # `wheel.arm`, without the call
+        if due < self._filed:
+            wheel.file(self)
         if len(body) <= 65536:
             self.pool.outbox.put(self._send, request + body)
         else:

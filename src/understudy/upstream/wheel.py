@@ -47,7 +47,7 @@ class Wheel:
         due = self.now + after
         timed.due = due
         if due < timed._filed:
-            self._file(timed)
+            self.file(timed)
 
     def disarm(self, timed: Timed) -> None:
         timed.due = NEVER
@@ -63,7 +63,8 @@ class Wheel:
             self._handle = None
         self._slots.clear()
 
-    def _file(self, timed: Timed) -> None:
+    def file(self, timed: Timed) -> None:
+        """Where a deadline was brought forward: see that it is not missed."""
         # In the slot before the deadline lies; it is visited at that slot's end, so a tick after the deadline at most.
         self._unfile(timed)
         slot = max(int(timed.due / self._resolution), self._slot)
@@ -99,4 +100,4 @@ class Wheel:
             timed.due = NEVER
             timed.expired()
         else:
-            self._file(timed)
+            self.file(timed)

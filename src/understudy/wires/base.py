@@ -7,12 +7,15 @@ reported as such, never repaired.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
 from understudy.core.variant import Variant
 from understudy.wires.api import Api
+
+if TYPE_CHECKING:
+    from understudy.wires.operation import Operation
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +131,8 @@ class Wire(Protocol):
     name: str
     api: Api
     """Where its API lies: what of it no operation stands for may be passed on as it came."""
+    operations: ClassVar[Mapping[str, Operation]]
+    """By the names of endpoints: who asks one operation again and again asks it itself, and not through the wire."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """The operation behind a request line, None where we do not know it.

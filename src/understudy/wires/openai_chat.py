@@ -145,7 +145,10 @@ def put_params(members: bodies.Members, params: Mapping[str, Any], *, streamed: 
         known = RENAMED.get(name, name)
         if known in SYNONYMS:
             members.pop(SYNONYMS[known], None)
-        bodies.put(members, known, value)
+        if value is None:  # `bodies.put`, without the call
+            members.pop(known, None)
+        else:
+            members[known] = value
 
 
 def compose(variant: Variant, messages: Sequence[Message], *, stream: bool, user: str) -> WireRequest:
