@@ -6,7 +6,7 @@ under its own name: a worker that starts again is a counter that starts again, w
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,8 +16,6 @@ from understudy.core.records import Exchange, Feedback, Record
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 SUFFIX = ".metrics"
-_TOGETHER = 100
-"""Exchanges that are counted at once."""
 _NAMES = 256
 """Names of feedback that are counted apart; they come from callers."""
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -41,44 +39,15 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class _Cell:
-    """Exchanges that share all labels. The histograms have a last place for what is beyond the bounds.
+    """Exchanges that share all labels. The histograms have a last place for what is beyond the bounds."""
 
-    `fresh` are those that are not counted yet. Counted together they cost a third of what they do one by one.
-    """
-
-    __slots__ = ("first", "first_s", "fresh", "input", "latency", "latency_s", "masked", "output", "requests")
+    __slots__ = ("first", "first_s", "input", "latency", "latency_s", "masked", "output", "requests")
 
     def __init__(self) -> None:
-        self.fresh: list[tuple[bool, int | None, int | None, float | None, float | None]] = []
         self.requests = self.masked = self.input = self.output = 0
         self.latency = [0] * (len(BUCKETS) + 1)
         self.first = [0] * (len(BUCKETS) + 1)
         self.latency_s = self.first_s = 0.0
-
-    def count(self) -> None:
-        """Count what is fresh."""
-        if not self.fresh:
-            return
-        masked, read, written, latency, first = zip(*self.fresh, strict=True)
-        self.fresh.clear()
-        self.requests += len(masked)
-        self.masked += sum(masked)
-        self.input += sum(filter(None, read))
-        self.output += sum(filter(None, written))
-        self.latency_s += _spread(self.latency, latency)
-        self.first_s += _spread(self.first, first)
-
-
-def _spread(buckets: list[int], values: Iterable[float | None]) -> float:
-    """Count values, None where there is none, into their buckets; returns their sum."""
-    known = sorted(value for value in values if value is not None)
-    below = 0
-    for place, bound in enumerate(BUCKETS):
-        upto = bisect_right(known, bound)
-        buckets[place] += upto - below
-        below = upto
-    buckets[-1] += len(known) - below
-    return sum(known)
 
 
 class Metrics:
@@ -89,7 +58,7 @@ class Metrics:
         self._feedback: dict[str, int] = {}
 
     def record(self, record: Record) -> None:
-        """Called for every exchange: a look-up and nothing else, but for the last of each hundred."""
+        """Called for every exchange: a look-up, additions, nothing else."""
         if not isinstance(record, Exchange):
             if isinstance(record, Feedback) and (record.name in self._feedback or len(self._feedback) < _NAMES):
                 self._feedback[record.name] = self._feedback.get(record.name, 0) + 1
@@ -98,10 +67,17 @@ class Metrics:
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = _Cell()
-        fresh = cell.fresh
-        fresh.append((record.masked, record.input_tokens, record.output_tokens, record.latency_s, record.ttft_s))
-        if len(fresh) >= _TOGETHER:
-            cell.count()
+        cell.requests += 1
+        cell.masked += record.masked
+        cell.input += record.input_tokens or 0
+        cell.output += record.output_tokens or 0
+        if not record.error:
+            if record.latency_s is not None:
+                cell.latency[bisect_left(BUCKETS, record.latency_s)] += 1
+                cell.latency_s += record.latency_s
+            if record.ttft_s is not None:
+                cell.first[bisect_left(BUCKETS, record.ttft_s)] += 1
+                cell.first_s += record.ttft_s
 
     def facts(self, refused: Mapping[tuple[str, str], int] | None = None) -> dict[str, Any]:
         """Everything counted, as JSON: [name, labels, value], and for histograms the buckets, their sum and count.
@@ -111,7 +87,6 @@ class Metrics:
         counts: list[tuple[str, Labels, float]] = []
         histograms: list[tuple[str, Labels, list[float]]] = []
         for (workload, role, variant, arm, error), cell in self._cells.items():
-            cell.count()
             who: Labels = (("workload", workload), ("role", role), ("variant", variant), ("arm", arm))
             outcome: Labels = (*who, ("error", error))
             counts.append(("understudy_requests_total", outcome, cell.requests))
