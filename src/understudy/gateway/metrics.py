@@ -68,16 +68,18 @@ class Metrics:
         if cell is None:
             cell = self._cells[key] = _Cell()
         cell.requests += 1
-        cell.masked += record.masked
+        if record.masked:
+            cell.masked += 1
         cell.input += record.input_tokens or 0
         cell.output += record.output_tokens or 0
         if not record.error:
-            if record.latency_s is not None:
-                cell.latency[bisect_left(BUCKETS, record.latency_s)] += 1
-                cell.latency_s += record.latency_s
-            if record.ttft_s is not None:
-                cell.first[bisect_left(BUCKETS, record.ttft_s)] += 1
-                cell.first_s += record.ttft_s
+            latency, first = record.latency_s, record.ttft_s
+            if latency is not None:
+                cell.latency[bisect_left(BUCKETS, latency)] += 1
+                cell.latency_s += latency
+            if first is not None:
+                cell.first[bisect_left(BUCKETS, first)] += 1
+                cell.first_s += first
 
     def facts(self, refused: Mapping[tuple[str, str], int] | None = None) -> dict[str, Any]:
         """Everything counted, as JSON: [name, labels, value], and for histograms the buckets, their sum and count.
