@@ -24,8 +24,7 @@ from understudy.upstream.origin import header_line, origin_of
 from understudy.upstream.outbox import Outbox
 from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
-from understudy.wires.base import Endpoint, Wire, WireRequest
-from understudy.wires.operation import Operation
+from understudy.wires.base import Endpoint, Operation, Wire, WireRequest
 from understudy.wires.registry import wire
 from understudy.wires.translate import carries
 

@@ -7,15 +7,12 @@ reported as such, never repaired.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
 from understudy.core.variant import Variant
 from understudy.wires.api import Api
-
-if TYPE_CHECKING:
-    from understudy.wires.operation import Operation
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -123,6 +120,18 @@ class WireError(ValueError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Operation(Protocol):
+    """What a module that knows one endpoint offers; the methods mean what they mean in `Wire`."""
+
+    def peek(self, path: str, body: bytes) -> Peek: ...
+
+    def apply(self, path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest: ...
+
+    def read(self, status: int, body: bytes) -> Answer: ...
+
+    def reader(self) -> StreamReader: ...
 
 
 class Wire(Protocol):

@@ -13,10 +13,10 @@ from understudy.core.variant import Variant
 from understudy.wires import gemini_generate as generate
 from understudy.wires import untouched
 from understudy.wires.api import Api
-from understudy.wires.base import Endpoint, Message, WireRequest
+from understudy.wires.base import Endpoint, Message, Operation, WireRequest
 from understudy.wires.listing import Listing
 from understudy.wires.openai import bearer
-from understudy.wires.operation import Operation, Operations
+from understudy.wires.operation import Operations
 
 MODELS = Endpoint("gemini", "models.list", "models", "/v1beta/models")
 

@@ -14,9 +14,9 @@ from understudy.wires import openai_embeddings as embeddings
 from understudy.wires import openai_responses as responses
 from understudy.wires import untouched
 from understudy.wires.api import Api
-from understudy.wires.base import Endpoint, Message, WireRequest
+from understudy.wires.base import Endpoint, Message, Operation, WireRequest
 from understudy.wires.listing import Listing
-from understudy.wires.operation import Operation, Operations
+from understudy.wires.operation import Operations
 
 MODELS = Endpoint("openai", "models.list", "models", "/models")
 

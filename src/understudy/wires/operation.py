@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Raw
 
 from understudy.core.variant import Variant
 from understudy.wires import body as bodies
-from understudy.wires.base import Answer, Endpoint, Peek, StreamReader, WireRequest
+from understudy.wires.base import Answer, Endpoint, Operation, Peek, StreamReader, WireRequest
 from understudy.wires.reading import decode_or_none
-
-
-class Operation(Protocol):
-    """What a module that knows one endpoint offers; the methods mean what they mean in `Wire`."""
-
-    def peek(self, path: str, body: bytes) -> Peek: ...
-
-    def apply(self, path: str, body: bytes, variant: Variant, peeked: Peek | None) -> WireRequest: ...
-
-    def read(self, status: int, body: bytes) -> Answer: ...
-
-    def reader(self) -> StreamReader: ...
 
 
 class Operations:
