@@ -45,6 +45,8 @@ class Known(NamedTuple):
     figures: dict[tuple[str, str], Figures]
     source: str
     assumed: tuple[str, ...]
+    approximate: bool = False
+    """Whether the limits of latency are quantiles that an engine estimated."""
 
 
 class Traffic(NamedTuple):
@@ -116,7 +118,11 @@ def plan(
         gates = gates or (traffic.described and not simulate)  # whoever describes traffic asks what can be told with it
         if gates or simulate:
             chosen, known = _known(project, workload, profile, traffic)
-            document["traffic"] = {"source": known.source, "assumed": list(known.assumed)}
+            document["traffic"] = {
+                "source": known.source,
+                "assumed": list(known.assumed),
+                "approximate": known.approximate,
+            }
             if gates:
                 planned = _planned(project, workload, profile, chosen, known)
                 document["gates"] = planned.as_dict()
@@ -261,7 +267,7 @@ def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str
         upgrades = [upgrade] if upgrade else list(dict.fromkeys(s.upgrade for s in reversed(ledger.history(workload))))
         for each in sorted(upgrades, key=bool):
             baseline = {
-                name: tuple(ledger.quantiles(name, QUANTILES, workload=workload, arm="incumbent", upgrade=each))
+                name: ledger.quantiles(name, QUANTILES, workload=workload, arm="incumbent", upgrade=each).values
                 for name in FROZEN.values()
             }
             chosen = _metrics(project, workload, profile, {k: v for k, v in baseline.items() if v}, graded)
@@ -276,7 +282,7 @@ def _from_ledger(project: Project, workload: str, profile: Profile, upgrade: str
             figures = {key: known for key, known in found.items() if known is not None}
             if figures:
                 seen = f"ledger, during upgrade {each}" if each else "ledger"
-                return chosen, Known(figures, seen, ())
+                return chosen, Known(figures, seen, (), ledger.approximates)
     finally:
         ledger.close()
     raise nothing
@@ -323,8 +329,9 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
         console.print(f"What the gates can tell by then: understudy plan {document['workload']} --gates")
     else:
         assumed = ", ".join(document["traffic"]["assumed"])
+        about = "; limits of latency are estimates of the engine" if document["traffic"]["approximate"] else ""
         console.print(
-            plain(f"Traffic from {document['traffic']['source']}{f'; assumed: {assumed}' if assumed else ''}.")
+            plain(f"Traffic from {document['traffic']['source']}{f'; assumed: {assumed}' if assumed else ''}{about}.")
         )
     if planned is not None:
         _print_gates(console, planned)

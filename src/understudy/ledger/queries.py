@@ -151,6 +151,14 @@ class Served(NamedTuple):
     error: str
 
 
+class Quantiles(NamedTuple):
+    """Quantiles in the order they were asked for."""
+
+    values: tuple[float, ...]
+    approximate: bool
+    """True where the engine estimates them: never compare those across engines, and say so to people."""
+
+
 class Drawn(NamedTuple):
     step: int
     arm: str
@@ -266,11 +274,8 @@ class Ledger:
         stage: str | None = None,
         role: str = "served",
         since: float | None = None,
-    ) -> list[float]:
-        """Quantiles of a numeric field, interpolated; an empty list where there is no value.
-
-        Estimates where `approximates` is true: never compare those across engines.
-        """
+    ) -> Quantiles:
+        """Quantiles of a numeric field, interpolated; no values where the field has none."""
         from understudy.ledger import expressions
 
         with self._lock:
@@ -278,8 +283,8 @@ class Ledger:
             chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
             expression = expressions.quantiles(chosen, field, qs, arm=arm, stage=stage, since=since)
             (row,) = self._rows(expression)
-        values = [row[f"q_{index}"] for index in range(len(qs))]
-        return [] if None in values else values
+        values = tuple(row[f"q_{index}"] for index in range(len(qs)))
+        return Quantiles(() if None in values else values, self.approximates)
 
     def pairs(
         self,

@@ -20,6 +20,7 @@ from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.reading import ERASED
 from understudy.ledger.rows import Numbered
+from understudy.ledger.segments import sync_folder
 
 SUFFIX = ".removal"
 _FRESH = ".new"
@@ -101,7 +102,7 @@ def _write_down(removal: Removal, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _go_on(removal: Removal, path: Path, lake: Lake) -> tuple[dict[Table, int], int]:
@@ -157,11 +158,3 @@ def tombstone(length: int, at: float) -> bytes:
             if len(payload) + len(one) - 1 == length:
                 return payload.replace(b"\xa5count\x01", b"\xa5count" + one)
     raise ValueError(f"no record is as short as {length} bytes")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -109,9 +109,9 @@ class LedgerEvidence:
                     arm="incumbent",
                     upgrade=state.id,
                     stage=str(stage),
-                )
+                ).values
                 if values:
-                    found[name] = tuple(values)
+                    found[name] = values
                     break
         return found if "latency_s" in found else None
 

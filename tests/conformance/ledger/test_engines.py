@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from tests.conformance.ledger.conftest import BEGAN, DAY, exchange, fill, traffic
+from typer.testing import CliRunner
 
+from understudy.cli.main import app
 from understudy.core.errors import CannotMeasure, UsageError
 from understudy.ledger.choice import Choice
 from understudy.ledger.export import export
@@ -117,8 +119,9 @@ def first_difference(found: Any, expected: Any) -> str:
 def test_quantiles_are_exact_or_marked(ledger: Ledger, reference: Ledger) -> None:
     """On a few hundred values the estimates are close; DuckDB and Spark are exact and say so."""
     asked: dict[str, Any] = {"workload": "reply", "arm": "candidate"}
-    found = ledger.quantiles("latency_s", [0.05, 0.5, 0.99], **asked)
-    expected = reference.quantiles("latency_s", [0.05, 0.5, 0.99], **asked)
+    found, approximate = ledger.quantiles("latency_s", [0.05, 0.5, 0.99], **asked)
+    expected, exact = reference.quantiles("latency_s", [0.05, 0.5, 0.99], **asked)
+    assert (approximate, exact) == (ledger.approximates, False)
     rows, known = ledger.by_slice("reply"), reference.by_slice("reply")
     assert {row.approximate for row in rows} == {ledger.approximates}
     if ledger.approximates:
@@ -126,14 +129,30 @@ def test_quantiles_are_exact_or_marked(ledger: Ledger, reference: Ledger) -> Non
     else:
         assert same(found, expected)
         assert same(rows, known)
-    assert ledger.quantiles("latency_s", [0.5], workload="nobody", arm="candidate") == []
+    assert ledger.quantiles("latency_s", [0.5], workload="nobody", arm="candidate").values == ()
+
+
+def test_people_are_told_where_quantiles_are_estimates(tmp_path: Path, choice: Choice) -> None:
+    """`plan` takes limits of latency from the ledger: as a sentence, and for programs as `approximate`."""
+    if choice.engine == "spark":
+        pytest.skip("its quantiles are exact, and its options are those of the tests")
+    assert CliRunner().invoke(app, ["init", str(tmp_path)]).exit_code == 0
+    file = tmp_path / "understudy.yaml"
+    engine = {"engine": choice.engine} | ({"clickhouse": dict(choice.options)} if choice.options else {})
+    file.write_text(file.read_text() + f"\nledger: {json.dumps(engine)}\n")
+    records = [exchange(n, workload="reply-drafting", latency_s=1.0 + n / 100, unit=f"u-{n}") for n in range(300)]
+    fill(tmp_path / ".understudy", records)
+    asked = ["plan", "reply-drafting", "--gates", "--config", str(file)]
+    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert found["traffic"]["approximate"] is choice.approximates
+    assert ("are estimates" in CliRunner().invoke(app, asked).stdout) is choice.approximates
 
 
 def test_a_missing_lake_has_empty_answers(tmp_path: Path, choice: Choice) -> None:
     """Before the first request there is nothing to say, on any engine."""
     ledger = Ledger(Lake(tmp_path / "nowhere", choice=choice))
     assert ledger.sums(METRICS, workload="w", upgrade="u", cycle_s=DAY) == []
-    assert ledger.quantiles("latency_s", [0.5], workload="w", arm="candidate") == []
+    assert ledger.quantiles("latency_s", [0.5], workload="w", arm="candidate").values == ()
     assert ledger.shadow_coverage(workload="w", upgrade="u") == Coverage(0, 0, {})
     assert list(ledger.exchanges(workload="w", ungraded_by="g")) == []
 
@@ -197,6 +216,7 @@ def test_an_engine_that_is_not_installed_says_what_to_install(tmp_path: Path, en
     code = f"""
 import sys
 sys.modules[{library!r}] = None
+from understudy.cli.main import app
 from understudy.core.errors import UsageError
 from understudy.ledger.choice import Choice
 from understudy.ledger.lake import Lake
@@ -213,6 +233,7 @@ except UsageError as error:
 def test_spark_without_java_says_so(tmp_path: Path) -> None:
     """In a process that finds none."""
     code = f"""
+from understudy.cli.main import app
 from understudy.core.errors import CannotMeasure
 from understudy.ledger.choice import Choice
 from understudy.ledger.lake import Lake

@@ -163,7 +163,7 @@ def test_gates_from_the_ledger(tmp_path):
         committer.run_once()
     result = plan(tmp_path, "--gates", "--json")
     found = document(result)
-    assert found["traffic"]["source"] == "ledger"
+    assert found["traffic"] == {"source": "ledger", "assumed": [], "approximate": False}
     rows = {(row["metric"], row["slice"]) for row in found["gates"]["rows"]}
     assert {("errors", ""), ("errors", "ticket=refund"), ("latency_p99", "")} <= rows
     least = next(row for row in found["gates"]["rows"] if (row["metric"], row["slice"]) == ("latency_p50", ""))

@@ -30,7 +30,7 @@ def test_a_missing_lake_has_empty_answers(tmp_path: Path) -> None:
     """Before the first request there is nothing to say, and saying so is no error."""
     ledger = Ledger(tmp_path / "nowhere")
     assert ledger.sums([MetricSpec("error", "count")], workload="w", upgrade="u", cycle_s=1) == []
-    assert ledger.quantiles("latency_s", [0.5], workload="w", arm="candidate") == []
+    assert ledger.quantiles("latency_s", [0.5], workload="w", arm="candidate") == ((), False)
     assert list(ledger.pairs(workload="w", upgrade="u")) == []
     assert ledger.shadow_coverage(workload="w", upgrade="u") == Coverage(0, 0, {})
     assert list(ledger.exchanges(workload="w", ungraded_by="g")) == []
