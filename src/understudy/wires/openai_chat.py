@@ -100,6 +100,7 @@ class _Completion(msgspec.Struct, gc=False):
 
 
 _completion = msgspec.json.Decoder(_Completion)
+_decode = _completion.decode
 
 
 def peek(path: str, body: bytes) -> Peek:
@@ -219,6 +220,39 @@ class Reader(SseReader):
         if chunk is None:
             self.unreadable = True
             return
+        self._chunk(chunk)
+
+    def _events(self, found: list[bytes]) -> bool:
+        ends = found[-1] == b"[DONE]"
+        try:
+            chunks = [_decode(data) for data in (found[:-1] if ends else found)]
+        except UNREADABLE:
+            return False
+        texts: list[str] = []
+        for chunk in chunks:
+            choices = chunk.choices
+            if choices and len(choices) == 1 and chunk.usage is None and chunk.error is None and self.model:
+                choice = choices[0]
+                delta = choice.delta
+                if delta is not None and choice.index == 0 and not (delta.tool_calls or delta.function_call):
+                    text = delta.content
+                    if type(text) is str and text:  # text alone, as nearly all of them: `_chunk`, without the calls
+                        texts.append(text)
+                        if chunk.system_fingerprint:
+                            self.system_fingerprint = chunk.system_fingerprint
+                        if choice.finish_reason:
+                            self.finish_reason = choice.finish_reason
+                        continue
+            if texts:
+                self.add_text("".join(texts))
+                texts.clear()
+            self._chunk(chunk)
+        if texts:
+            self.add_text("".join(texts))
+        self.done = self.done or ends
+        return True
+
+    def _chunk(self, chunk: _Completion) -> None:
         if chunk.error is not None:
             self.error = self.error or error_kind(chunk.error)
         if chunk.model and not self.model:

@@ -154,7 +154,10 @@ class SseReader:
         self.overflowed = False
 
     def feed(self, chunk: bytes) -> None:
-        for event in self._parser.feed(chunk):
+        found = self._parser.plain(chunk)
+        if found is not None and not self.done and self._events(found):
+            return
+        for event in self._parser.cut(chunk) if found is None else [Event(b"", data) for data in found]:
             if self.done and self.last_event_ends:
                 return
             if event.overflow:
@@ -166,6 +169,10 @@ class SseReader:
     def _event(self, event: Event) -> None:
         """Read one event. The shell itself, for operations that have no streams, finds every event unreadable."""
         self.unreadable = True
+
+    def _events(self, found: list[bytes]) -> bool:
+        """Read the data of many events at once; False, and nothing is read, where they must be taken one by one."""
+        return False
 
     def _overflow(self, event: Event) -> None:
         """An event too long to keep counts as something the user saw."""
