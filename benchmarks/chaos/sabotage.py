@@ -79,26 +79,38 @@ def _invents_endings(_: Config) -> None:
     replace(relay.Relay, "_break_off", pretend)
 
 
+def _changes(change: Callable[[bytes], bytes], *names: str) -> None:
+    """Have `change` spoil what these steps of the relay pass on, and the chunks that leave as they came."""
+
+    def spoil(former: Any) -> Any:
+        return lambda self, chunk: former(self, change(chunk))
+
+    def spoil_whole(former: Any) -> Any:
+        def as_it_came(copy: Any, outbox: Any, transport: Any) -> Any:
+            def pass_on(framed: bytes, start: int) -> None:
+                copy.add(framed[start:-2])
+                content = change(framed[start:-2])
+                outbox.put(transport, b"%x\r\n%b\r\n" % (len(content), content))
+
+            return pass_on
+
+        return as_it_came
+
+    for name in names:
+        replace(relay.Relay, name, spoil)
+    replace(relay, "_as_it_came", spoil_whole)
+
+
 def _decodes_chunks(_: Config) -> None:
     """Every chunk is decoded by itself: a letter cut in two is two question marks."""
-
-    def mangle(former: Any) -> Any:
-        def pass_on(self: Any, chunk: bytes) -> None:
-            former(self, bytes(chunk.decode("utf-8", "replace").encode().replace(b"\xef\xbf\xbd", b"?")))
-
-        return pass_on
-
-    for name in ("_pass_on", "_pass_last"):
-        replace(relay.Relay, name, mangle)
+    _changes(
+        lambda chunk: chunk.decode("utf-8", "replace").encode().replace(b"\xef\xbf\xbd", b"?"), "_pass_on", "_pass_last"
+    )
 
 
 def _drops_unknown_events(_: Config) -> None:
     """What the gateway does not know it does not pass on."""
-
-    def drop(former: Any) -> Any:
-        return lambda self, chunk: former(self, chunk.replace(b"event: brand.new\n", b""))
-
-    replace(relay.Relay, "_pass_on", drop)
+    _changes(lambda chunk: chunk.replace(b"event: brand.new\n", b""), "_pass_on")
 
 
 def _status_is_all(_: Config) -> None:
@@ -345,7 +357,7 @@ def _logs_headers(_: Config) -> None:
 
 def _drops_on_restart(_: Config) -> None:
     """A worker that ends takes what is under way along."""
-    replace(session.Session, "drain", lambda former: lambda self: self._transport.abort())
+    replace(session.Session, "drain", lambda former: lambda self: self.transport.abort())
 
 
 def _never_respawns(_: Config) -> None:

@@ -6,6 +6,8 @@ over. After the first byte there is no second attempt: a broken answer is ended 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from understudy.core.playbook import Arm
@@ -18,6 +20,7 @@ from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer
 from understudy.gateway.snapshot import Target
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure, Kind
+from understudy.upstream.outbox import Outbox
 from understudy.wires.base import Answer, Endpoint, WireError, WireRequest
 from understudy.wires.translate import Back, Stream
 from understudy.wires.translate import answer as answer_over
@@ -33,6 +36,7 @@ class Client(Protocol):
 
     keep: bool
     http_1_0: bool
+    transport: asyncio.Transport
 
     @property
     def keeps(self) -> bool: ...
@@ -179,6 +183,8 @@ class Relay(Receiver):
             self._hold = False
         if chunk or not self._sent:
             self._pass_on(chunk)
+        if self._flows and self._chunked and self.connection is not None:
+            self.connection.pass_whole(_as_it_came(copy, self._gateway.outbox, self._session.transport))
 
     def end(self, chunk: bytes) -> None:
         copy, complete = self._copy, True
@@ -389,6 +395,17 @@ class Relay(Receiver):
             gateway.tracing.exchange(ask, ask.target, record)
         if answered:
             self._session.answered()
+
+
+def _as_it_came(copy: Copy, outbox: Outbox, transport: asyncio.Transport) -> Callable[[bytes, int], None]:
+    """For a stream that flows: a chunk leaves with the framing it came with, the copy gets its content."""
+    add, put = copy.add, outbox.put
+
+    def pass_on(framed: bytes, start: int) -> None:
+        add(framed[start:-2])
+        put(transport, framed)
+
+    return pass_on
 
 
 def _arm_of(ask: Ask, target: Target) -> Arm:

@@ -104,11 +104,11 @@ class Session(asyncio.Protocol, Timed):
         "_receiving",
         "_relay",
         "_timed",
-        "_transport",
         "_url",
         "http_1_0",
         "keep",
         "on_url",
+        "transport",
     )
 
     def __init__(self, gateway: Gateway) -> None:
@@ -145,12 +145,12 @@ class Session(asyncio.Protocol, Timed):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
         gateway = self._gateway
         self._parser = httptools.HttpRequestParser(self)
         gateway.joined(self)
         limits = gateway.limits
-        self._transport.set_write_buffer_limits(high=limits.buffer, low=limits.buffer // 4)
+        self.transport.set_write_buffer_limits(high=limits.buffer, low=limits.buffer // 4)
         gateway.wheel.arm(self, limits.idle_s)
         if len(gateway.sessions) > limits.connections:
             self._refuse(503, f"this worker has its {limits.connections} connections", extra=b"retry-after: 1\r\n")
@@ -160,7 +160,7 @@ class Session(asyncio.Protocol, Timed):
             return
         if self._relay is not None or self._pending:  # one answer at a time: what comes early waits
             self._pending.append(data)
-            self._transport.pause_reading()
+            self.transport.pause_reading()
             return
         if self._receiving and not self._head_done:
             self._head_size += len(data)
@@ -213,7 +213,7 @@ class Session(asyncio.Protocol, Timed):
         if self._relay is None and self._timed:
             self._refuse(408, f"the request did not arrive within {self._gateway.limits.receipt_s:g} s")
         elif not self._closed:
-            self._transport.abort()  # idle, or a client that does not read
+            self.transport.abort()  # idle, or a client that does not read
 
     # -- httptools
 
@@ -296,11 +296,7 @@ class Session(asyncio.Protocol, Timed):
     # -- the relay says
 
     def write(self, data: bytes) -> None:
-        self._gateway.outbox.put(self._send, data)
-
-    def _send(self, data: bytes) -> None:
-        if not self._closed:
-            self._transport.write(data)
+        self._gateway.outbox.put(self.transport, data)
 
     def answered(self) -> None:
         """The current answer is written: go on with the next request, or close where that was agreed."""
@@ -330,7 +326,7 @@ class Session(asyncio.Protocol, Timed):
         if self._relay is not None:
             self._relay.stop()
         elif not self._closed:
-            self._transport.abort()
+            self.transport.abort()
 
     # -- inside
 
@@ -352,7 +348,7 @@ class Session(asyncio.Protocol, Timed):
             elif self._pending:
                 data = b"".join(self._pending)
                 self._pending.clear()
-                self._transport.resume_reading()
+                self.transport.resume_reading()
                 self.data_received(data)
                 return
             else:
@@ -453,7 +449,7 @@ class Session(asyncio.Protocol, Timed):
         self._ended = self._ended or _End(400, "closed")
         self._gateway.outbox.flush()
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
-        self._transport.close()
+        self.transport.close()
 
 
 def _is_1_0(version: str) -> bool:

@@ -6,10 +6,12 @@ What a failure means for the caller is the receiver's business; a connection onl
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
 
+from understudy.upstream.chunks import LONGEST, SIZE_LINES
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind
 from understudy.upstream.outbox import Outbox
@@ -53,6 +55,7 @@ class Owner(Protocol):
     deadlines: Deadlines
     outbox: Outbox
     buffer: memoryview
+    get_buffer: Callable[[int], memoryview]
 
     def resend(self, receiver: Receiver, request: bytes, body: bytes, *, streamed: bool) -> None: ...
 
@@ -69,6 +72,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
     __slots__ = (
         "_answered",
         "_awaiting_content",
+        "_between",
+        "_chunk_over",
         "_complete",
         "_head_bytes",
         "_headers",
@@ -81,7 +86,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
         "_request",
         "_token_due",
         "_total_due",
+        "_whole",
         "closed",
+        "get_buffer",
         "idle_since",
         "on_body",
         "pool",
@@ -93,6 +100,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def __init__(self, pool: Owner) -> None:
         Timed.__init__(self)
         self.pool = pool
+        self.get_buffer = pool.get_buffer  # type: ignore[method-assign, assignment]  # the same, without a frame
+        """All connections of a pool read into one buffer: what was read is parsed at once."""
         self.receiver: Receiver | None = None
         self.closed = False
         self.reused = False
@@ -102,6 +111,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self._head_bytes = 0
         self._paused = False
         self._pieces: list[bytes] = []
+        self._whole: Callable[[bytes, int], None] | None = None
+        self._between = False
+        """The parser stands between two chunks, and there is somebody who takes them whole."""
         self.on_body = self._pieces.append
         """The parser's call for each piece of a body; a method would cost a frame of Python for each chunk."""
 
@@ -112,7 +124,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self.receiver = receiver
         receiver.connection = self
         self._request = (request, body, streamed) if self.reused else None
-        self._answered = self._complete = self._interim = False
+        self._answered = self._complete = self._interim = self._chunk_over = False
         self._awaiting_content = True
         self._token_due = False
         self._head_bytes = 0
@@ -125,22 +137,31 @@ class Connection(asyncio.BufferedProtocol, Timed):
         if due < self._filed:
             wheel.file(self)
         if len(body) <= 65536:
-            self.pool.outbox.put(self._send, request + body)
+            self.pool.outbox.put(self, request + body)
         else:
             self.transport.writelines((request, body))
 
-    def _send(self, data: bytes) -> None:
-        if self.receiver is not None and not self.closed:
-            self.transport.write(data)
+    def is_closing(self) -> bool:
+        """Whether a request that waits to leave is no longer wanted."""
+        return self.receiver is None or self.closed
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
 
     def content_seen(self) -> None:
         """From here on the idle deadline counts, not the one for the first token."""
         self._awaiting_content = False
         self._kept_at = -1.0
 
+    def pass_whole(self, whole: Callable[[bytes, int], None]) -> None:
+        """From here on `whole` takes each read that is one whole chunk, instead of `Receiver.data`: the read as it came
+        and where the chunk's content begins in it; it ends two bytes before the end.
+        """
+        self._whole = whole
+
     def cancel(self) -> None:
         """The receiver wants no more: the provider sees the connection end."""
-        self.receiver = None
+        self._let_go()
         self._close_now()
 
     def pause(self) -> None:
@@ -158,16 +179,22 @@ class Connection(asyncio.BufferedProtocol, Timed):
 
     # -- asyncio.BufferedProtocol
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """All connections of a pool read into one buffer: what was read is parsed at once."""
-        return self.pool.buffer
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
 
     def buffer_updated(self, nbytes: int) -> None:
-        receiver, pool = self.receiver, self.pool
+        pool = self.pool
+        read = pool.buffer[:nbytes]
+        if self._between and nbytes < LONGEST:
+            data, line = bytes(read), SIZE_LINES[nbytes]
+            if data.startswith(line) and data.endswith(b"\r\n"):
+                if self._kept_at != pool.wheel.now:
+                    self._keep_time()
+                assert self._whole is not None
+                self._whole(data, len(line))
+                return
+        receiver = self.receiver
         if receiver is None:  # bytes nobody asked for: the next answer could not be trusted
             self._close_now()
             return
@@ -176,8 +203,9 @@ class Connection(asyncio.BufferedProtocol, Timed):
             if self._head_bytes > MAX_HEAD + nbytes:
                 self._fail(Kind.PROTOCOL, f"the head of the answer is longer than {MAX_HEAD} bytes")
                 return
+        self._between = False
         try:
-            self._parser.feed_data(pool.buffer[:nbytes])
+            self._parser.feed_data(read)
         except httptools.HttpParserCallbackError as error:
             self._fail(Kind.PROTOCOL, "the answer could not be handled")
             raise error.__context__ or error from None
@@ -195,6 +223,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
             if self._kept_at != pool.wheel.now:
                 self._keep_time()
             receiver.data(chunk)
+            self._between = self._chunk_over and self._whole is not None and bytes(read[-2:]) == b"\r\n"
             if nbytes == len(pool.buffer):  # more is read in this turn: a full client must be noticed before
                 pool.outbox.flush()
 
@@ -211,7 +240,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def _send_again(self) -> None:
         request, receiver = self._request, self.receiver
         if request is not None and receiver is not None and not self._head_bytes:
-            self.receiver = receiver.connection = None
+            receiver.connection = None
+            self._let_go()
             receiver.resent()
             self.pool.resend(receiver, request[0], request[1], streamed=request[2])
 
@@ -274,6 +304,12 @@ class Connection(asyncio.BufferedProtocol, Timed):
         if self.receiver is not None:
             self.receiver.head(status, headers)
 
+    def on_chunk_header(self) -> None:
+        self._chunk_over = False
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_over = True
+
     def on_message_complete(self) -> None:
         if not self._interim:
             self._complete = True
@@ -296,7 +332,8 @@ class Connection(asyncio.BufferedProtocol, Timed):
         wheel.arm(self, min(after, self._total_due - wheel.now))
 
     def _finish(self, receiver: Receiver, chunk: bytes) -> None:
-        self.receiver = receiver.connection = self._request = None
+        receiver.connection = self._request = None
+        self._let_go()
         self._headers = []
         if not self.closed:
             if self._complete and self._keep and not self._paused:
@@ -308,11 +345,15 @@ class Connection(asyncio.BufferedProtocol, Timed):
 
     def _fail(self, kind: Kind, message: str) -> None:
         receiver = self.receiver
-        self.receiver = None
+        self._let_go()
         self._close_now()
         if receiver is not None:
             receiver.connection = None
             receiver.failed(Failure(kind, message, rest=b"".join(self._pieces)))
+
+    def _let_go(self) -> None:
+        self.receiver = self._whole = None
+        self._between = False
 
     def _close_now(self) -> None:
         self.due = NEVER

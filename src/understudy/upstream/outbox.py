@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
-Send = Callable[[bytes], None]
-"""Writes to a transport, or not, where that was closed since."""
+
+class Way(Protocol):
+    """Where bytes leave by: a transport, or what looks after one."""
+
+    def is_closing(self) -> bool:
+        """Whether what was put in is to be dropped by now."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
 
 
 class Outbox:
@@ -24,22 +31,24 @@ class Outbox:
         self._loop = loop
         self._turn = False
         """Something has left in this turn: whatever follows waits for its end."""
-        self._waiting: deque[tuple[Send, bytes]] = deque()
+        self._waiting: deque[tuple[Way, bytes]] = deque()
 
-    def put(self, send: Send, data: bytes) -> None:
+    def put(self, way: Way, data: bytes) -> None:
         if self._turn:
-            self._waiting.append((send, data))
+            self._waiting.append((way, data))
             return
         self._turn = True
         self._loop.call_soon(self._end)
-        send(data)
+        if not way.is_closing():
+            way.write(data)
 
     def flush(self) -> None:
         """Send everything now: before a transport is closed."""
         waiting = self._waiting
         while waiting:
-            send, data = waiting.popleft()
-            send(data)
+            way, data = waiting.popleft()
+            if not way.is_closing():
+                way.write(data)
 
     def _end(self) -> None:
         try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Callable
+from functools import partial
 
 from understudy.upstream.ageing import Ageing
 from understudy.upstream.connection import Connection, Receiver
@@ -59,6 +61,8 @@ class Pool:
         self._proxy = proxy_for(origin, os.environ)
         self._tls = tls_context(origin.ca_file) if origin.tls else None
         self.buffer = memoryview(bytearray(READ_BYTES))
+        self.get_buffer: Callable[[int], memoryview] = partial(getattr, self, "buffer")
+        """Gives the buffer, whatever size is asked for; a function would cost a frame of Python for each read."""
         self._idle: dict[Connection, None] = {}
         self._ageing = Ageing(self.deadlines.keep_alive_s)
         self._open: set[Connection] = set()

@@ -164,6 +164,50 @@ def test_a_stream_comes_back_byte_for_byte_at_every_cut() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("form", [b"%x\r\n%b\r\n", b"%X;x=1\r\n%b\r\n"])
+def test_chunks_leave_with_the_framing_they_came_with_or_one_of_our_own(form: bytes, version: str) -> None:
+    """Written as usual or not, each chunk is a chunk of the same content; a client of HTTP/1.0 gets no framing."""
+    pieces = events(*(f"word {number} " for number in range(30)))
+
+    async def main() -> None:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(STREAM_HEAD)
+            for piece in pieces:
+                writer.write(form % (len(piece), piece))
+                await asyncio.sleep(0.002)
+            writer.write(b"0\r\n\r\n")
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            body = chat("hi", stream=True, user="u")
+            line = f"POST /v1/chat/completions HTTP/{version}\r\nhost: g\r\nconnection: close\r\n"
+            writer.write(f"{line}content-length: {len(body)}\r\n\r\n".encode() + body)
+            got = (await reader.read()).partition(b"\r\n\r\n")[2]
+            writer.close()
+            (record,) = await gateway.settled(1)
+            assert record.answer == "".join(f"word {number} " for number in range(30))
+            assert (record.error, record.output_tokens, record.ttft_s is not None) == ("", 3, True)
+            if version == "1.0":
+                assert got == b"".join(pieces)
+            else:
+                assert _unchunked(got) == b"".join(pieces)
+
+    asyncio.run(main())
+
+
+def _unchunked(body: bytes) -> bytes:
+    """What the chunks hold; only lower case, no extension, and the last chunk at the end are taken."""
+    found = b""
+    while body != b"0\r\n\r\n":
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        assert size == b"%x" % length
+        assert rest[length : length + 2] == b"\r\n"
+        found, body = found + rest[:length], rest[length + 2 :]
+    return found
+
+
 def test_the_first_token_arrives_before_the_last_is_written() -> None:
     """A stream is passed on as it comes, and its first token is timed."""
 

@@ -363,7 +363,8 @@ def test_a_request_that_was_given_up_in_its_own_turn_never_leaves() -> None:
             first, second = Waiting(), Waiting()
             pool.send(first, *FRAMED, streamed=False)
             await first.over
-            pool.outbox.put(lambda _: None, b"")  # the first of a turn does not wait
+            assert first.came_by is not None
+            pool.outbox.put(first.came_by, b"")  # the first of a turn does not wait
             pool.send(second, *FRAMED, streamed=False)
             pool.cancel(second)
             await until(lambda: server.ended == 1)
