@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +22,19 @@ START = ("upgrade", "start", W, "--candidate", "small-2")
 ASKED = "The hose of order G-1002 leaks. I want my money back."
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example as `init` writes it."""
+    folder = tmp_path_factory.mktemp("written")
+    assert World(folder).run("init").code == 0
+    return folder
+
+
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    """The example as `init` writes it, without its provider."""
+def here(written: Path, tmp_path: Path) -> Iterator[World]:
+    """A copy of the example, without its provider."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     with world(tmp_path) as made:
-        assert made.run("init").code == 0
         yield made
 
 
@@ -109,16 +117,15 @@ def test_a_provider_that_is_not_there(here: World) -> None:
     here.start("up", "--port", "0", "--workers", "1", "--json")
     assert here.run(*START).code == 0
 
-    def status() -> dict[str, Any]:
-        document: dict[str, Any] = here.run("upgrade", "status", "--json").json
-        return document
-
-    eventually(lambda: "127.0.0.1:1" in str(status()["upgrade"]["assessment"]), within=120)
-    assert status()["upgrade"]["stage"] == "regress"
-    assert status()["serves"] == {"small-1": 1.0}
+    eventually(lambda: "127.0.0.1:1" in str(here.status(W)["upgrade"]["assessment"]), within=120)
+    said = here.run("upgrade", "status", "--json").json
+    assert "127.0.0.1:1" in str(said["upgrade"]["assessment"])
+    assert said["upgrade"]["stage"] == "regress"
+    assert said["serves"] == {"small-1": 1.0}
     _, replay = here.start("replay", "serve", "--recordings", "recordings/replies.jsonl", "--port", "0", "--json")
     here.edit("understudy.yaml", ":1/v1", f":{replay['port']}/v1")
-    eventually(lambda: status()["upgrade"]["stage"] == "retune", within=120)
+    eventually(lambda: here.status(W)["upgrade"]["stage"] == "retune", within=120)
+    assert here.run("upgrade", "status", "--json").json["upgrade"]["stage"] == "retune"
 
 
 def test_a_wrong_key(here: World) -> None:

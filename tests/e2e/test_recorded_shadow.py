@@ -71,7 +71,7 @@ def test_every_shadowed_pair_is_kept_and_the_drift_is_named(tmp_path: Path) -> N
 
 
 def shadowing(here: World) -> bool:
-    status = here.run("upgrade", "status", "prime", "--json").json
+    status = here.status("prime")
     return status["upgrade"]["stage"] == "shadow" and status["exposure"]["effective"]
 
 

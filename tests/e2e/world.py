@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,6 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from understudy.cli.asking import status_of
+from understudy.config.project import open_project
+from understudy.wiring import control
 
 UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "llmdrift"
@@ -48,6 +53,16 @@ class World:
         assert "Traceback" not in done.stderr, done.stderr
         assert "a defect of understudy" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def status(self, workload: str) -> dict[str, Any]:
+        """What `upgrade status` says, without a process of its own: for whoever asks until something has happened."""
+
+        async def read() -> dict[str, Any]:
+            project = open_project(self.folder / "understudy.yaml")
+            async with control(project) as opened:
+                return await status_of(project, opened, workload)
+
+        return asyncio.run(read())
 
     def start(self, *arguments: str, ready: float = 120) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         """A long-running command; returns it and the JSON line with a port that it prints when it is ready."""

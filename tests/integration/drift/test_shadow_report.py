@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,14 +36,22 @@ def run(folder: Path, *arguments: str, columns: int = 100) -> subprocess.Complet
     )
 
 
-@pytest.fixture
-def upgrade(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The example project with an upgrade begun on it: its folder, and what `upgrade status` says."""
-    assert run(tmp_path, "init").returncode == 0
-    begun = run(tmp_path, "upgrade", "start", "reply-drafting", "--candidate", "small-2")
-    assert begun.returncode == 0, begun.stderr
-    status = json.loads(run(tmp_path, "upgrade", "status", "reply-drafting", "--json").stdout)
-    return tmp_path, status["upgrade"]
+    folder = tmp_path_factory.mktemp("begun")
+    assert run(folder, "init").returncode == 0
+    started = run(folder, "upgrade", "start", "reply-drafting", "--candidate", "small-2")
+    assert started.returncode == 0, started.stderr
+    status = json.loads(run(folder, "upgrade", "status", "reply-drafting", "--json").stdout)
+    return folder, status["upgrade"]
+
+
+@pytest.fixture
+def upgrade(begun: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy of it for one test."""
+    shutil.copytree(begun[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path, begun[1]
 
 
 def exchanges(upgrade: Mapping[str, Any], count: int, candidate: Behaviour) -> Iterator[Exchange]:
