@@ -102,7 +102,7 @@ class Stream:
 
 
 def until_rollback(stream: Stream, *, limit: int = LIMIT, step: int = 10) -> tuple[int | None, int | None]:
-    """Candidate answers until the gate fails, and until the oracle's test does; None where not by `limit`."""
+    """Candidate answers until the gate fails, and until the oracle does; None where not by `limit`."""
     gate = oracle = None
     while stream.served < limit and (gate is None or oracle is None):
         stream.until_candidates(1)
@@ -151,8 +151,8 @@ PAGE = """# Real answers as a canary
 Four pinned models answered the same prompts in March and June 2023; the later one of each family stands for a
 candidate. Counted are answers of the candidate until the gate on `quality` rolls back, the median of the streams in
 which it does, beside an oracle that knows both rates (Wald's sequential test at 5 %). The gate speaks from 100 units
-on and is looked at after every tenth answer; a stream ends after {limit} answers. Nothing is to be rolled back where the
-candidate is as good or better. Written by
+on and is looked at after every tenth answer; a stream ends after {limit} answers. Nothing is to be rolled back where
+the candidate is as good or better. Written by
 `python -m benchmarks.gates.recorded --data FOLDER --streams {streams} --markdown benchmarks/gates/RECORDED.md`.
 
 | suite | models | right | share | rolled back | answers until rollback | oracle |
