@@ -35,6 +35,11 @@ def started(pid: int) -> int:
     return 0 if fields[0] in _OVER else int(fields[19])
 
 
+def lives(where: str, pid: int, began: int) -> bool:
+    """Whether the process with that id, begun then, is still there. False wherever that cannot be known from here."""
+    return bool(where) and where == machine() and began > 0 and started(pid) == began
+
+
 def gone(where: str, pid: int, began: int) -> bool:
     """Whether the process with that id, begun then, is over. False wherever that cannot be known from here."""
     return bool(where) and where == machine() and began > 0 and started(pid) != began

@@ -99,7 +99,7 @@ class Supervisor:
             for seat in self._seats:
                 self._start(seat)
             for seat in self._seats:
-                if not _ready(seat.pulse):
+                if not _ready(seat):
                     raise WorkersFailed(f"worker {seat.name} did not start", remedy="see the message above")
             ready(self.url)
             while True:
@@ -153,7 +153,9 @@ class Supervisor:
         for seat in self._seats:
             seat.leaving = [(process, until) for process, until in seat.leaving if not _left(process, now > until)]
             process = seat.process
-            if _pulsed(seat) or was_away:
+            if _pulsed(seat):
+                seat.pulse_due = now + HUNG_S  # from its first sign on: the time to start is over then
+            elif was_away:
                 seat.pulse_due = max(seat.pulse_due, now + HUNG_S)
             elif process is not None and now > seat.pulse_due and process.poll() is None:
                 sys.stderr.write(f"worker {seat.name} has stood still for {HUNG_S:g} s; killing it\n")
@@ -174,7 +176,7 @@ class Supervisor:
             former, pulse = seat.process, seat.pulse
             seat.process, seat.pulse = None, -1
             self._start(seat)
-            if not _ready(seat.pulse):
+            if not _ready(seat):
                 sys.stderr.write(f"worker {seat.name} could not be started anew; the former one stays\n")
                 _kill(seat)
                 _close_pulse(seat)
@@ -257,10 +259,11 @@ def _left(process: subprocess.Popen[bytes], overdue: bool) -> bool:
     return process.returncode is not None
 
 
-def _ready(read: int) -> bool:
+def _ready(seat: _Seat) -> bool:
     """Wait for the worker's byte; False where its end of the pipe closed first or the time is over."""
-    readable, _, _ = select.select([read], [], [], READY_S)
-    return bool(readable) and os.read(read, 1) == b"1"
+    readable, _, _ = select.select([seat.pulse], [], [], READY_S)
+    seat.pulse_due = time.monotonic() + HUNG_S
+    return bool(readable) and os.read(seat.pulse, 1) == b"1"
 
 
 def _manner(code: int) -> str:

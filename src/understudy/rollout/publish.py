@@ -51,9 +51,11 @@ class Heartbeat(NamedTuple):
     """Workloads whose kill file this worker obeys."""
     gone: bool = False
     """Its process is over: known at once on the same machine, else only from its silence."""
+    there: bool = False
+    """Its process is still there, known on the same machine only: one that is silent may serve all the same."""
 
     def live(self, now: float) -> bool:
-        return not self.gone and now - self.at <= STALE_AFTER_S
+        return self.there or (not self.gone and now - self.at <= STALE_AFTER_S)
 
 
 def read_table(folder: Path) -> RoutingTable | None:
@@ -133,6 +135,7 @@ def heartbeats(folder: Path) -> list[Heartbeat]:
 
 
 def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
+    process = str(data.get("machine", "")), int(data["pid"]), int(data.get("started", 0))
     return Heartbeat(
         worker=str(data.get("worker", name)),
         pid=int(data["pid"]),
@@ -141,7 +144,8 @@ def _heartbeat(name: str, data: Mapping[str, Any]) -> Heartbeat:
         at=float(data["beat_at"]),
         open_breakers=tuple(Tripped(b["workload"], b["upgrade"], b["why"]) for b in data["breaker_details"]),
         killed=tuple(str(name) for name in data["killed"]),
-        gone=identity.gone(str(data.get("machine", "")), int(data["pid"]), int(data.get("started", 0))),
+        gone=identity.gone(*process),
+        there=identity.lives(*process),
     )
 
 
