@@ -30,6 +30,8 @@ class Reason(StrEnum):
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
+    """An arm, and which rule gave it."""
+
     arm: Arm
     reason: Reason
 

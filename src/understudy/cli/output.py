@@ -38,12 +38,14 @@ def counted(number: int, what: str) -> str:
 
 
 def out() -> Console:
+    """Standard output; what is no terminal gets whole lines."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
+    """Standard error, which never carries a result."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)

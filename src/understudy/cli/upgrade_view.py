@@ -38,6 +38,7 @@ WATCH_S = 0.5
 
 
 def show(console: Console, document: Mapping[str, Any], now: float) -> None:
+    """Print the status as it is at `now`, in seconds since the epoch."""
     console.print(rendered(document, now))
 
 

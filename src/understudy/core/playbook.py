@@ -33,6 +33,8 @@ class Stage(StrEnum):
 
 
 class Arm(StrEnum):
+    """Which variant serves a unit: what served before, or what might take its place."""
+
     INCUMBENT = "incumbent"
     CANDIDATE = "candidate"
 
@@ -46,6 +48,8 @@ class Verdict(StrEnum):
 
 
 class Decision(StrEnum):
+    """What a stage makes of its evidence; who carries it out is the controller."""
+
     ADVANCE = "advance"
     HOLD = "hold"
     ROLL_BACK = "roll_back"

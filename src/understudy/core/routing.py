@@ -62,6 +62,8 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRoute:
+    """How the requests of one workload are read, assigned and kept."""
+
     name: str
     incumbent: str
     """Name of the variant that serves all others."""
@@ -143,6 +145,8 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
+    """All that gateways know: one file, replaced whole, of which only a later epoch is taken."""
+
     generation: str
     """Which control store issued it; epochs rise within one."""
     epoch: int

@@ -115,6 +115,7 @@ def learn(answers: Iterable[Side]) -> Habits:
 
 
 def failed(side: Side) -> bool:
+    """Whether one side of a pair is no answer at all."""
     return bool(side.error) or side.status >= 400
 
 

@@ -28,17 +28,20 @@ def well_formed(text: str) -> str:
 
 
 def same(one: str, other: str, ignore_case: bool) -> bool:
+    """Whether two texts are equal in NFC, with spaces around them cut off."""
     one, other = (unicodedata.normalize("NFC", text.strip()) for text in (one, other))
     return one.casefold() == other.casefold() if ignore_case else one == other
 
 
 def within(part: str, text: str, ignore_case: bool) -> bool:
+    """Whether `part` stands in `text`, both in NFC."""
     part, text = (unicodedata.normalize("NFC", one) for one in (part, text))
     return part.casefold() in text.casefold() if ignore_case else part in text
 
 
 @functools.lru_cache(maxsize=256)
 def compiled(pattern: str, ignore_case: bool) -> Any:
+    """The pattern on RE2. Raises re2.error where RE2 does not take it."""
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = not ignore_case
@@ -129,11 +132,13 @@ def fences(text: str) -> tuple[list[str], bool]:
 
 
 def likeness(method: str) -> Callable[[str, str], float]:
+    """How alike two texts are, from 0 to 100: by their words in any order for "token_set", else letter by letter."""
     from rapidfuzz import fuzz
 
     return fuzz.token_set_ratio if method == "token_set" else fuzz.ratio
 
 
 def shown(text: str) -> str:
+    """The beginning of a text in quotes, on one line, for a reason that people read."""
     text = " ".join(text.split())
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")

@@ -68,6 +68,8 @@ class Assigned(NamedTuple):
 
 
 class Split(NamedTuple):
+    """Whether users are divided as intended; `log_e` is the evidence against it, as a natural logarithm."""
+
     fair: bool
     log_e: float
     sentence: str

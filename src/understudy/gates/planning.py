@@ -109,6 +109,8 @@ class Refusal(NamedTuple):
 
 
 class GatePlan(NamedTuple):
+    """What each gate can tell on each rung, the margins that can never be decided, and what would help."""
+
     rows: tuple[PlanRow, ...]
     refusals: tuple[Refusal, ...]
     advice: tuple[str, ...]

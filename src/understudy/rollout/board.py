@@ -13,6 +13,8 @@ from understudy.rollout.publish import Heartbeat, Kill, Overtaken, Tripped
 
 
 class Board(Protocol):
+    """Where tables are published to gateways, and where gateways say what they applied."""
+
     def read(self) -> RoutingTable | None:
         """The published table, None where there is none. Raises DataCorrupt."""
         ...

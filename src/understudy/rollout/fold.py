@@ -35,6 +35,8 @@ class Waiver(NamedTuple):
 
 
 class Approval(NamedTuple):
+    """That a person has read the candidate's answers on a slice; `at` in seconds since the epoch."""
+
     subject: str
     by: str
     why: str

@@ -20,6 +20,8 @@ from understudy.stages.assessment import Assessment
 
 
 class Wish(StrEnum):
+    """What a person can ask of an upgrade."""
+
     PROMOTE = "promote"
     PAUSE = "pause"
     RESUME = "resume"

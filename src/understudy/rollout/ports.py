@@ -16,6 +16,8 @@ from understudy.stages.shadow import Evidence as ShadowEvidence
 
 
 class Clock(Protocol):
+    """Time, in seconds."""
+
     def wall(self) -> float:
         """Seconds since the epoch; may jump."""
         ...
@@ -26,6 +28,8 @@ class Clock(Protocol):
 
 
 class RealClock:
+    """This machine's time."""
+
     def wall(self) -> float:
         return time.time()
 
@@ -63,6 +67,8 @@ class EvalStatus(NamedTuple):
 
 
 class Evals(Protocol):
+    """Runs evals beside the controller, which asks again until there is a result."""
+
     def binding(self, project: Project, state: UpgradeState) -> str:
         """Hash of all that a result depends on. Raises UnderstudyError where a suite cannot be read."""
         ...
@@ -77,6 +83,8 @@ class Evals(Protocol):
 
 
 class Prober(Protocol):
+    """Whether the incumbent still answers."""
+
     def probe(self, project: Project, state: UpgradeState, now: float) -> Probe | None:
         """The latest word of the incumbent; asks it anew, in the background, when that is a minute old."""
         ...

@@ -14,6 +14,8 @@ Answer = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 class RawServer:
+    """What a raw provider has seen: its requests byte for byte, connections opened and ended."""
+
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
@@ -26,6 +28,7 @@ class RawServer:
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """Head and body of a request with a content length. Raises IncompleteReadError where it is cut off."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
     for line in head.lower().split(b"\r\n"):
@@ -36,6 +39,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def raw_server(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
+    """A provider on a free port of the loopback interface, which answers with what `answer` writes."""
     state = RawServer()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,4 +67,5 @@ async def raw_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Async
 
 
 def whole(body: bytes, status: int = 200, extra: bytes = b"") -> bytes:
+    """An answer with its content length; `extra` are further header lines, each with its line end."""
     return b"HTTP/1.1 %d Any\r\ncontent-length: %d\r\n%s\r\n" % (status, len(body), extra) + body

@@ -9,6 +9,8 @@ from understudy.core.errors import CannotMeasure
 
 
 class Kind(StrEnum):
+    """What failed between us and a provider."""
+
     CONNECT = "connect"
     """No connection: refused, no such host, TLS handshake failed."""
     TIMEOUT = "timeout"

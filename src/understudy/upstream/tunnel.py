@@ -21,6 +21,8 @@ MAX_REPLY = 16 * 1024
 
 
 class Proxy(NamedTuple):
+    """Where an HTTP CONNECT proxy listens."""
+
     host: str
     port: int
     authorization: str = ""

@@ -179,6 +179,8 @@ def excess_drift(swap: Drift, self_variation: Drift, *, alpha: float = 0.05) -> 
 
 
 class Flag(NamedTuple):
+    """What is made of one p-value among many."""
+
     q: float
     """Benjamini-Hochberg adjusted p-value."""
     flagged: bool

@@ -10,6 +10,8 @@ from understudy.gates.stats.distributions import normal_quantile
 
 
 class Interval(NamedTuple):
+    """Both ends of a confidence interval, in the unit of what was estimated."""
+
     low: float
     high: float
 
