@@ -13,6 +13,12 @@ KEY_LIMIT = 64
 """Bytes that BLAKE2b takes as a key; a longer one is hashed first."""
 
 
+def keys_of(written: str) -> tuple[bytes, ...]:
+    """The keys in a text like "NEW,OLD": the first one makes names, all of them find them. One, empty, for no key."""
+    found = tuple(key.encode() for key in (part.strip() for part in written.split(",")) if key)
+    return found or (b"",)
+
+
 def pseudonym(name: str, key: bytes = b"") -> str:
     """The pseudonym of a unit or conversation, the same in every process; "" for nobody.
 

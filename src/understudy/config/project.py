@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from understudy.assign.pseudonym import pseudonym
+from understudy.assign.pseudonym import keys_of, pseudonym
 from understudy.config import crosscheck
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
@@ -171,12 +171,13 @@ class Project:
         )
 
     def kept_as(self, unit: str) -> tuple[str, ...]:
-        """The names under which the ledger may have somebody: as given, and hashed.
+        """The names under which the ledger may have somebody: as given, and hashed with the key of now and former ones.
 
         Raises ConfigError where the variable that holds the key is not set.
         """
         key = self._secret(("privacy", "unit_key"), self.config.privacy.unit_key)
-        return tuple(dict.fromkeys(name for name in (unit, pseudonym(unit, key.encode())) if name))
+        hashed = (pseudonym(unit, each) for each in keys_of(key))
+        return tuple(dict.fromkeys(name for name in (unit, *hashed) if name))
 
     def ledger(self) -> LedgerSection:
         """Where the ledger lies and who reads it, secrets filled in. Raises ConfigError for an unset variable."""

@@ -520,7 +520,8 @@ class PrivacySection(Model):
     `metadata` and `user` are left out.
     """
     unit_key: str = ""
-    """Write ${NAME}: the key that units are hashed with, any long random text. The routing table carries the name."""
+    """Write ${NAME}: the key that units are hashed with, any long random text without commas; `NEW,OLD` while it is
+    changed. The routing table carries the name."""
     encrypted: bool = False
     """Content is written encrypted or not at all: gateways refuse to serve without a key in UNDERSTUDY_LEDGER_KEY."""
 

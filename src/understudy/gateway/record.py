@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from understudy.assign.pseudonym import pseudonym
+from understudy.assign.pseudonym import keys_of, pseudonym
 from understudy.assign.source import MAX_VALUE
 from understudy.core.routing import Privacy, WorkloadRoute
 from understudy.wires.base import Answer
@@ -49,11 +49,11 @@ _NOTHING = Content(b"", "", "", False)
 
 
 class Keeper:
-    """What may be kept of requests and answers under one routing table. `unit_key` is what pseudonyms are made with."""
+    """What may be kept of requests and answers under one routing table. The first key of `unit_key` makes pseudonyms."""
 
-    def __init__(self, redact: Redact, unit_key: bytes = b"") -> None:
+    def __init__(self, redact: Redact, unit_key: str = "") -> None:
         self._redact = redact
-        self._unit_key = unit_key
+        self._unit_key = keys_of(unit_key)[0]
         # Remembered: the same names and users come again and again, and every exchange has some ten of them.
         self._short = lru_cache(_REMEMBERED)(self.short)
         self._who = lru_cache(_REMEMBERED)(self.who)

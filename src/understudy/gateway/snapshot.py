@@ -181,7 +181,7 @@ class Compiler:
                     f"units are hashed with the key in ${privacy.unit_key_env}, which is not set here",
                     remedy=f"start the gateway with {privacy.unit_key_env} in its environment",
                 )
-            self._keeper = privacy, Keeper(self._redact(privacy), key.encode())
+            self._keeper = privacy, Keeper(self._redact(privacy), key)
         return self._keeper[1]
 
     def _lane(self, workload: WorkloadRoute, table: RoutingTable) -> Lane:

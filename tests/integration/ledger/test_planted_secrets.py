@@ -24,7 +24,9 @@ from typing import Any
 
 import pytest
 
+from understudy.assign.pseudonym import pseudonym
 from understudy.core.routing import Privacy, RoutingTable, Shadow
+from understudy.gateway.record import Keeper
 from understudy.ledger.committer import Committer
 from understudy.ledger.export import export
 from understudy.ledger.lake import Score
@@ -378,8 +380,13 @@ def test_a_unit_is_found_again_under_its_pseudonym() -> None:
     """The command hashes a name as the gateway does: in another process, with the same key and no other."""
     code = "from understudy.assign.pseudonym import pseudonym; print(pseudonym('jo@example.org', b'k'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    from understudy.assign.pseudonym import pseudonym
-
     assert done.stdout.strip() == pseudonym("jo@example.org", b"k")
     assert pseudonym("jo@example.org", b"k") != pseudonym("jo@example.org", b"l")
     assert pseudonym("", b"k") == ""
+
+
+def test_the_first_of_two_keys_makes_the_names() -> None:
+    """While a key is changed, what is written is found by the new one alone."""
+    keeper = Keeper(Redactor(), "new key, old key")
+    assert keeper.hashed("jo@example.org") == keeper.who("jo@example.org") == pseudonym("jo@example.org", b"new key")
+    assert Keeper(Redactor()).hashed("jo") == pseudonym("jo")

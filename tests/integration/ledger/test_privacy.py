@@ -62,6 +62,18 @@ def test_people_are_found_by_the_names_that_requests_give(tmp_path: Path) -> Non
     assert "no exchange" not in run(tmp_path, "who-served", "-u", "another")
 
 
+def test_people_are_found_under_a_former_key(tmp_path: Path) -> None:
+    """While the key is changed, who-served finds the newer of both names, and erase reaches both."""
+    (tmp_path / "understudy.yaml").write_text(CONFIG + 'privacy: {unit_key: "new key,a key"}\n')
+    writer = SegmentWriter(tmp_path / ".understudy" / "segments", "w0")
+    for number, unit in enumerate([pseudonym(JO, b"a key"), pseudonym(JO, b"new key"), "another"]):
+        writer.append(make(number, unit=unit))
+    writer.close()
+    run(tmp_path, "ledger", "commit")
+    assert json.loads(run(tmp_path, "who-served", "-u", JO, "--json"))["exchange"] == "x-000001"
+    assert json.loads(run(tmp_path, "ledger", "erase", "--unit", JO, "--json"))["exchanges"] == 2
+
+
 def test_retention_comes_from_the_configuration(tmp_path: Path) -> None:
     """The commit itself removes what is too old; without a retention `expire` asks for one."""
     (tmp_path / "understudy.yaml").write_text(CONFIG)

@@ -96,6 +96,8 @@ def test_what_may_not_be_written_down_reaches_the_routing_table(tmp_path: Path) 
     found = decode(json.loads(data)).privacy
     assert found == Privacy({"own": "C-[0-9]+"}, ("style",), "", "UNIT_KEY")
     assert made.kept_as("u-1") == ("u-1", pseudonym("u-1", b"canary-3"))
+    changed = project(tmp_path, TEXT + privacy, UNIT_KEY="canary-4, canary-3")
+    assert changed.kept_as("u-1") == ("u-1", pseudonym("u-1", b"canary-4"), pseudonym("u-1", b"canary-3"))
     with pytest.raises(ConfigError, match="UNIT_KEY is not set"):
         project(tmp_path, TEXT + privacy).kept_as("u-1")
     assert project(tmp_path, TEXT).kept_as("") == ()
