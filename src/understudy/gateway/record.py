@@ -49,7 +49,7 @@ _NOTHING = Content(b"", "", "", False)
 
 
 class Keeper:
-    """What may be kept of requests and answers under one routing table. The first key of `unit_key` makes pseudonyms."""
+    """What may be kept of requests and answers under one routing table. The first key of `unit_key` makes names."""
 
     def __init__(self, redact: Redact, unit_key: str = "") -> None:
         self._redact = redact
