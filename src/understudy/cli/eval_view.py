@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from understudy.cli.output import plain
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from understudy.evals.scoring import Example, Measure
     from understudy.gates.paired import SliceComparison
 
-WIDE = 100
-"""Columns from which on the intervals are drawn."""
+WIDE, WHOLE, NARROW = 100, 76, 56
+"""Columns from which on the intervals are drawn, all figures are shown, and the intervals are."""
 _CHART = 25
 _NEEDS = 8
 _SCALES = (2, 5, 10, 20, 50, 100)
@@ -42,7 +43,7 @@ _OUTCOMES = {
 def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
     """Print a result. Text that came from models or files is printed as plain text."""
     _heading(console, result)
-    console.print(scores(result, wide=console.width >= WIDE))
+    console.print(scores(result, console.width))
     console.print(also(result.measures))
     if changed.prompt:
         _prompts(console, changed)
@@ -57,8 +58,10 @@ def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
         console.print(plain(result.next_step), markup=False)
 
 
-def scores(result: EvalResult, *, wide: bool) -> Table:
-    """One row a slice, the aggregate first, then what failed, then what cannot be told; in points of 100."""
+def scores(result: EvalResult, width: int) -> Table:
+    """One row a slice, the aggregate first, then what failed, then what cannot be told; in points of 100. What
+    does not fit into `width` columns is left out; slice, change and verdict never are.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -68,26 +71,29 @@ def scores(result: EvalResult, *, wide: bool) -> Table:
     rows = [comparison.aggregate, *ordered]
     span = _span(rows)
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    made.add_column("slice", overflow="fold", min_width=8)
-    for heading in ("n", "incumbent", "candidate", "change"):
-        made.add_column(heading, justify="right", no_wrap=True)
+    shown = [width >= needed for needed in (0, WHOLE, WHOLE, WHOLE, 0, NARROW, WIDE, 0)]
     level = f"{100 * (1 - 2 * comparison.alpha):g} %"
-    made.add_column(f"{level} interval", justify="right", no_wrap=True)
-    if wide:
-        made.add_column(_axis(span), no_wrap=True)
-    made.add_column("verdict", no_wrap=True)
+    figures = ("n", "incumbent", "candidate", "change", f"{level} interval")
+    for heading in compress(("slice", *figures, _axis(span), "verdict"), shown):
+        if heading == "slice":
+            made.add_column(heading, overflow="fold", min_width=8)
+        else:
+            made.add_column(heading, justify="right" if heading in figures else "left", no_wrap=True)
     for row in rows:
         words, style = _VERDICTS[row.verdict]
         known = bool(row.n)
-        made.add_row(
+        cells: tuple[Text | str, ...] = (
             _name(row),
             f"{row.n:,}",
             _points(row.incumbent),
             _points(row.candidate),
             _signed(row.difference),
             f"{_signed(row.low)} to {_signed(row.high)}" if known else "-",
-            *([_whisker(row, span, style)] if wide else []),
+            _whisker(row, span, style),
             Text(words, style=style),
+        )
+        made.add_row(
+            *compress(cells, shown),
             end_section=row is comparison.aggregate and len(rows) > 1,
         )
     return made

@@ -56,6 +56,17 @@ def shown(found: EvalResult, width: int) -> str:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("width", [36, 56, 75, 76, 100])
+def test_slice_change_and_verdict_are_whole_at_any_width(width: int) -> None:
+    """A terminal cut in two loses figures, never which slice it is and what is said of it."""
+    text = shown(result(), width).partition("per answer")[0]
+    head = next(line for line in text.splitlines() if "verdict" in line)
+    assert ("interval" in head, "incumbent" in head) == (width >= 56, width >= 76)
+    assert "…" not in text[text.index(head) :]
+    (told,) = (line.split() for line in text.splitlines() if line.split()[:1] == ["even"])
+    assert told[-2:] == ["✓", "pass"]
+
+
 def test_a_narrow_terminal_gets_the_figures_and_a_wide_one_the_picture() -> None:
     """Both show scores, difference, interval and verdict; from 100 columns on the interval is drawn as well."""
     narrow, wide = shown(result(), 80), shown(result(), 140)
