@@ -127,7 +127,7 @@ def plan(
                 planned = _planned(project, workload, profile, chosen, known)
                 document["gates"] = planned.as_dict()
             if simulate:
-                found = _simulated(profile, chosen, known, simulate, seed)
+                found = _simulated(profile, chosen, known, _critical(project, workload, known), simulate, seed)
                 document["simulation"] = {**found.as_dict(), "seed": seed}
         if as_json:
             print_json(document)
@@ -300,19 +300,28 @@ def _turnover(ledger: Ledger, workload: str, upgrade: str, one_cycle: Figures | 
 def _planned(project: Project, workload: str, profile: Profile, chosen: Sequence[Metric], known: Known) -> GatePlan:
     from understudy.gates.planning import plan_gates
 
-    critical = project.workload(workload).gates.critical
+    critical = _critical(project, workload, known)
     return plan_gates([metric.gate for metric in chosen], known.figures, profile, critical_slices=critical)
 
 
-def _simulated(profile: Profile, chosen: Sequence[Metric], known: Known, runs: int, seed: int) -> Simulated:
+def _critical(project: Project, workload: str, known: Known) -> list[str]:
+    """The critical slices by their names in traffic: `refund` of a suite is `ticket=refund` there."""
+    from understudy.rollout.gating import live_names
+
+    return live_names(project.workload(workload).gates.critical, {name for _, name in known.figures if name})
+
+
+def _simulated(
+    profile: Profile, chosen: Sequence[Metric], known: Known, critical: Sequence[str], runs: int, seed: int
+) -> Simulated:
     from understudy.gates.simulation import simulate
 
-    figures = {metric: figures for (metric, name), figures in known.figures.items() if not name}
-    if not any(metric.gate.metric in figures and metric.gate.compares for metric in chosen):
+    gates = [metric.gate for metric in chosen]
+    if not any((gate.metric, "") in known.figures and gate.compares for gate in gates):
         raise CannotMeasure("no gate has figures to rehearse with", remedy="give them: --figure errors=0.01")
     with progress("rehearsing", runs) as advance:
         return simulate(
-            [metric.gate for metric in chosen], figures, profile, runs, random.Random(seed), progress=advance
+            gates, known.figures, profile, runs, random.Random(seed), critical_slices=critical, progress=advance
         )
 
 
@@ -380,8 +389,8 @@ def _print_simulation(console: Console, found: dict[str, Any]) -> None:
         ],
         ["good ones held for a person", _share(found["held_for_a_person"]["equal"]), ""],
         ["bad ones held for a person", _share(found["held_for_a_person"]["worse"]), ""],
-        ["days until 100 %", _count(found["days_to_full"]), "median"],
-        ["days until rollback", _count(found["days_to_rollback"]), "median"],
+        ["time until 100 %", _days(found["days_to_full"]), "median"],
+        ["time until rollback", _days(found["days_to_rollback"]), "median"],
         ["candidate answers until rollback", _count(found["values_to_rollback"]), "median"],
     ]
     title = f"{found['runs']} good and {found['runs']} bad canaries rehearsed, seed {found['seed']}"
@@ -410,6 +419,10 @@ def _loss(row: PlanRow) -> str:
     if row.scale == "percent" and row.detectable > LARGEST:
         return "> 1000 %"
     return said(row.detectable, row.scale).replace("points", "pt")
+
+
+def _days(value: float | None) -> str:
+    return "-" if value is None else _time(value * DAY)
 
 
 def _share(value: float | None) -> str:

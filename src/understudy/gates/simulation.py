@@ -112,26 +112,29 @@ def upper_limit(hits: int, n: int, alpha: float = 0.05) -> float | None:
 
 def simulate(
     gates: Sequence[Gate],
-    figures: Mapping[str, Figures],
+    figures: Mapping[tuple[str, str], Figures],
     profile: Profile,
     runs: int,
     source: Source,
     *,
+    critical_slices: Sequence[str] = (),
     progress: Callable[[int], None] = lambda n: None,
 ) -> Simulated:
     """`runs` canaries with an equal candidate and as many with one that loses `DAMAGE` margins in one metric.
 
-    `figures` are those of the aggregate by metric; gates without figures are left out. Raises ValueError where none
-    has any.
+    `figures` are by (metric, slice); gates without any over all traffic are left out, and slices that are not critical:
+    a step waits for the critical ones alone. A slice is drawn apart from the whole it is a part of. Raises ValueError
+    where no gate has figures.
     """
-    judged = [gate for gate in gates if gate.metric in figures and gate.compares]
+    judged = [gate for gate in gates if (gate.metric, ALL_SLICES) in figures and gate.compares]
+    slices = tuple(dict.fromkeys(critical_slices))
     if not judged:
         raise ValueError("no gate has figures to simulate with")
     equal, worse = [], []
     for number in range(runs):
-        equal.append(_canary(judged, figures, profile, "", source))
+        equal.append(_canary(judged, figures, profile, slices, "", source))
         hurt = judged[number % len(judged)].metric
-        worse.append((hurt, _canary(judged, figures, profile, hurt, source)))
+        worse.append((hurt, _canary(judged, figures, profile, slices, hurt, source)))
         progress(1)
     return Simulated(tuple(equal), tuple(worse))
 
@@ -148,17 +151,30 @@ class _Crowd(NamedTuple):
 @dataclass(slots=True)
 class _Metric:
     gate: Gate
+    slice: str
     figures: Figures
     harm: float
     binary: bool
     crowds: list[_Crowd] = field(default_factory=list)
 
 
-def _canary(gates: Sequence[Gate], figures: Mapping[str, Figures], profile: Profile, hurt: str, source: Source) -> Run:
+def _canary(
+    gates: Sequence[Gate],
+    figures: Mapping[tuple[str, str], Figures],
+    profile: Profile,
+    slices: Sequence[str],
+    hurt: str,
+    source: Source,
+) -> Run:
     rungs = [step for step in profile.ladder if step.share < PARTS_PER_MILLION]
     shares = [step.share / PARTS_PER_MILLION for step in rungs]
-    metrics = [_metric(gate, figures[gate.metric], shares, gate.metric == hurt, source) for gate in gates]
-    tallies = {(metric.gate.metric, ALL_SLICES): Tally() for metric in metrics}
+    metrics = [
+        _metric(gate, name, figures[gate.metric, name], shares, gate.metric == hurt, source)
+        for gate in gates
+        for name in (ALL_SLICES, *slices)
+        if (gate.metric, name) in figures
+    ]
+    tallies = {(metric.gate.metric, metric.slice): Tally() for metric in metrics}
     part_s = profile.cycle_s / LOOKS
     looks = 0
     for index, step in enumerate(rungs):
@@ -166,10 +182,10 @@ def _canary(gates: Sequence[Gate], figures: Mapping[str, Figures], profile: Prof
         while True:
             stratum = Stratum(Stage.CANARY, index, looks // LOOKS)
             for metric in metrics:
-                _serve(metric, tallies[metric.gate.metric, ALL_SLICES], stratum, part_s / DAY, source)
+                _serve(metric, tallies[metric.gate.metric, metric.slice], stratum, part_s / DAY, source)
             looks, held = looks + 1, held + part_s
             look = Look(step.widen, held, index, held > profile.feedback_window_s)
-            panel = judge_tallies(gates, tallies, slices=(), critical_slices=(), look=look)
+            panel = judge_tallies(gates, tallies, slices=(), critical_slices=slices, look=look)
             days = looks * part_s / DAY
             if panel.verdict is Verdict.FAIL:
                 return Run("rolled_back", days, _exposed(tallies))
@@ -184,9 +200,9 @@ def _exposed(tallies: Mapping[tuple[str, str], Tally]) -> float:
     return float(max(tally.count(Arm.CANDIDATE) for tally in tallies.values()))
 
 
-def _metric(gate: Gate, known: Figures, shares: Sequence[float], hurt: bool, source: Source) -> _Metric:
+def _metric(gate: Gate, name: str, known: Figures, shares: Sequence[float], hurt: bool, source: Source) -> _Metric:
     binary = gate.events or abs(known.variance - known.mean * (1.0 - known.mean)) < 0.02 * known.variance
-    metric = _Metric(gate, known, _harm(gate, known) if hurt else 0.0, binary)
+    metric = _Metric(gate, name, known, _harm(gate, known) if hurt else 0.0, binary)
     users = known.distinct
     bounds = [0.0, *shares, 1.0]
     for group in range(GROUPS):

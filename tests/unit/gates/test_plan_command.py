@@ -57,17 +57,26 @@ def test_describing_traffic_asks_for_the_gates(folder):
 
 def test_gates_from_options(folder):
     """With traffic given, each gate and slice is planned on each rung; thin slices are named."""
-    result = plan(folder, "--gates", *TRAFFIC, "--slice", "ticket=refund:2%", "--json")
+    result = plan(folder, "--gates", *TRAFFIC, "--slice", "ticket=delivery:2%", "--json")
     assert result.exit_code == 0
     found = document(result)
     assert found["traffic"]["source"] == "options"
     keys = {(row["metric"], row["slice"], row["share"]) for row in found["gates"]["rows"]}
     assert ("errors", "", 0.01) in keys
-    assert ("quality", "ticket=refund", 0.25) in keys
-    assert any("ticket=refund" in text for text in found["gates"]["advice"])
+    assert ("quality", "ticket=delivery", 0.25) in keys
+    assert any("ticket=delivery" in text for text in found["gates"]["advice"])
     shown = plan(folder, "--gates", *TRAFFIC).stdout
     assert "80 % power" in shown
     assert "assumed: errors = 0.01" in shown
+
+
+def test_critical_slices_are_known_by_their_names_in_traffic(folder):
+    """`critical: [refund]` is the slice ticket=refund of traffic: where it cannot be decided the plan is refused."""
+    text = (folder / "understudy.yaml").read_text()
+    assert "critical: [refund]" in text
+    result = plan(folder, "--gates", *TRAFFIC, "--slice", "ticket=refund:0.1%", "--json")
+    assert "ticket=refund" in {refusal["slice"] for refusal in document(result)["gates"]["refusals"]}
+    assert result.exit_code == 1
 
 
 def test_names_are_whole_at_80_columns(folder):

@@ -154,7 +154,7 @@ def test_figures_from_the_ledger():
 def test_simulation_promotes_the_good_and_stops_the_bad():
     """On a workload with enough traffic equal candidates reach 100 % and bad ones are rolled back."""
     gates = [STANDARD["quality"], STANDARD["errors"]]
-    result = simulate(gates, {"quality": QUALITY, "errors": ERRORS}, PROFILE, 6, random.Random(4))
+    result = simulate(gates, {("quality", ""): QUALITY, ("errors", ""): ERRORS}, PROFILE, 6, random.Random(4))
     assert [run.end for run in result.equal].count("promoted") >= 5
     assert all(run.end == "rolled_back" for _, run in result.worse)
     assert {metric for metric, _ in result.worse} == {"quality", "errors"}
@@ -165,11 +165,21 @@ def test_simulation_promotes_the_good_and_stops_the_bad():
 
 def test_simulation_is_reproducible_and_needs_figures():
     """One seed gives one table; gates without figures are refused."""
-    gates, figures = [STANDARD["quality"]], {"quality": QUALITY}
+    gates, figures = [STANDARD["quality"]], {("quality", ""): QUALITY}
     first, second = (simulate(gates, figures, PROFILE, 2, random.Random(9)) for _ in range(2))
     assert first == second
     with pytest.raises(ValueError, match="no gate"):
         simulate(gates, {}, PROFILE, 2, random.Random(9))
+
+
+def test_a_critical_slice_that_cannot_be_decided_holds_the_rehearsal():
+    """A step waits for its critical slices: one with hardly any traffic keeps good candidates from 100 %."""
+    gates, rare = [STANDARD["quality"]], Figures(0.85, 0.1275, 100, 2.5, 0.05)
+    figures = {("quality", ""): QUALITY, ("quality", "ticket=rare"): rare}
+    alone = simulate(gates, figures, PROFILE, 2, random.Random(4))
+    assert {run.end for run in alone.equal} == {"promoted"}
+    watched = simulate(gates, figures, PROFILE, 2, random.Random(4), critical_slices=["ticket=rare"])
+    assert {run.end for run in watched.equal} == {"held"}
 
 
 def test_rates_come_with_their_limit():
