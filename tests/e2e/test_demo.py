@@ -15,7 +15,7 @@ from .world import World
 def test_three_upgrades_end_as_told_and_no_user_sees_a_failure(tmp_path: Path) -> None:
     """One takes over, one is stopped in shadow, one is rolled back; the evidence says the same as --json."""
     here = World(tmp_path)
-    played = here.run("demo", "--json", "--out", "evening", timeout=180)
+    played = here.run("demo", "--json", "--out", "evening", timeout=480)
     assert played.code == 0, played.out + played.err
     report = played.json
     assert report["as_meant"]

@@ -126,7 +126,7 @@ def test_the_kill_file_with_everything_else_dead(tmp_path: Path, capsys: pytest.
         eventually(lambda: "ready" in (tmp_path / "controller.out").read_text(), within=120)
         gateway, ready = here.start("gateway", "--port", "0", "--workers", "2", "--json")
         os.kill(controller.pid, signal.SIGKILL)
-        controller.wait(5)
+        controller.wait(60)
         (tmp_path / ".understudy" / "control.db").write_bytes(b"gone" * 100)
         with closing(Customer("127.0.0.1", ready["port"])) as customer:
             assert customer.ask(W, ASKED, user="u1")[0] == 200

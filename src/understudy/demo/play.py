@@ -34,8 +34,8 @@ from understudy.rollout.machine import Kind
 from understudy.rollout.operate import Asked, carry_out
 from understudy.wiring import Control, control
 
-CURTAIN_S = 120.0
-"""The demonstration gives up this long after its upgrades began, which is three times what they take on two free cores.
+CURTAIN_S = 240.0
+"""The demonstration gives up this long after its upgrades began, which is six times what they take on two free cores.
 What the processes need to start on a busy machine is not counted.
 """
 BREAK_AFTER = 25
