@@ -3,8 +3,8 @@
 python scripts/run_all.py check fast
 python scripts/run_all.py check all
 
-What stands in one step runs at once. A check that passes says one line; the tests of `all` are shown as they run, those
-that run beside them when they are over, and the summary comes last.
+A check that passes says one line; the tests of `all` are shown as they run, those that run beside them when they are
+over, and the summary comes last.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -33,7 +34,7 @@ COMPUTING = [
 ]
 """Tests that compute and wait for nobody: they take what the others leave of the processors."""
 SERVING = [*PYTEST, *(f"--ignore={folder}" for folder in COMPUTING)]
-BESIDE = 5
+BESIDE = 19
 """The niceness of what runs beside something that is shown."""
 
 
@@ -41,30 +42,35 @@ class Check(NamedTuple):
     name: str
     command: list[str]
     beside: bool = False
-    """Whether it makes way for the others of its step."""
+    """Whether it makes way for the checks of the other lane."""
     shown: bool = False
 
 
 CHECKS: dict[str, list[list[Check]]] = {
+    # By group: lanes, which run at once; the checks of a lane follow each other.
     "check": [
-        [Check("format", [str(BIN / "ruff"), "format", "--check", "."])],
-        [Check("lint", [str(BIN / "ruff"), "check", "."])],
-        [Check("types", [str(BIN / "mypy")])],
-        [Check("contracts", [str(BIN / "lint-imports"), "--no-cache"])],
-        [Check("sizes", [sys.executable, "scripts/check_sizes.py"])],
-        [Check("docs", [sys.executable, "scripts/check_docs.py"])],
+        [
+            Check("format", [str(BIN / "ruff"), "format", "--check", "."]),
+            Check("lint", [str(BIN / "ruff"), "check", "."]),
+            Check("types", [str(BIN / "mypy")]),
+            Check("contracts", [str(BIN / "lint-imports"), "--no-cache"]),
+            Check("sizes", [sys.executable, "scripts/check_sizes.py"]),
+            Check("docs", [sys.executable, "scripts/check_docs.py"]),
+        ],
     ],
     "fast": [[Check("tests", [*PYTEST, "-q", "-n", "2", "-m", "not slow", "tests/unit", "tests/spec"])]],
     "all": [
-        # The whole product at work needs both cores.
-        [Check("whole product", [*SERVING, "-m", "alone"], shown=True)],
         [
+            # The whole product at work needs both cores: nothing that serves runs with it.
+            Check("whole product", [*SERVING, "-m", "alone"], shown=True),
             # Most of these wait for something; the longest begin first, one at a time (see tests/conftest.py).
             Check(
                 "serving",
                 [*SERVING, "-m", "not alone", "-n", "3", "--dist", "load", "--maxschedchunk", "1", "--durations", "15"],
                 shown=True,
             ),
+        ],
+        [
             Check(
                 "computing",
                 [*PYTEST, "-q", "-n", "2", "--dist", "worksteal", "--durations", "15", *COMPUTING],
@@ -101,9 +107,8 @@ def begin(check: Check, environment: Mapping[str, str]) -> Running:
 def make_way(pid: int) -> None:
     """Give a process that leads a session only what others leave. Where the kernel shares by session, its too."""
     os.setpriority(os.PRIO_PROCESS, pid, BESIDE)
-    group = Path(f"/proc/{pid}/autogroup")
-    if group.exists():
-        group.write_text(str(BESIDE))
+    with suppress(OSError):  # there is no such thing, or it may not be set yet: the niceness is all there is then
+        Path(f"/proc/{pid}/autogroup").write_text(str(BESIDE))
 
 
 def end(running: Running) -> bool:
@@ -119,20 +124,39 @@ def end(running: Running) -> bool:
     return code == 0
 
 
+class Lanes:
+    """The lanes of a group at once, each in a thread of its own."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.begun: list[Running] = []
+        self.stopped = False
+
+    def carry_out(self, lanes: list[list[Check]]) -> list[str]:
+        """The names of the checks that failed."""
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            try:
+                return [name for failed in pool.map(self._lane, lanes) for name in failed]
+            finally:
+                self.stopped = True
+                for running in self.begun:
+                    running.process.terminate()
+
+    def _lane(self, lane: list[Check]) -> list[str]:
+        failed = []
+        for check in lane:
+            if not self.stopped:
+                running = begin(check, self.environment)
+                self.begun.append(running)
+                if not end(running):
+                    failed.append(check.name)
+        return failed
+
+
 def main() -> int:
     # The commands of the product are started hundreds of times: what was compiled once is kept.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    failed: list[str] = []
-    for group in sys.argv[1:]:
-        for step in CHECKS[group]:
-            running = [begin(check, environment) for check in step]
-            with ThreadPoolExecutor(len(running)) as pool:
-                try:
-                    went_well = list(pool.map(end, running))
-                finally:
-                    for each in running:
-                        each.process.terminate()
-            failed += [each.check.name for each, well in zip(running, went_well, strict=True) if not well]
+    failed = [name for group in sys.argv[1:] for name in Lanes(environment).carry_out(CHECKS[group])]
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
