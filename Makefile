@@ -32,7 +32,7 @@ demo: .venv/.all  ## watch three model upgrades go through the five stages, offl
 	$(BIN)/understudy demo
 
 test: .venv/.engines  ## every check and every test (under 15 minutes)
-	$(BIN)/python scripts/run_all.py check all
+	$(BIN)/python scripts/run_all.py check alone rest
 
 check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast tests; reports all failures at once
 	$(BIN)/python scripts/run_all.py check fast
