@@ -187,7 +187,7 @@ def test_the_table_fits_the_terminal(tmp_path: Path, replay: RecordedProvider, c
     assert all(len(line) <= int(columns) for line in lines if "─" in line or "fail" in line[-10:])
     assert ("●" in done.stdout) is (columns == "140")
     assert "RETUNE" in done.stdout
-    assert "understudy tune work --candidate gpt-4-0613" in done.stdout
+    assert "understudy eval work --candidate NEW" in done.stdout
     assert done.stderr == ""
 
 
