@@ -79,7 +79,7 @@ def _invents_endings(_: Config) -> None:
     replace(relay.Relay, "_break_off", pretend)
 
 
-def _changes(change: Callable[[bytes], bytes], *names: str) -> None:
+def altering(change: Callable[[bytes], bytes], *names: str) -> None:
     """Have `change` spoil what these steps of the relay pass on, and the chunks that leave as they came."""
 
     def spoil(former: Any) -> Any:
@@ -103,14 +103,14 @@ def _changes(change: Callable[[bytes], bytes], *names: str) -> None:
 
 def _decodes_chunks(_: Config) -> None:
     """Every chunk is decoded by itself: a letter cut in two is two question marks."""
-    _changes(
+    altering(
         lambda chunk: chunk.decode("utf-8", "replace").encode().replace(b"\xef\xbf\xbd", b"?"), "_pass_on", "_pass_last"
     )
 
 
 def _drops_unknown_events(_: Config) -> None:
     """What the gateway does not know it does not pass on."""
-    _changes(lambda chunk: chunk.replace(b"event: brand.new\n", b""), "_pass_on")
+    altering(lambda chunk: chunk.replace(b"event: brand.new\n", b""), "_pass_on")
 
 
 def _status_is_all(_: Config) -> None:
@@ -132,7 +132,7 @@ def _tries_again(_: Config) -> None:
 
         return call
 
-    replace(relay.Relay, "_call", again)
+    replace(relay.Relay, "call", again)
 
 
 def _passes_pages(_: Config) -> None:
@@ -186,7 +186,7 @@ def _sends_again(_: Config) -> None:
                 self._attempts = 1
                 former(self, failure)
                 return
-            self._call(self._target)
+            self.call(self._target)
 
         return failed
 

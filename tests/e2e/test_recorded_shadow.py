@@ -11,6 +11,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,10 +62,11 @@ def test_every_shadowed_pair_is_kept_and_the_drift_is_named(tmp_path: Path) -> N
         _, up = here.start("up", "--port", "0", "--json")
         assert here.run("upgrade", "start", "prime", "--candidate", "new").code == 0
         eventually(lambda: shadowing(here), within=180)
-        statuses = send("127.0.0.1", up["port"], asked)
-        assert statuses == {200: REQUESTS}
+        # The report counts from the moment on at which all traffic was seen to be copied; until then it is not due.
+        eventually(lambda: send(up["port"], asked, 40) == {200: 40} and copied(here), within=180)
+        assert send(up["port"], asked, REQUESTS) == {200: REQUESTS}
         report = eventually(lambda: complete_report(here), within=180, every=1)
-    assert report["pairs"] == REQUESTS
+    assert report["pairs"] == report["coverage"]["served"] == report["coverage"]["copies"]
     kinds = {finding["kind"] for finding in report["findings"]}
     assert any("length" in kind for kind in kinds), kinds
     assert len(kinds) > 1, kinds
@@ -75,17 +77,23 @@ def shadowing(here: World) -> bool:
     return status["upgrade"]["stage"] == "shadow" and status["exposure"]["effective"]
 
 
-def complete_report(here: World) -> dict[str, object] | None:
+def copied(here: World) -> bool:
+    """Whether the clock of the shadow runs."""
+    assessment = here.status("prime")["upgrade"]["assessment"]
+    return assessment is not None and assessment["stage"] == "shadow" and bool(assessment["clock"])
+
+
+def complete_report(here: World) -> dict[str, Any] | None:
     report = here.run("shadow", "report", "prime", "--json").json
     return report if report.get("pairs", 0) >= REQUESTS else None
 
 
-def send(host: str, port: int, asked: list[tuple[str, str]]) -> dict[int, int]:
-    """REQUESTS requests from eight customers at once; returns how often each status came back."""
+def send(port: int, asked: list[tuple[str, str]], requests: int) -> dict[int, int]:
+    """So many requests from eight customers at once; returns how often each status came back."""
 
     def some(part: int) -> list[int]:
-        mine = [asked[i % len(asked)] for i in range(part, REQUESTS, 8)]
-        with closing(Customer(host, port)) as customer:
+        mine = [asked[i % len(asked)] for i in range(part, requests, 8)]
+        with closing(Customer("127.0.0.1", port)) as customer:
             return [customer.ask("prime", p, user=f"u{i}", **{"x-kind": k})[0] for i, (p, k) in enumerate(mine)]
 
     with ThreadPoolExecutor(8) as pool:
