@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -13,7 +16,6 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.gateway import mixed, soak  # noqa: E402
-from benchmarks.gateway.figures import slope  # noqa: E402
 
 REQUESTS = 10_000
 FLAT_MIB = 4.0
@@ -36,14 +38,26 @@ if "understudy.gateway.worker" in " ".join(sys.orig_argv):
 
 
 def grown(seen: soak.Seen) -> float:
-    """MiB between the first fifth and the end, by the slope of the flatter half.
+    """MiB between the first fifth and the end, by the median slope (Theil and Sen) of the flatter half.
 
-    What leaks grows in both halves. A step in one of them is a new high mark of what was open at once, which depends on
-    how busy the machine is.
+    What leaks grows all the time. A peak is what was open at one moment, and a step a new high mark of it: both depend
+    on how busy the machine is.
     """
     points = seen.settled
     middle = len(points) // 2
-    return min(slope(points[:middle]), slope(points[middle:])) * (points[-1][0] - points[0][0])
+    return min(typical(points[:middle]), typical(points[middle:])) * (points[-1][0] - points[0][0])
+
+
+def typical(points: Sequence[tuple[int, float]]) -> float:
+    return median((b - a) / (y - x) for (x, a), (y, b) in combinations(points, 2))
+
+
+def test_a_peak_and_a_step_are_no_leak() -> None:
+    flat = [(n, 45.0) for n in range(400, 10_001, 400)]
+    peak = [(n, 50.0 if n == 10_000 else m) for n, m in flat]
+    step = [(n, 45.0 if n < 6_000 else 51.0) for n, _ in flat]
+    leak = [(n, 45.0 + n / 1_000) for n, _ in flat]
+    assert [grown(soak.Seen(points)) < FLAT_MIB for points in (flat, peak, step, leak)] == [True, True, True, False]
 
 
 @pytest.mark.alone

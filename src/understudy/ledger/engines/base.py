@@ -68,5 +68,6 @@ def unreadable(lake: Lake, said: object) -> CannotMeasure:
         line = line.replace(secret, "***")
     return CannotMeasure(
         f"the ledger at {lake.where} cannot be read: {line[:400]}",
-        remedy="restore the file it names from a backup; `understudy ledger verify` accounts for what is left",
+        remedy="ask again, in case an expiry or an erasure has just removed the file it names; else restore that "
+        "from a backup: `understudy ledger verify` accounts for what is left",
     )
