@@ -80,7 +80,7 @@ def test_a_planted_leak_is_seen(tmp_path: Path) -> None:
     planted.mkdir()
     (planted / "sitecustomize.py").write_bytes(LEAK)
     path = f"{planted}:{ROOT / 'src'}"
-    seen = asyncio.run(soak.soak(tmp_path, REQUESTS // 2, 7, lambda line: None, samples=SAMPLES, PYTHONPATH=path))
+    seen = asyncio.run(soak.soak(tmp_path, REQUESTS, 7, lambda line: None, samples=SAMPLES, PYTHONPATH=path))
     assert not seen.wrong, seen.wrong[:10]
     assert grown(seen) > FLAT_MIB, soak.report(seen)
     assert not soak.flat(seen)
