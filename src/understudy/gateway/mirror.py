@@ -145,6 +145,7 @@ class Shadow(Receiver):
         "_ask",
         "_called_at",
         "_copy",
+        "_encoding",
         "_endpoint",
         "_first_at",
         "_mirror",
@@ -153,6 +154,7 @@ class Shadow(Receiver):
         "_status",
         "_streamed",
         "_target",
+        "_whole",
     )
 
     def __init__(self, mirror: Mirror, ask: Ask, target: Target) -> None:
@@ -165,6 +167,8 @@ class Shadow(Receiver):
         self._status = 0
         self._streamed = False
         self._not_carried = ""
+        self._copy: Copy | None = None
+        self._whole = b""
 
     def start(self) -> None:
         ask, target = self._ask, self._target
@@ -179,7 +183,6 @@ class Shadow(Receiver):
             return
         self._endpoint = call.endpoint
         self._not_carried = ", ".join(call.losses)
-        self._copy = Copy(target.wire, call.endpoint)
         head = target.head(request, ask.method, b"", {})
         target.shadow_pool.send(self, head, request.body, streamed=ask.peek.stream)
 
@@ -187,34 +190,53 @@ class Shadow(Receiver):
         self._status = status
         kind, encoding = described(headers)
         self._streamed = streamed(self._endpoint, self._ask.peek.stream, status, kind)
-        self._copy.tell(status, streamed=self._streamed, encoding=encoding)
+        self._encoding = encoding
+        if self._streamed or (encoding and encoding != b"identity"):
+            self._copied()
 
     def data(self, chunk: bytes) -> None:
         if not chunk:
             return
         if not self._first_at:
             self._first_at = self._mirror.clock()
-        self._copy.add(chunk)
-        if self._copy.size > ANSWER_LIMIT:
+        copy = self._copy or self._copied()
+        copy.add(chunk)
+        if copy.size > ANSWER_LIMIT:
             self._target.shadow_pool.cancel(self)
-            self._finish("shadow_answer_too_large", self._copy.answer())
-        elif self.connection is not None and self._copy.content_seen:
+            self._finish("shadow_answer_too_large", copy.answer())
+        elif self.connection is not None and copy.content_seen:
             self.connection.content_seen()
 
     def end(self, chunk: bytes) -> None:
-        if chunk:
-            self._first_at = self._first_at or self._mirror.clock()
-            self._copy.add(chunk)
         self._over_at = self._mirror.clock()
+        if chunk:
+            self._first_at = self._first_at or self._over_at
+            if self._copy is None:  # it came in one read, as most do
+                self._whole = chunk
+            else:
+                self._copy.add(chunk)
         self._mirror.over(self)
 
     def settle(self) -> None:
         """Read the answer that is whole and record it."""
-        answer = self._copy.answer()
-        self._finish(of_answer(self._status, answer, complete=self._copy.complete), answer)
+        copy, complete = self._copy, True
+        if copy is None:
+            answer = self._target.operations[self._endpoint.name].read(self._status, self._whole)
+        else:
+            answer = copy.answer()
+            complete = copy.complete
+        self._finish(of_answer(self._status, answer, complete=complete), answer)
 
     def failed(self, failure: Failure) -> None:
-        self._finish(failure.kind.value, self._copy.answer() if self._status else Answer(complete=False))
+        self._finish(failure.kind.value, self._copied().answer() if self._status else Answer(complete=False))
+
+    def _copied(self) -> Copy:
+        """The copy that the answer is read from; an answer that comes in one read is read without one."""
+        copy = self._copy
+        if copy is None:
+            copy = self._copy = Copy(self._target.wire, self._endpoint)
+            copy.tell(self._status, streamed=self._streamed, encoding=self._encoding)
+        return copy
 
     def _finish(self, error: str, answer: Answer) -> None:
         outcome = Outcome(
