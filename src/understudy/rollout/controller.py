@@ -116,12 +116,13 @@ class Controller:
     async def turn(self) -> Turn:
         """Look at everything once and do what follows. Raises StoreUnavailable where there is no store to go by."""
         now = self.clock.wall()
+        published_before = _published(self.board)  # another controller may publish while the store is read
         snapshot = await self.store.read()
         self._reread(snapshot)
         problems = [self._config_problem] if self._config_problem else []
         written: list[str] = []
         published: int | None = None
-        restored = _restored(self.board, snapshot)
+        restored = _restored(published_before, snapshot)
         if restored:
             return Turn(snapshot.epoch, problems=(*problems, restored))
         try:
@@ -429,9 +430,11 @@ def _published(board: Board) -> RoutingTable | None:
         return None
 
 
-def _restored(board: Board, snapshot: Snapshot) -> str:
-    """Whether the store is an older copy than the table it once issued: then it must not be believed."""
-    published = _published(board)
+def _restored(published: RoutingTable | None, snapshot: Snapshot) -> str:
+    """Whether the store is an older copy than the table it once issued: then it must not be believed.
+
+    published: the table as it was before the store was read.
+    """
     if published is None or published.generation != snapshot.generation or published.epoch <= snapshot.epoch:
         return ""
     return (
