@@ -20,6 +20,7 @@ from understudy.stages.shadow import Coverage
 
 if TYPE_CHECKING:
     from conftest import Play
+    from understudy.rollout.store.base import Snapshot
 
 LENGTH = Finding("length", "ticket=refund", "answers on refunds are 16 % shorter", {})
 FAILS = Judgement(Verdict.FAIL, "errors doubled")
@@ -608,6 +609,26 @@ def test_a_restored_store_is_not_believed(play: Play) -> None:
     assert len(play.world.board.tables) == tables
     play.run(backup.reseal(backup.epoch, "resealed", play.world.board.epoch()))
     assert play.run(play.now.turn()).published > 0
+
+
+def test_a_table_issued_while_the_store_is_read_is_no_restored_store(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another controller obeys a person between the reading of the store and of the table."""
+    play.start()
+    play.until(Stage.CANARY)
+    store, other = play.world.store, play.world.controller("other")
+    read, upgrade = store.read, play.state().id
+
+    async def slowly() -> Snapshot:
+        snapshot = await read()
+        monkeypatch.setattr(store, "read", read)
+        await store.submit(upgrade, "rollback", "ada", "bad", {}, play.world.clock.wall())
+        assert (await other.turn()).published
+        return snapshot
+
+    monkeypatch.setattr(store, "read", slowly)
+    assert not [problem for problem in play.run(play.now.turn()).problems if "--reseal" in problem]
 
 
 def test_time_without_a_controller_is_not_held(play: Play) -> None:
