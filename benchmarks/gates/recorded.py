@@ -49,13 +49,19 @@ def score(suite: str, row: dict[str, str]) -> float:
 
 
 @cache
-def answers(data: Path, suite: str) -> dict[str, list[tuple[str, float]]]:
-    """(slice, right or wrong) by model, the same prompts in the same order."""
+def by_case(data: Path, suite: str) -> dict[str, dict[str, tuple[str, float]]]:
+    """(slice, right or wrong) by model and case."""
     found: dict[str, dict[str, tuple[str, float]]] = {}
     with gzip.open(data / f"{suite}.jsonl.gz", "rt") as lines:
         for line in lines:
             row = json.loads(line)
             found.setdefault(row["model"], {})[row["case_id"]] = (row["slice"], score(suite, row))
+    return found
+
+
+def answers(data: Path, suite: str) -> dict[str, list[tuple[str, float]]]:
+    """The same by model alone: the same prompts in the same order."""
+    found = by_case(data, suite)
     return {model: [rows[case] for case in sorted(rows)] for model, rows in found.items()}
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
-import re
-from functools import cache
 from pathlib import Path
 
 import pytest
+from benchmarks.gates.recorded import NEW3, NEW4, OLD3, OLD4, by_case
 
 from understudy.core.playbook import Outcome, Verdict
 from understudy.gates.paired import PairedCase, compare
@@ -17,31 +14,9 @@ from understudy.gates.paired import PairedCase, compare
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "llmdrift"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"recordings of real models are not at {DATA}")
 
-OLD4, NEW4 = "gpt-4-0314", "gpt-4-0613"
-OLD3, NEW3 = "gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613"
-
-
-def score(suite: str, row: dict) -> float:
-    if suite == "leetcode":
-        return float(row["directly_executable"])
-    if suite == "opinion":
-        return float(re.search(r"\([A-Z]\)", row["output"]) is not None)
-    found = re.search(r"\[(yes|no)\]", row["output"], re.IGNORECASE)
-    return float(found is not None and found.group(0).lower() == row["reference"].lower())
-
-
-@cache
-def scores(suite: str) -> dict[str, dict[str, tuple[str, float]]]:
-    by_model: dict[str, dict[str, tuple[str, float]]] = {}
-    with gzip.open(DATA / f"{suite}.jsonl.gz", "rt") as lines:
-        for line in lines:
-            row = json.loads(line)
-            by_model.setdefault(row["model"], {})[row["case_id"]] = (row["slice"], score(suite, row))
-    return by_model
-
 
 def pairs(suite: str, incumbent: str, candidate: str) -> list[PairedCase]:
-    old, new = scores(suite)[incumbent], scores(suite)[candidate]
+    old, new = by_case(DATA, suite)[incumbent], by_case(DATA, suite)[candidate]
     return [PairedCase(c, (old[c][0],), (old[c][1],), (new[c][1],)) for c in sorted(old) if c in new]
 
 
@@ -107,7 +82,9 @@ def test_a_model_against_itself(n, expected):
 
 def test_split_halves_fail_no_oftener_than_claimed():
     """gpt-4-0314 paired with itself across random halves: different cases, no difference, at most 5 % false fails."""
-    by_slice = {name: [s for n, s in scores("prime")[OLD4].values() if n == name] for name in ("prime", "composite")}
+    by_slice = {
+        name: [s for n, s in by_case(DATA, "prime")[OLD4].values() if n == name] for name in ("prime", "composite")
+    }
     fails = 0
     rounds = 200
     for seed in range(rounds):
