@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from understudy.config.project import Project
 from understudy.core.errors import DataCorrupt, UnderstudyError
@@ -178,7 +179,7 @@ class Controller:
     async def _write(self, snapshot: Snapshot, state: UpgradeState, plan: Plan, now: float) -> list[str]:
         if plan.drafts:
             try:
-                await self.store.append(snapshot.epoch, state.id, plan.drafts, now, plan.handled)
+                await self.store.append(snapshot.epoch, state.id, plan.drafts, now, plan.handled, _rests_on(plan))
             except Illegal as error:
                 raise AssertionError(f"the plan for {state} is illegal: {error}") from error
             return [str(draft.kind) for draft in plan.drafts]
@@ -376,6 +377,11 @@ class Controller:
             served = now >= kill.at + KILL_KEPT_S
             if served and route is not None and route.route is None and snapshot.active(workload) is None:
                 self.board.remove_kill(workload)
+
+
+def _rests_on(plan: Plan) -> dict[str, Any] | None:
+    """The assessment, where an event of the plan names it by its hash: then it is kept as it was decided on."""
+    return plan.assessment.as_dict() if any("evidence" in draft.data for draft in plan.drafts) else None
 
 
 def reading_interval(profile: Profile) -> float:

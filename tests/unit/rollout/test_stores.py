@@ -9,13 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from understudy.core.canonical import digest
 from understudy.core.errors import DataCorrupt, Refused
 from understudy.core.playbook import Stage
 from understudy.core.variant import Variant
 from understudy.rollout.fold import fold
 from understudy.rollout.journal import Draft, verify
 from understudy.rollout.machine import Illegal, Kind
-from understudy.rollout.store.base import Handled, Progress, Publication, Stale, Store, StoreUnavailable
+from understudy.rollout.store.base import (
+    GIVEN_UP,
+    SENT,
+    Handled,
+    Post,
+    Progress,
+    Publication,
+    Stale,
+    Store,
+    StoreUnavailable,
+)
 from understudy.rollout.store.memory import MemoryStore
 from understudy.rollout.store.sql import HEAD, MIGRATIONS, open_store
 
@@ -214,6 +225,44 @@ def test_publications_keep_the_first_time_to_effect(on_store: Callable[[Body], N
         await store.published(publication._replace(effective_s=9.0))
         found = await store.publications()
         assert [(p.epoch, p.effective_s) for p in found] == [(4, None), (3, 0.2)]
+
+    on_store(body)
+
+
+def test_evidence_is_kept_under_the_hash_its_event_names(on_store: Callable[[Body], None]) -> None:
+    """What a decision rested on is found by its hash, once, and is not there where the write was refused."""
+
+    async def body(store: Store) -> None:
+        await store.begin(0, "u1", started(), 1.0)
+        document = {"verdict": "pass", "details": {"gates": [{"n": 3}]}}
+        with pytest.raises(Stale):
+            await store.append(0, "u1", [OPENED], 2.0, evidence=document)
+        assert await store.evidence("u1") == []
+        await store.append(1, "u1", [OPENED], 2.0, evidence=document)
+        await store.append(2, "u1", [ABORTED], 3.0, evidence=document)
+        assert [(k.digest, k.at, dict(k.document)) for k in await store.evidence("u1")] == [
+            (digest(document), 2.0, document)
+        ]
+
+    on_store(body)
+
+
+def test_a_post_is_queued_once_and_taken_by_one(on_store: Callable[[Body], None]) -> None:
+    """The outbox knows an alert it was told before, lends it to one sender at a time, and keeps what became of it."""
+
+    async def body(store: Store) -> None:
+        post = Post("u1:3", "ops", 1.0, {"title": "rolled back"}, next_at=1.0)
+        assert await store.queue([post, post._replace(target="pager")]) == 2
+        assert await store.queue([post._replace(at=9.0)]) == 0
+        due = await store.posts(due=1.0)
+        assert {p.target for p in due} == {"ops", "pager"} and await store.posts(due=0.5) == []
+        mine = next(p for p in due if p.target == "ops")
+        assert await store.claim(mine, 31.0) and not await store.claim(mine, 32.0)
+        assert [p.target for p in await store.posts(due=30.0)] == ["pager"]
+        await store.settle_post(mine._replace(state=SENT, attempts=1, ended_at=2.0))
+        await store.settle_post(due[-1]._replace(target="pager", state=GIVEN_UP, problem="404"))
+        assert await store.posts(due=99.0) == [] and await store.queue([post]) == 0
+        assert [p.target for p in await store.posts(state=SENT)] == ["ops"]
 
     on_store(body)
 

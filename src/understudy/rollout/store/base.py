@@ -66,6 +66,33 @@ class Publication(NamedTuple):
     effective_s: float | None
 
 
+class Kept(NamedTuple):
+    """What a decision rests on, as it was at the time; `digest` is the hash that the journal's event names."""
+
+    digest: str
+    at: float
+    document: Mapping[str, Any]
+
+
+WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
+
+
+class Post(NamedTuple):
+    """One alert for one target, in the outbox. Times are seconds since the epoch."""
+
+    alert: str
+    """What makes the alert the same one: said twice, it is queued once."""
+    target: str
+    at: float
+    message: Mapping[str, Any]
+    attempts: int = 0
+    next_at: float = 0.0
+    state: str = WAITING
+    ended_at: float | None = None
+    problem: str = ""
+    """Why the last attempt failed; names no part of an address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One consistent reading of what a controller needs.
@@ -103,9 +130,16 @@ class Store(Protocol):
         ...
 
     async def append(
-        self, seen: int, upgrade: str, drafts: Sequence[Draft], at: float, handled: Sequence[Handled] = ()
+        self,
+        seen: int,
+        upgrade: str,
+        drafts: Sequence[Draft],
+        at: float,
+        handled: Sequence[Handled] = (),
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeState:
-        """Journal events, all or none, and close the wishes they answer. The epoch rises by one.
+        """Journal events, all or none, close the wishes they answer, and keep the evidence they name by its hash. The
+        epoch rises by one.
 
         Raises Stale, and machine.Illegal where the tables do not allow an event; then nothing was written.
         """
@@ -156,6 +190,26 @@ class Store(Protocol):
         ...
 
     async def assessment(self, upgrade: str) -> Mapping[str, Any] | None: ...
+
+    async def evidence(self, upgrade: str) -> list[Kept]:
+        """What the decisions of an upgrade rest on, oldest first."""
+        ...
+
+    async def queue(self, posts: Sequence[Post]) -> int:
+        """Add to the outbox what is not there yet, whatever became of it; returns how many were added."""
+        ...
+
+    async def claim(self, post: Post, until: float) -> bool:
+        """Take a waiting post for oneself until a time; False where somebody else did so first."""
+        ...
+
+    async def settle_post(self, post: Post) -> None:
+        """Write down what became of an attempt."""
+        ...
+
+    async def posts(self, *, state: str | None = None, due: float | None = None, limit: int = 100) -> list[Post]:
+        """The outbox, newest first; those alone that wait and are due by then, the oldest first."""
+        ...
 
     async def published(self, publication: Publication) -> None:
         """Note a table that was issued, or (same epoch) that it became effective."""

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.core.canonical import canonical_json
+from understudy.core.canonical import canonical_json, digest
 from understudy.core.playbook import Stage
 from understudy.ledger.lake import Decision
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import GENESIS, Draft, Event, seal, verify
 from understudy.rollout.store.base import (
+    WAITING,
     Handled,
     Intent,
+    Kept,
+    Post,
     Progress,
     Publication,
     Snapshot,
@@ -38,6 +41,8 @@ class MemoryStore:
     _progress: dict[str, Progress] = field(default_factory=dict)
     _assessments: dict[str, dict[str, Any]] = field(default_factory=dict)
     _publications: dict[int, Publication] = field(default_factory=dict)
+    _evidence: dict[str, dict[str, Kept]] = field(default_factory=dict)
+    _posts: dict[tuple[str, str], Post] = field(default_factory=dict)
 
     async def read(self) -> Snapshot:
         return self.snapshot()
@@ -67,9 +72,19 @@ class MemoryStore:
         return self.write(seen, upgrade, [draft], at)
 
     async def append(
-        self, seen: int, upgrade: str, drafts: Sequence[Draft], at: float, handled: Sequence[Handled] = ()
+        self,
+        seen: int,
+        upgrade: str,
+        drafts: Sequence[Draft],
+        at: float,
+        handled: Sequence[Handled] = (),
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeState:
-        return self.write(seen, upgrade, drafts, at, handled)
+        state = self.write(seen, upgrade, drafts, at, handled)
+        if evidence is not None:
+            kept = Kept(digest(evidence), at, copy.deepcopy(dict(evidence)))
+            self._evidence.setdefault(upgrade, {}).setdefault(kept.digest, kept)
+        return state
 
     def write(
         self, seen: int, upgrade: str, drafts: Sequence[Draft], at: float, handled: Sequence[Handled] = ()
@@ -156,6 +171,32 @@ class MemoryStore:
 
     async def assessment(self, upgrade: str) -> Mapping[str, Any] | None:
         return self._assessments.get(upgrade)
+
+    async def evidence(self, upgrade: str) -> list[Kept]:
+        return sorted(self._evidence.get(upgrade, {}).values(), key=lambda kept: kept.at)
+
+    async def queue(self, posts: Sequence[Post]) -> int:
+        before = len(self._posts)
+        for post in posts:
+            self._posts.setdefault((post.alert, post.target), post)
+        return len(self._posts) - before
+
+    async def claim(self, post: Post, until: float) -> bool:
+        known = self._posts[post.alert, post.target]
+        if known.state != WAITING or known.next_at != post.next_at:
+            return False
+        self._posts[post.alert, post.target] = known._replace(next_at=until)
+        return True
+
+    async def settle_post(self, post: Post) -> None:
+        self._posts[post.alert, post.target] = post
+
+    async def posts(self, *, state: str | None = None, due: float | None = None, limit: int = 100) -> list[Post]:
+        if due is not None:
+            found = [p for p in self._posts.values() if p.state == WAITING and p.next_at <= due]
+            return sorted(found, key=lambda post: post.next_at)[:limit]
+        found = [p for p in self._posts.values() if state in (None, p.state)]
+        return sorted(found, key=lambda post: -post.at)[:limit]
 
     async def published(self, publication: Publication) -> None:
         known = self._publications.get(publication.epoch)

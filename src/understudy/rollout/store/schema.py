@@ -105,3 +105,29 @@ publications = Table(
     Column("digest", String(64), nullable=False),
     Column("effective_s", Float),
 )
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""What decisions rest on, by the hash that their events name; rows are added and never changed."""
+
+posts = Table(
+    "posts",
+    metadata,
+    Column("alert", String(200), primary_key=True),
+    Column("target", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("ended_at", Float),
+    Column("problem", Text, nullable=False),
+    Index("posts_that_wait", "state", "next_at"),
+)
+"""The outbox of alerts: one row for each alert and target, added once."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from understudy.core.canonical import canonical_json
+from understudy.core.canonical import canonical_json, digest
 from understudy.core.playbook import Stage
 from understudy.ledger.lake import Decision
 from understudy.rollout.fold import UpgradeState, apply
@@ -27,8 +27,11 @@ from understudy.rollout.journal import GENESIS, Draft, Event, seal, verify
 from understudy.rollout.machine import Kind
 from understudy.rollout.store import schema
 from understudy.rollout.store.base import (
+    WAITING,
     Handled,
     Intent,
+    Kept,
+    Post,
     Progress,
     Publication,
     Snapshot,
@@ -37,7 +40,7 @@ from understudy.rollout.store.base import (
     already_active,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the scripts."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_S = 5.0
@@ -212,7 +215,13 @@ class SqlStore:
             raise already_active(workload) from error
 
     async def append(
-        self, seen: int, upgrade: str, drafts: Sequence[Draft], at: float, handled: Sequence[Handled] = ()
+        self,
+        seen: int,
+        upgrade: str,
+        drafts: Sequence[Draft],
+        at: float,
+        handled: Sequence[Handled] = (),
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeState:
         async with self._writing() as connection:
             await self._swap(connection, seen, seen + 1)
@@ -224,7 +233,16 @@ class SqlStore:
                 ended = {"active": False, "settled": state.stage is not Stage.DONE}
                 await connection.execute(update(table).where(table.c.id == upgrade).values(ended))
             await self._answer(connection, handled)
+            if evidence is not None:
+                await self._keep(connection, Kept(digest(evidence), at, evidence), upgrade)
             return state
+
+    async def _keep(self, connection: AsyncConnection, kept: Kept, upgrade: str) -> None:
+        table = schema.evidence
+        same = (table.c.upgrade == upgrade) & (table.c.digest == kept.digest)
+        if (await connection.execute(select(table.c.digest).where(same))).first() is None:
+            document = canonical_json(dict(kept.document)).decode()
+            await connection.execute(insert(table).values(kept._asdict() | {"upgrade": upgrade, "document": document}))
 
     async def _add(
         self,
@@ -329,6 +347,53 @@ class SqlStore:
         async with self._reading() as connection:
             row = (await connection.execute(select(table).where(table.c.upgrade == upgrade))).mappings().one_or_none()
         return {**json.loads(row["document"]), "at": row["at"]} if row else None
+
+    async def evidence(self, upgrade: str) -> list[Kept]:
+        table = schema.evidence
+        query = select(table).where(table.c.upgrade == upgrade).order_by(table.c.at)
+        async with self._reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [Kept(row["digest"], row["at"], json.loads(row["document"])) for row in rows]
+
+    # -- the outbox of alerts
+
+    async def queue(self, posts: Sequence[Post]) -> int:
+        table, added = schema.posts, 0
+        async with self._writing() as connection:
+            for post in posts:
+                same = (table.c.alert == post.alert) & (table.c.target == post.target)
+                if (await connection.execute(select(table.c.alert).where(same))).first() is None:
+                    message = canonical_json(dict(post.message)).decode()
+                    await connection.execute(insert(table).values(post._asdict() | {"message": message}))
+                    added += 1
+        return added
+
+    async def claim(self, post: Post, until: float) -> bool:
+        table = schema.posts
+        same = (table.c.alert == post.alert) & (table.c.target == post.target)
+        seen = (table.c.state == WAITING) & (table.c.next_at == post.next_at)
+        async with self._writing() as connection:
+            changed = await connection.execute(update(table).where(same & seen).values(next_at=until))
+        return changed.rowcount == 1
+
+    async def settle_post(self, post: Post) -> None:
+        table = schema.posts
+        same = (table.c.alert == post.alert) & (table.c.target == post.target)
+        became = {name: getattr(post, name) for name in ("attempts", "next_at", "state", "ended_at", "problem")}
+        async with self._writing() as connection:
+            await connection.execute(update(table).where(same).values(became))
+
+    async def posts(self, *, state: str | None = None, due: float | None = None, limit: int = 100) -> list[Post]:
+        table = schema.posts
+        query = select(table).order_by(table.c.at.desc()).limit(limit)
+        if state is not None:
+            query = query.where(table.c.state == state)
+        if due is not None:
+            waiting = (table.c.state == WAITING) & (table.c.next_at <= due)
+            query = select(table).where(waiting).order_by(table.c.next_at).limit(limit)
+        async with self._reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [Post(**{**row, "message": json.loads(row["message"])}) for row in rows]
 
     async def published(self, publication: Publication) -> None:
         table = schema.publications
