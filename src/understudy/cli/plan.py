@@ -1,4 +1,4 @@
-"""`understudy plan`: how long an upgrade takes, what its gates can tell by when, and how often they would be wrong.
+"""`understudy plan`: how long an upgrade takes, whether it fits before a deadline, and what its gates can tell.
 
 The traffic comes from the ledger where it has seen the workload, else from options. What can be decided is
 `gates.planning`'s, the rehearsal `gates.simulation`'s.
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from understudy.cli import deadline as deadlines
 from understudy.cli.output import errors_shown, out, plain, print_json, progress, table
 from understudy.core.errors import EXIT_FINDING, CannotMeasure, UsageError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from rich.console import Console
 
     from understudy.config.project import Project
@@ -100,12 +103,24 @@ def plan(
     ] = None,
     upgrade: Annotated[str, typer.Option(help="Read the incumbent's traffic during this upgrade.")] = "",
     seed: Annotated[int, typer.Option(help="Of the rehearsal.")] = 1,
+    deadline: Annotated[
+        str,
+        typer.Option(help="First day without the incumbent; default: the date known of its model, if there is one."),
+    ] = "",
+    prompt_work: Annotated[
+        float, typer.Option(min=0, max=365, help="Days that eval and prompt work take before shadow.")
+    ] = 12.0,
+    today: Annotated[str, typer.Option(help="Plan as if it were this day.")] = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the timeline of an upgrade; with --gates what can be decided when; with --simulate how often wrongly.
 
-    Exit code 1 where a margin lies below the workload's own noise, so that its gate could never decide.
+    Where the incumbent's model is shut down, or with --deadline, it is planned backwards from that day: when each stage
+    has to begin at the latest, and what has to be given up to be in time.
+
+    Exit code 1 where a margin lies below the workload's own noise, so that its gate could never decide, and where the
+    upgrade does not fit before the deadline without giving something up.
     """
     from understudy.config.project import open_project
 
@@ -114,6 +129,11 @@ def plan(
         profile = project.profile(workload)
         document: dict[str, Any] = {"workload": workload, "profile": profile.name, "timeline": timeline(profile)}
         planned: GatePlan | None = None
+        gone, why = _deadline(project, workload, deadline)
+        if gone is not None:
+            now = deadlines.today(today)
+            document["deadline"] = deadlines.planned(project, workload, gone, now, prompt_work * DAY).as_dict()
+            document["deadline"]["why"] = why
         traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
         gates = gates or (traffic.described and not simulate)  # whoever describes traffic asks what can be told with it
         if gates or simulate:
@@ -133,8 +153,22 @@ def plan(
             print_json(document)
         else:
             _print(out(), document, planned)
-    if planned is not None and planned.refusals:
+    late = document.get("deadline", {}).get("verdict", "fits") != "fits"
+    if late or (planned is not None and planned.refusals):
         sys.exit(EXIT_FINDING)
+
+
+def _deadline(project: Project, workload: str, written: str) -> tuple[date | None, str]:
+    """The first day without the incumbent, and who says so; None where nobody does."""
+    if written:
+        return deadlines.day(written, "--deadline"), ""
+    incumbent = project.workload(workload).incumbent
+    found = deadlines.known(project, deadlines.registry(project), workload, incumbent).lifetime
+    retirement = found.retirement if found else None
+    if found is None or retirement is None:
+        return None, ""
+    which = "is shut down" if retirement.kind == "announced" else "may be shut down, at the earliest"
+    return retirement.day, f"{found.model} {which}, says {retirement.source}"
 
 
 def timeline(profile: Profile) -> list[dict[str, Any]]:
@@ -334,6 +368,8 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
     console.print(table(title, ["stage", ("candidate", "right"), ("at least", "right"), ("at most", "right")], rows))
     least = sum(row["least_s"] for row in document["timeline"][:-2])
     console.print(f"100 % after {_time(least)} at the earliest, not counting the eval and prompt work.\n")
+    if "deadline" in document:
+        deadlines.print_plan(console, document["deadline"], document["deadline"]["why"])
     if "traffic" not in document:
         console.print(f"What the gates can tell by then: understudy plan {document['workload']} --gates")
     else:

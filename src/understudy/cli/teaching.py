@@ -14,6 +14,7 @@ VALUES = {
     "candidate": "VARIANT",
     "concurrency": "N",
     "config": "FILE",
+    "deadline": "DAY",
     "every": "SECONDS",
     "examples": "N",
     "exchange": "ID",
@@ -28,6 +29,7 @@ VALUES = {
     "n": "N",
     "owner": "NAME",
     "port": "PORT",
+    "prompt_work": "DAYS",
     "reason": "TEXT",
     "recordings": "FILE",
     "repeats": "N",
@@ -43,6 +45,7 @@ VALUES = {
     "tls_cert": "FILE",
     "tls_key": "FILE",
     "to": "FILE",
+    "today": "DAY",
     "unit": "UNIT",
     "until": "TIME",
     "upgrade": "ID",
@@ -73,8 +76,13 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
         ("the project of this folder, or of one above it", "understudy check"),
         ("let an editor complete and explain the file", "understudy check --schema > understudy.schema.json"),
     ),
+    "models": (
+        ("what has to be done, and by when?", "understudy models"),
+        ("and how will it look at the end of the quarter?", "understudy models --today 2027-03-31"),
+    ),
     "plan": (
         ("how long do the stages take?", "understudy plan reply-drafting"),
+        ("what has to begin when, to be over in time?", "understudy plan reply-drafting --deadline 2026-12-11"),
         ("what can be told with the traffic that the ledger saw?", "understudy plan reply-drafting --gates"),
         (
             "and with traffic that is not there yet?",

@@ -28,6 +28,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`gateway.keys[]`", schema.KeySection),
     ("`gateway.limits`", schema.LimitsSection),
     ("`prices.MODEL`", schema.PriceSection),
+    ("`models.MODEL`", schema.ModelSection),
     ("`privacy`", schema.PrivacySection),
     ("`retention`", schema.RetentionSection),
     ("`ledger`", lakes.LedgerSection),
@@ -45,6 +46,7 @@ _ALIASES: tuple[tuple[Any, str], ...] = (
     (schema.Margin, "margin"),
     (schema.Source, "source"),
     (schema.BaseUrl, "address"),
+    (schema.Day, "day"),
 )
 
 

@@ -510,6 +510,25 @@ class PriceSection(Model):
     """The day these figures are from, as 2026-01-31; each cost carries it."""
 
 
+class ModelSection(Model):
+    """What is known here of a model and not on the public pages that `understudy models` goes by."""
+
+    exact: bool | None = None
+    """Whether the name stays one snapshot (true) or may move (false), instead of what the form of the name says."""
+    released: Day = ""
+    """The day it came out, as 2026-01-31."""
+    deprecated: Day = ""
+    """The day its retirement was announced."""
+    retires: Day = ""
+    """The first day without it; outranks the public dates."""
+    earliest: bool = False
+    """`retires` is the earliest such day and no announcement."""
+    replacement: str = ""
+    """What the provider recommends instead."""
+    source: str = ""
+    """Where this is said: an address, a contract, a ticket."""
+
+
 class PrivacySection(Model):
     """What the ledger leaves out of what people and models wrote, beside the identifiers that it knows by itself."""
 
@@ -550,6 +569,8 @@ class Config(Model):
     """Where apps call in."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
+    models: dict[str, ModelSection] = {}
+    """What you know of models by name, over what is public: deployments, dates from a contract."""
     privacy: PrivacySection = PrivacySection()
     """What is taken out before anything is written down."""
     retention: RetentionSection = RetentionSection()

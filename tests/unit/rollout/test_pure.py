@@ -13,6 +13,7 @@ from understudy.core.playbook import PROFILES, Stage, Verdict
 from understudy.core.routing import Provider, check_meaning
 from understudy.core.variant import Variant
 from understudy.gates.panel import judge
+from understudy.registry.inventory import Tier
 from understudy.rollout import gating, history, table
 from understudy.rollout.dwell import skipped, watched
 from understudy.rollout.fold import UpgradeState, fold
@@ -20,6 +21,7 @@ from understudy.rollout.journal import GENESIS, Draft, Event, seal, verify
 from understudy.rollout.machine import Kind
 from understudy.rollout.status import describe
 from understudy.rollout.store.base import Progress, Publication
+from understudy.rollout.tiers import standings
 
 OLD, NEW = Variant("old", "p", "1"), Variant("new", "p", "2")
 PROFILE = PROFILES["interactive"]
@@ -340,3 +342,36 @@ def test_a_state_knows_its_stage() -> None:
     state = fold(journal(*TO_CANARY))
     assert (state.stage, state.step, state.share, state.clock) == (Stage.CANARY, 0, 10_000, 5)
     assert (state.entered_at, state.exposed_at, state.clock_at) == (5.0, 5.0, 5.0)
+
+
+# -- tiers
+
+
+@pytest.mark.parametrize(
+    ("drafts", "configured", "now", "tiers"),
+    [
+        (TO_CANARY[:2], "old", 10.0, {"old": Tier.PRODUCTION}),
+        (TO_CANARY, "old", 10.0, {"old": Tier.PRODUCTION, "new": Tier.CANARY}),
+        (TO_DONE[:-1], "old", 10.0, {"old": Tier.FALLBACK, "new": Tier.PRODUCTION}),
+        (TO_DONE, "old", 10.0, {"old": Tier.FALLBACK, "new": Tier.PRODUCTION}),
+        (TO_DONE, "new", 10.0, {"old": Tier.FALLBACK, "new": Tier.PRODUCTION}),
+        (TO_DONE, "new", 1e4, {"new": Tier.PRODUCTION}),  # kept for as long as was asked
+        ((*TO_CANARY, Draft(Kind.ROLLED_BACK, "c", "")), "old", 10.0, {"old": Tier.PRODUCTION}),
+    ],
+)
+def test_a_variant_is_what_the_journal_made_of_it(
+    drafts: tuple[Draft, ...], configured: str, now: float, tiers: dict[str, Tier]
+) -> None:
+    found = standings(configured, "reply", [journal(*drafts)], now, retain_s=1000.0)
+    assert {name: standing.tier for name, standing in found.items()} == tiers
+
+
+def test_the_last_eval_and_the_first_user_are_told() -> None:
+    data = {"id": "e1", "binding": "b", "outcome": "proceed", "failed": [], "critical": [], "summary": "", "needed": []}
+    evaluated = Draft(Kind.EVALUATED, "c", "", {**data, "document": "evals/e1.json"})
+    exposed = Draft(Kind.EXPOSED, "c", "", {"judged": 5, "share": 10_000, "evidence": "e1"})
+    events = journal(TO_CANARY[0], evaluated, *TO_CANARY[1:3], exposed)
+    found = standings("old", "reply", [events], 10.0, retain_s=1000.0)
+    assert (found["new"].tested, found["new"].tested_at, found["new"].canary_since) == ("proceed", 3.0, 6.0)
+    assert (found["old"].share, found["new"].share) == (0.99, 0.01)
+    assert standings("old", "other", [events], 10.0, retain_s=1000.0)["old"].tier is Tier.PRODUCTION

@@ -1,0 +1,1 @@
+"""The pinned models, what their names promise, and how long they live"""

@@ -1,0 +1,154 @@
+"""Says of every model a project pins what is known of it, and what has to be done about it by when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from understudy.registry.deadline import DeadlinePlan, Fit
+from understudy.registry.lifetimes import Known, Retirement
+from understudy.registry.naming import Promise
+
+
+class Tier(StrEnum):
+    """What a variant is to its workload now (R21)."""
+
+    PRODUCTION = "production"
+    CANARY = "canary"
+    FALLBACK = "fallback"
+    """What a rollback goes back to."""
+    EXPERIMENTAL = "experimental"
+
+
+SERVING = (Tier.PRODUCTION, Tier.CANARY, Tier.FALLBACK)
+"""Tiers that answer users, or will on a rollback."""
+
+
+class Standing(NamedTuple):
+    """Where a variant stands, as the control store knows it; None and "" are unknown."""
+
+    tier: Tier
+    share: float | None = None
+    """Its part of the traffic, 0 to 1."""
+    canary_since: float | None = None
+    """When users first saw it, in seconds since the epoch."""
+    tested: str = ""
+    """Outcome of the last regression eval."""
+    tested_at: float | None = None
+    """When that was, in seconds since the epoch."""
+
+
+class Need(NamedTuple):
+    """Something to be done about a pin; `urgent` ones make the exit code 1."""
+
+    kind: str
+    what: str
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One variant's model with all that is known of it."""
+
+    workload: str
+    variant: str
+    provider: str
+    model: str
+    standing: Standing
+    known: Known
+    since: str
+    why: str
+    needs: tuple[Need, ...] = field(default=())
+    plan: DeadlinePlan | None = None
+    """How to leave it in time; for what serves now and has a date."""
+
+    @property
+    def retirement(self) -> Retirement | None:
+        return self.known.lifetime.retirement if self.known.lifetime else None
+
+    def as_dict(self, today: date) -> dict[str, Any]:
+        """The row as `--json` prints it."""
+        naming, lifetime, retirement = self.known.naming, self.known.lifetime, self.retirement
+        return {
+            "workload": self.workload,
+            "variant": self.variant,
+            "provider": self.provider,
+            "model": self.model,
+            **self.standing._asdict(),
+            "tier": str(self.standing.tier),
+            "name": {**naming._asdict(), "promise": str(naming.promise), "declared": self.known.declared},
+            "pin": {"since": self.since, "why": self.why},
+            "released": _iso(lifetime.released if lifetime else None),
+            "deprecated": _iso(lifetime.deprecated if lifetime else None),
+            "retires": _iso(retirement.day if retirement else None),
+            "retires_kind": retirement.kind if retirement else None,
+            "days_left": retirement.days_left(today) if retirement else None,
+            "dates": [
+                {"date": each.day.isoformat(), "kind": each.kind, "source": each.source, "read": _iso(each.read)}
+                for each in (lifetime.retirements if lifetime else ())
+            ],
+            "replacement": lifetime.replacement if lifetime else "",
+            "begin_by": self.plan.begin_by.isoformat() if self.plan else None,
+            "plan": self.plan.as_dict() if self.plan else None,
+            "needs": [need._asdict() for need in self.needs],
+        }
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def needs(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
+    """What has to be done about a pin. `retain_s` is how long a fallback has to stay callable."""
+    tier, naming = pinned.standing.tier, pinned.known.naming
+    serving = tier in SERVING
+    if naming.malformed:
+        yield Need("malformed", f"{naming.reason}: {naming.remedy}", serving)
+    elif naming.promise is Promise.ALIAS:
+        yield Need("alias", f"{pinned.model} may change under you: {naming.reason}; {naming.remedy}", serving)
+    elif naming.preview:
+        yield Need("preview", f"{pinned.model} is a preview; {naming.remedy}", False)
+    elif naming.promise is Promise.UNKNOWN and serving:
+        yield Need("unknown", f"whether {pinned.model} may change is unknown: {naming.reason}; {naming.remedy}", False)
+    yield from _retirement(pinned, today, retain_s)
+    if tier in (Tier.PRODUCTION, Tier.CANARY) and not pinned.why:
+        yield Need("no_why", f"nobody wrote why {pinned.variant} is pinned: add pin: {{since: DAY, why: ...}}", True)
+
+
+def _retirement(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
+    retirement, tier = pinned.retirement, pinned.standing.tier
+    if retirement is None:
+        if tier in SERVING:
+            remedy = "ask the provider, or write retires: under `models:`"
+            yield Need("no_date", f"nobody knows here when {pinned.model} goes: {remedy}", False)
+        return
+    replacement = pinned.known.lifetime.replacement if pinned.known.lifetime else ""
+    instead = f"; its provider recommends {replacement}" if replacement else ""
+    if retirement.passed(today):
+        yield Need("retired", f"{pinned.model} is gone since {retirement.day}{instead}", True)
+    elif tier is Tier.FALLBACK and retirement.day < today + timedelta(seconds=retain_s):
+        left = retirement.days_left(today)
+        said = f"your way back ends in {left} days" if left > 0 else "your way back may end any day"
+        yield Need("fallback_ends", f"{said}: {pinned.model} goes on {retirement.day}", True)
+    elif pinned.plan is not None and pinned.plan.fit is not Fit.FITS:
+        yield _too_near(pinned, pinned.plan, retirement, instead)
+    elif pinned.plan is not None:
+        message = f"begin to leave {pinned.model} by {pinned.plan.begin_by}{instead}"
+        yield Need("planned", message, False)
+
+
+def _too_near(pinned: Pinned, plan: DeadlinePlan, retirement: Retirement, instead: str) -> Need:
+    goes = "goes on" if retirement.kind == "announced" else "may go from"
+    if plan.fit is Fit.TOO_LATE:
+        when = f"too late by {-plan.slack_days} days even for profile {plan.profile}"
+    elif plan.slack_days == 0:
+        when = f"begin today, with profile {plan.profile}"
+    else:
+        when = f"begin by {plan.windows[0].begin_by}, with profile {plan.profile}"
+    how = f"`understudy plan {pinned.workload}`"
+    message = f"{pinned.model} {goes} {retirement.day}: {when}; {how} says what is given up{instead}"
+    # An earliest day is no deadline yet: it is said, and does not fail a build.
+    return Need("too_near", message, retirement.kind == "announced")

@@ -1,0 +1,120 @@
+"""`understudy models` and `understudy plan --deadline`, as typed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from understudy.cli import models, plan
+from understudy.config.project import open_project
+from understudy.rollout.begin import Request, begin
+from understudy.wiring import control
+
+CONFIG = """
+providers:
+  openai: {wire: openai, base_url: "http://127.0.0.1:9/v1"}
+  hosted: {wire: openai, base_url: "https://ours.openai.azure.com/openai/v1"}
+workloads:
+  reply:
+    incumbent: old
+    variants:
+      old: {provider: openai, model: OLD, pin: {since: 2026-01-02, why: passed the suite}}
+      new: {provider: openai, model: gpt-4o}
+  hosted:
+    incumbent: four
+    variants:
+      four: {provider: hosted, model: gpt-4o-2024-08-06, pin: {why: passed}}
+models:
+  ours-2026-01-01: {retires: 2027-06-01, source: contract 17}
+"""
+RUN = CliRunner()
+
+
+def written(folder: Path, old: str) -> str:
+    (folder / "understudy.yaml").write_text(CONFIG.replace("OLD", old))
+    return str(folder / "understudy.yaml")
+
+
+def listed(config: str, *more: str, code: int) -> dict[str, dict[str, Any]]:
+    done = RUN.invoke(models.app, ["-c", config, "--json", "--today", "2026-11-21", *more])
+    assert done.exit_code == code, done.output
+    return {row["variant"]: row for row in json.loads(done.output)["models"]}
+
+
+def test_a_project_in_order_has_nothing_to_do(tmp_path: Path) -> None:
+    rows = listed(written(tmp_path, "ours-2026-01-01"), code=0)
+    assert rows["old"]["tier"] == "production"
+    assert rows["old"]["pin"] == {"since": "2026-01-02", "why": "passed the suite"}
+    assert (rows["old"]["retires"], rows["old"]["days_left"]) == ("2027-06-01", 192)
+    assert rows["old"]["begin_by"] == "2027-04-03"
+    assert rows["new"]["tier"] == "experimental"
+    assert rows["new"]["name"]["promise"] == "alias"
+    assert (rows["four"]["name"]["scheme"], rows["four"]["retires"]) == ("azure", None)
+
+
+@pytest.mark.parametrize(
+    ("old", "kind"), [("gpt-4o", "alias"), ("gpt-4-0613", "retired"), ("gpt-4o-2024-08-06", "too_near")]
+)
+def test_what_needs_doing_is_said_and_makes_the_exit_code_1(tmp_path: Path, old: str, kind: str) -> None:
+    config = written(tmp_path, old)
+    needs = listed(config, "reply", code=1)["old"]["needs"]
+    assert kind in [need["kind"] for need in needs if need["urgent"]]
+    shown = RUN.invoke(models.app, ["-c", config, "--today", "2026-11-21"], env={"COLUMNS": "60"})
+    assert shown.exit_code == 1
+    for need in needs:
+        assert need["what"] in shown.output
+    assert f"old (production): {old}" in shown.output
+
+
+def test_an_upgrade_under_way_gives_its_variants_their_tiers(tmp_path: Path) -> None:
+    """The control store knows of it; the candidate serves nobody yet."""
+    config = written(tmp_path, "ours-2026-01-01")
+    (tmp_path / "suite.yaml").write_text(
+        "suite: s\ncases: [{id: a, prompt: p, reference: r}]\ngraders: [{name: g, type: exact}]\nscore: g\n"
+    )
+    text = Path(config).read_text().replace("    incumbent: old\n", "    incumbent: old\n    suites: [suite.yaml]\n")
+    Path(config).write_text(text)
+
+    async def started() -> None:
+        project = open_project(Path(config))
+        async with control(project) as opened:
+            await begin(project, opened.store, opened.board, Request("reply", "new", "ada", "cheaper", "t"), 1.0)
+
+    asyncio.run(started())
+    rows = listed(config, "reply", code=0)
+    assert (rows["old"]["tier"], rows["old"]["share"]) == ("production", 1.0)
+    assert rows["new"]["tier"] == "experimental"
+
+
+def planned(config: str, *more: str, code: int) -> dict[str, Any]:
+    done = RUN.invoke(plan.app, ["reply", "-c", config, "--json", "--today", "2026-11-21", *more])
+    assert done.exit_code == code, done.output
+    document: dict[str, Any] = json.loads(done.output)
+    return document
+
+
+def test_a_plan_is_counted_back_from_the_day_that_is_known_or_given(tmp_path: Path) -> None:
+    config = written(tmp_path, "gpt-4o-2024-08-06")
+    known = planned(config, code=1)["deadline"]
+    assert (known["deadline"], known["verdict"]) == ("2027-01-14", "shortened")
+    assert "gpt-4o-2024-08-06 is shut down, says https://" in known["why"]
+    assert planned(config, "--deadline", "2027-03-01", code=0)["deadline"]["verdict"] == "fits"
+    assert planned(config, "--deadline", "2026-12-18", code=1)["deadline"]["verdict"] == "forced"
+    assert planned(config, "--deadline", "2026-12-01", code=1)["deadline"]["verdict"] == "too_late"
+    ready = planned(config, "--deadline", "2027-01-07", "--prompt-work", "0", code=0)["deadline"]
+    assert ready["stages"][0]["least_s"] == 0
+
+
+def test_a_model_that_nobody_knows_a_date_of_has_a_plan_without_a_deadline(tmp_path: Path) -> None:
+    assert "deadline" not in planned(written(tmp_path, "unheard-of"), code=0)
+
+
+def test_a_day_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = RUN.invoke(plan.app, ["reply", "-c", written(tmp_path, "x"), "--deadline", "soon"])
+    assert done.exit_code == 2
+    assert "--deadline 'soon' is no day" in done.output

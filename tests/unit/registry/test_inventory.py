@@ -1,0 +1,105 @@
+"""What has to be done about a pin, from what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from understudy.core.playbook import DAY, PROFILES
+from understudy.registry.deadline import plan_backwards
+from understudy.registry.inventory import Need, Pinned, Standing, Tier, needs
+from understudy.registry.lifetimes import Known, Lifetime, Retirement
+from understudy.registry.naming import classify
+
+TODAY = date(2026, 11, 21)
+RETAIN_S = 30 * DAY
+
+
+def pinned(model: str = "gpt-4o-2024-08-06", tier: Tier = Tier.PRODUCTION, why: str = "passed", **dates: int) -> Pinned:
+    """A pin whose model goes in so many days, by announcement (`goes`) or at the earliest (`earliest`)."""
+    days = [(dates[name], kind) for name, kind in (("goes", "announced"), ("earliest", "not_before")) if name in dates]
+    retirements = tuple(Retirement(TODAY + timedelta(days=left), kind, "https://a", TODAY) for left, kind in days)  # type: ignore[arg-type]
+    known = Known(classify(model), Lifetime(model, retirements=retirements, replacement="next"))
+    row = Pinned("reply", "v", "p", model, Standing(tier), known, "2026-01-01", why)
+    if row.retirement and tier is Tier.PRODUCTION:
+        row = replace(row, plan=plan_backwards(PROFILES["interactive"], PROFILES["forced"], row.retirement.day, TODAY))
+    return row
+
+
+def found(row: Pinned) -> dict[str, Need]:
+    return {need.kind: need for need in needs(row, TODAY, RETAIN_S)}
+
+
+def urgent(row: Pinned) -> set[str]:
+    return {need.kind for need in found(row).values() if need.urgent}
+
+
+def test_a_documented_snapshot_with_time_left_needs_nothing_now() -> None:
+    row = pinned(goes=200)
+    assert urgent(row) == set()
+    assert "by 2027-04-11" in found(row)["planned"].what
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_an_alias_in_front_of_users_needs_doing_and_an_experiment_may_float(tier: Tier) -> None:
+    assert ("alias" in urgent(pinned("gpt-4o", tier))) == (tier is not Tier.EXPERIMENTAL)
+    assert "alias" in found(pinned("gpt-4o", tier))
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_a_model_that_is_gone_needs_doing_in_any_tier(tier: Tier) -> None:
+    assert "retired" in urgent(pinned(tier=tier, goes=0))
+    assert "retired" not in urgent(pinned(tier=tier, earliest=-5))
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (58, "begin by 2026-12-06, with profile interactive"),
+        (43, "begin today, with profile interactive"),
+        (30, "with profile forced"),
+        (10, "too late by 15 days even for profile forced"),
+    ],
+)
+def test_a_shutdown_too_near_for_the_profile_needs_doing(left: int, said: str) -> None:
+    row = pinned(goes=left)
+    assert urgent(row) == {"too_near"}
+    assert said in found(row)["too_near"].what
+    assert "recommends next" in found(row)["too_near"].what
+
+
+def test_an_earliest_day_is_said_and_fails_no_build() -> None:
+    row = pinned(earliest=10)
+    assert urgent(row) == set()
+    assert "may go from 2026-12-01" in found(row)["too_near"].what
+
+
+def test_a_way_back_that_ends_within_the_time_it_is_kept_needs_doing() -> None:
+    assert "your way back ends in 9 days" in found(pinned(tier=Tier.FALLBACK, goes=9))["fallback_ends"].what
+    assert urgent(pinned(tier=Tier.FALLBACK, goes=9)) == {"fallback_ends"}
+    assert urgent(pinned(tier=Tier.FALLBACK, goes=30)) == set()
+
+
+def test_a_pin_in_front_of_users_needs_a_reason() -> None:
+    assert urgent(pinned(why="", goes=200)) == {"no_why"}
+    assert urgent(pinned(why="", tier=Tier.EXPERIMENTAL)) == set()
+
+
+def test_a_date_that_nobody_knows_is_said() -> None:
+    assert "nobody knows" in found(pinned())["no_date"].what
+    assert "no_date" not in found(pinned(tier=Tier.EXPERIMENTAL))
+
+
+def test_a_bedrock_id_that_cannot_exist_needs_doing() -> None:
+    assert urgent(pinned("anthropic.claude-sonnet-4-6-v1:0")) == {"malformed"}
+
+
+def test_the_row_carries_every_date_with_its_source() -> None:
+    row = pinned(goes=40, earliest=10).as_dict(TODAY)
+    assert (row["retires"], row["retires_kind"], row["days_left"]) == ("2026-12-31", "announced", 40)
+    assert [each["kind"] for each in row["dates"]] == ["announced", "not_before"]
+    assert all(each["source"] and each["read"] for each in row["dates"])
+    assert row["tier"] == "production"
+    assert pinned().as_dict(TODAY)["retires"] is None
