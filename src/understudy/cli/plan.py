@@ -68,6 +68,13 @@ class Traffic(NamedTuple):
         return bool(self.requests or self.users or self.figures or self.slices or self.upgrade)
 
 
+Deadline = Annotated[
+    str, typer.Option(help="First day without the incumbent; default: the date known of its model, if there is one.")
+]
+PromptWork = Annotated[float, typer.Option(min=0, max=365, help="Days that eval and prompt work take before shadow.")]
+Today = Annotated[str, typer.Option(help="Plan as if it were this day.")]
+
+
 @app.command()
 def plan(
     workload: Annotated[str, typer.Argument(help="The workload to be upgraded.")],
@@ -103,14 +110,9 @@ def plan(
     ] = None,
     upgrade: Annotated[str, typer.Option(help="Read the incumbent's traffic during this upgrade.")] = "",
     seed: Annotated[int, typer.Option(help="Of the rehearsal.")] = 1,
-    deadline: Annotated[
-        str,
-        typer.Option(help="First day without the incumbent; default: the date known of its model, if there is one."),
-    ] = "",
-    prompt_work: Annotated[
-        float, typer.Option(min=0, max=365, help="Days that eval and prompt work take before shadow.")
-    ] = 12.0,
-    today: Annotated[str, typer.Option(help="Plan as if it were this day.")] = "",
+    deadline: Deadline = "",
+    prompt_work: PromptWork = 12.0,
+    today: Today = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -129,11 +131,7 @@ def plan(
         profile = project.profile(workload)
         document: dict[str, Any] = {"workload": workload, "profile": profile.name, "timeline": timeline(profile)}
         planned: GatePlan | None = None
-        gone, why = _deadline(project, workload, deadline)
-        if gone is not None:
-            now = deadlines.today(today)
-            document["deadline"] = deadlines.planned(project, workload, gone, now, prompt_work * DAY).as_dict()
-            document["deadline"]["why"] = why
+        document.update(_backwards(project, workload, deadline, today, prompt_work * DAY))
         traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
         gates = gates or (traffic.described and not simulate)  # whoever describes traffic asks what can be told with it
         if gates or simulate:
@@ -156,6 +154,15 @@ def plan(
     late = document.get("deadline", {}).get("verdict", "fits") != "fits"
     if late or (planned is not None and planned.refusals):
         sys.exit(EXIT_FINDING)
+
+
+def _backwards(project: Project, workload: str, deadline: str, today: str, preparation_s: float) -> dict[str, Any]:
+    """The plan counted back from the deadline, as a part of the document; nothing where there is none."""
+    gone, why = _deadline(project, workload, deadline)
+    if gone is None:
+        return {}
+    found = deadlines.planned(project, workload, gone, deadlines.today(today), preparation_s)
+    return {"deadline": {**found.as_dict(), "why": why}}
 
 
 def _deadline(project: Project, workload: str, written: str) -> tuple[date | None, str]:
