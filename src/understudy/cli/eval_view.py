@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import compress
 from typing import TYPE_CHECKING
 
 from understudy.cli.output import plain
 from understudy.core.playbook import Outcome, Verdict
+from understudy.evals.figures import MEASURES, change, points, signed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,10 +86,10 @@ def scores(result: EvalResult, width: int) -> Table:
         cells: tuple[Text | str, ...] = (
             _name(row),
             f"{row.n:,}",
-            _points(row.incumbent),
-            _points(row.candidate),
-            _signed(row.difference),
-            f"{_signed(row.low)} to {_signed(row.high)}" if known else "-",
+            points(row.incumbent),
+            points(row.candidate),
+            signed(row.difference),
+            f"{signed(row.low)} to {signed(row.high)}" if known else "-",
             _whisker(row, span, style),
             Text(words, style=style),
         )
@@ -109,10 +110,10 @@ def also(measures: Iterable[Measure]) -> Table:
     for heading in ("incumbent", "candidate", "change"):
         made.add_column(heading, justify="right", no_wrap=True)
     for measure in measures:
-        name, form = _MEASURES[measure.name]
+        name, form = MEASURES[measure.name]
         known = measure.incumbent is not None and measure.candidate is not None
         shown = [form(measure.incumbent or 0.0), form(measure.candidate or 0.0)] if known else ["unknown", "unknown"]
-        made.add_row(f"{name} ({measure.source})" if measure.source else name, *shown, _change(measure.ratio))
+        made.add_row(f"{name} ({measure.source})" if measure.source else name, *shown, change(measure.ratio))
     return made
 
 
@@ -224,43 +225,5 @@ def _name(row: SliceComparison) -> Text:
     return name.append(" critical", style="dim") if row.critical else name
 
 
-def _points(score: float) -> str:
-    return "-" if math.isnan(score) else f"{100 * score:.1f}"
-
-
-def _signed(value: float) -> str:
-    text = f"{100 * value:+.1f}"
-    return "-" if math.isnan(value) else "0.0" if text in ("+0.0", "-0.0") else text
-
-
 def _or_zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
-
-
-def _change(ratio: float | None) -> str:
-    if ratio is None:
-        return "-"
-    if 0 < ratio < 0.1:
-        return f"÷ {1 / ratio:,.0f}"
-    return f"x {ratio:,.1f}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %"
-
-
-def _money(value: float) -> str:
-    return f"${value:.2f}" if value >= 0.1 else f"${value:.6f}".rstrip("0") if value else "$0"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-_MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
-    "characters": ("characters, mean", _count),
-    "output_tokens": ("output tokens, mean", _count),
-    "latency_p50_s": ("latency, median", _seconds),
-    "latency_p95_s": ("latency, 95th percentile", _seconds),
-    "cost_usd": ("cost, mean", _money),
-}

@@ -5,13 +5,13 @@ The full evidence of every gate and slice stays in `upgrade status --json`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from understudy.cli.output import plain, table
 from understudy.core.playbook import Verdict
+from understudy.gates.figures import amount, unit
 
 MARKS = {
     Verdict.PASS: ("✓ pass", "green"),
@@ -20,8 +20,6 @@ MARKS = {
 }
 NAMED = 3
 """Gates that one line of what is missing names; the others it counts."""
-FINE_SCALE = 0.2
-"""Up to this margin a mean is taken for a score from 0 to 1 and shown in points, as the sentences do."""
 Gates = Sequence[Mapping[str, Any]]
 
 
@@ -70,29 +68,10 @@ def _row(gate: Mapping[str, Any]) -> list[object]:
     word, style = MARKS[Verdict(gate["verdict"])]
     name = gate["metric"] if not gate["slice"] else f"  {gate['slice']}{' !' if gate['critical'] else ''}"
     low, high, tolerated = gate["low"], gate["high"], gate["tolerated"]
-    between = "-" if low is None or high is None else f"{_amount(gate, low)} to {_amount(gate, high)}"
-    allowed = "-" if tolerated is None else _amount(gate, tolerated).lstrip("+") + _unit(gate)
-    change = "-" if gate["estimate"] is None else _amount(gate, gate["estimate"]) + _unit(gate)
+    between = "-" if low is None or high is None else f"{amount(gate, low)} to {amount(gate, high)}"
+    allowed = "-" if tolerated is None else amount(gate, tolerated).lstrip("+") + unit(gate)
+    change = "-" if gate["estimate"] is None else amount(gate, gate["estimate"]) + unit(gate)
     return [name, change, between, allowed, f"{gate['n']:,}", Text(word, style)]
-
-
-def _amount(gate: Mapping[str, Any], value: float) -> str:
-    """A difference without its unit."""
-    match _unit(gate):
-        case " %":
-            return f"{100 * math.expm1(value):+.1f}"
-        case " pt":
-            return f"{100 * value:+.2f}"
-        case _:
-            return f"{value:+.3g}"
-
-
-def _unit(gate: Mapping[str, Any]) -> str:
-    """Points for shares and scores, per cent for means of logarithms, none for the rest."""
-    if gate["kind"] == "log_mean":
-        return " %"
-    scored = gate["tolerated"] is not None and gate["tolerated"] <= FINE_SCALE
-    return " pt" if gate["kind"] in ("count", "exceedance") or scored else ""
 
 
 def _about_slices(gates: Gates, slices: Sequence[str], tracked: Collection[str]) -> str:

@@ -38,6 +38,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "history": ("understudy.cli.history", "Evidence", "Which variant served when, and why."),
     "who-served": ("understudy.cli.who_served", "Evidence", "Which variant answered a user, and why that one."),
     "shadow": ("understudy.cli.shadow", "Evidence", "What paired live answers say about a candidate."),
+    "report": (
+        "understudy.cli.report",
+        "Evidence",
+        "The evidence of one upgrade in one file; and whether it was changed.",
+    ),
     "ledger": ("understudy.cli.ledger", "Evidence", "The log of exchanges: commit, verify, cost, erase, export."),
     "suite": ("understudy.cli.suite", "Evidence", "Eval cases from live traffic."),
     "replay": ("understudy.cli.replay", "Providers", "Serve recorded answers as a provider."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from understudy.core.errors import EXIT_FINDING, EXIT_PASS, CannotMeasure, Usage
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
-    from understudy.drift.report import DriftReport
     from understudy.rollout.fold import UpgradeState
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What paired live answers say about a candidate.")
@@ -44,12 +43,13 @@ def report(
     otherwise.
     """
     from understudy.config.project import open_project
+    from understudy.rollout.compared import compared
 
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
         state, held_s = asyncio.run(_state(project, name, upgrade))
-        document = _document(project, state, held_s, slice_, examples)
+        document = compared(project, state, held_s, slice_, examples, time.time())
         if as_json:
             print_json(document)
         else:
@@ -79,83 +79,3 @@ async def _state(project: Project, workload: str, upgrade: str) -> tuple[Upgrade
     state = found[-1]
     kept = progress.get(state.id)
     return state, kept.held_s if kept and kept.clock == state.clock else None
-
-
-def _document(
-    project: Project, state: UpgradeState, held_s: float | None, slice_: str, examples: int
-) -> dict[str, Any]:
-    from understudy.core.playbook import Stage
-    from understudy.ledger.queries import Ledger
-    from understudy.ledger.stores import lake_of
-    from understudy.rollout.following import Following
-
-    in_shadow = state.stage is Stage.SHADOW
-    since = (state.clock_at or state.entered_at) if in_shadow else state.started_at
-    ledger = Ledger(lake_of(project))
-    try:
-        coverage = ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
-        drift = Following(state.workload, state.id, state.candidate.fingerprint, since).read(ledger)
-    finally:
-        ledger.close()
-    _enough(drift, state, slice_)
-    profile = project.profile(state.workload)
-    return {
-        "workload": state.workload,
-        "upgrade": state.id,
-        "stage": str(state.stage),
-        "incumbent": state.incumbent.name,
-        "candidate": state.candidate.name,
-        "fingerprint": state.candidate.fingerprint,
-        "since": since,
-        "clock": {
-            "running": in_shadow and state.clock_at is not None,
-            "held_s": held_s,
-            "min_s": profile.shadow_min_s,
-            "max_s": profile.shadow_max_s,
-        },
-        "coverage": {"served": coverage.served, "copies": coverage.copies, "lost": coverage.lost},
-        **_drift(drift, state, slice_, examples),
-    }
-
-
-def _enough(drift: DriftReport, state: UpgradeState, slice_: str) -> None:
-    """Raises CannotMeasure where there is nothing to report on, and UsageError for a slice that was not seen."""
-    from understudy.drift.report import MIN_PAIRS
-
-    if not drift.enough:
-        seen = "no pairs" if not drift.pairs else "1 pair" if drift.pairs == 1 else f"{drift.pairs} pairs"
-        raise CannotMeasure(
-            f"upgrade {state.id} of {state.workload} has {seen} of the candidate {state.candidate.name}, "
-            f"{MIN_PAIRS} are the least",
-            remedy="let traffic run in shadow; a new candidate begins anew",
-        )
-    known = {row.slice for row in drift.rows} | set(drift.thin)
-    if slice_ and slice_ not in known:
-        from understudy.config.explain import suggest
-
-        raise UsageError(f"no pair has the slice {slice_!r}", remedy=suggest(slice_, known - {""}))
-
-
-def _drift(drift: DriftReport, state: UpgradeState, slice_: str, examples: int) -> dict[str, Any]:
-    from understudy.drift.differ import JOIN
-
-    now = time.time()
-    return {
-        "pairs": drift.pairs,
-        "noise_pairs": drift.noise_pairs,
-        "findings": [
-            {
-                "kind": seen.finding.kind,
-                "slice": seen.finding.slice,
-                "sentence": seen.finding.sentence,
-                "figures": seen.finding.figures,
-                "waived": state.waived(seen.finding, now),
-                "examples": [example._asdict() for example in seen.examples[:examples]],
-            }
-            for seen in drift.seen
-            if not slice_ or seen.finding.slice in ("", slice_, *slice_.split(JOIN))
-        ],
-        "rows": [row.as_dict() for row in drift.rows if slice_ in ("", row.slice)],
-        "thin": dict(drift.thin),
-        "slices_not_kept": drift.slices_not_kept,
-    }

@@ -122,35 +122,11 @@ def _text(answer: str) -> Text:
 def _row(row: Mapping[str, Any]) -> list[object]:
     from rich.text import Text
 
-    from understudy.drift.catalogue import FEATURES, Kind
+    from understudy.drift.figures import cells
 
-    feature = FEATURES[row["feature"]]
-    old, new = (_value(row["feature"], feature.kind is Kind.FLAG, row[side]) for side in ("incumbent", "candidate"))
-    unit = {Kind.RATIO: (100.0, " %"), Kind.FLAG: (100.0, " pt"), Kind.DISTANCE: (100.0, " pt"), Kind.SCORE: (1.0, "")}
-    factor, ending = unit[feature.kind]
-    change = f"{_signed(row['effect'] * factor)}{ending}"
-    between = f"{_signed(row['low'] * factor)} to {_signed(row['high'] * factor)}"
+    feature, *figures = cells(row)
     mark = "✗ " if row["flagged"] else "  "
-    cells = [mark + feature.words, old, new, change, between, f"{row['n']:,}"]
-    return [Text(plain(cell), style="bold red" if row["flagged"] else "") for cell in cells]
-
-
-def _value(name: str, is_rate: bool, value: float) -> str:
-    if is_rate:
-        return f"{100 * value:.1f} %"
-    match name:
-        case "latency" | "first_byte":
-            return f"{value:.3g} s"
-        case "cost":
-            return f"${value:.3g}"
-        case "characters" | "words" | "tokens":
-            return f"{value:,.0f}"
-        case _:
-            return f"{value:.2f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.1f}"
+    return [Text(plain(cell), style="bold red" if row["flagged"] else "") for cell in (mark + feature, *figures)]
 
 
 def span(seconds: float) -> str:

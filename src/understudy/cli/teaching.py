@@ -33,6 +33,7 @@ VALUES = {
     "reason": "TEXT",
     "recordings": "FILE",
     "repeats": "N",
+    "seal": "SEAL",
     "requests": "N",
     "seed": "SEED",
     "segments": "FOLDER",
@@ -50,6 +51,7 @@ VALUES = {
     "until": "TIME",
     "upgrade": "ID",
     "user": "UNIT",
+    "verify": "FILE",
     "users": "N",
     "watch": "SECONDS",
     "why": "TEXT",
@@ -132,6 +134,11 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
     "who-served": (
         ("now", "understudy who-served --user user-17"),
         ("on a day a year ago", "understudy who-served --user user-17 --at 2026-03-01T09:30Z"),
+    ),
+    "report": (
+        ("everything, as a page, as data and in short", "understudy report reply-drafting --out evidence"),
+        ("the short form, for a pull request", "understudy report reply-drafting --format md > summary.md"),
+        ("was anything changed since?", "understudy report --verify evidence/evidence.html"),
     ),
     "suite from-ledger": (
         (

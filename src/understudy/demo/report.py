@@ -129,5 +129,6 @@ def next_commands() -> list[str]:
         f"understudy history {SCENES[0].workload}",
         f"understudy upgrade status {SCENES[2].workload}",
         f"understudy shadow report {SCENES[1].workload}",
+        f"understudy report {SCENES[2].workload} --out pack",
         "understudy ledger verify",
     ]
