@@ -39,7 +39,8 @@ def report(
         Path | None, typer.Option("--out", help="A folder for all three forms, or one file: .html, .json or .md.")
     ] = None,
     form: Annotated[
-        Form | None, typer.Option("--format", help="One form alone; printed where no --out says where it goes.")
+        Form | None,
+        typer.Option("--format", help="One form alone, html, json or md; printed where no --out says where it goes."),
     ] = None,
     examples: Annotated[
         int,

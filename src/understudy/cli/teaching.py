@@ -19,6 +19,7 @@ VALUES = {
     "examples": "N",
     "exchange": "ID",
     "folder": "FOLDER",
+    "form": "FORM",
     "host": "ADDRESS",
     "icc": "PART",
     "incumbent": "VARIANT",
