@@ -33,6 +33,7 @@ class Wish(StrEnum):
     RETUNE = "retune"
     GIVE_UP = "give_up"
     DRILLED = "drilled"
+    NOTE = "note"
 
 
 EXITS = (Wish.ROLLBACK, Wish.ABORT)
@@ -83,6 +84,8 @@ def _draft(state: UpgradeState, wish: Intent, now: float, promoting: Callable[[]
             return Draft(Kind.GAVE_UP, wish.by, wish.why, dict(wish.data))
         case Wish.DRILLED:
             return Draft(Kind.DRILLED, wish.by, wish.why, dict(wish.data))
+        case Wish.NOTE:
+            return Draft(Kind.NOTED, wish.by, wish.why, dict(wish.data))
 
 
 def _promotion(state: UpgradeState, wish: Intent, assessment: Assessment) -> Draft:

@@ -34,7 +34,12 @@ class Behaviour:
     wrong_share: float = 1.0
     """How many of that kind's prompts."""
     wrong_unless: str = ""
-    """A sentence that makes it right again when the system prompt contains it: what re-tuning has to find."""
+    """A sentence that makes it right again when the system prompt contains it: what re-tuning has to find. Of several,
+    with | between them, each makes an equal part of the wrong prompts right."""
+    wrong_by_wording: bool = False
+    """Which prompts go wrong depends on the wording of the system prompt too: a search can have luck with one."""
+    proposes: str = ""
+    """What it can think of when it is asked to improve a prompt: sentences with | between them, one added at a time."""
     refusal_share: float = 0.0
 
     latency_s: float = 0.0

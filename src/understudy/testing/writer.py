@@ -108,6 +108,8 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 _TAG = re.compile(r"\A\s*\[(\w+)\]")
 _ORDER = re.compile(r"\b(?:order|case|ticket)\s*(?:no\.?|number|#)?\s*(\d{3,})\b", re.IGNORECASE)
+_FENCED = re.compile(r"^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_TOLD = re.compile(r'told "([^"]+)"')
 _JSON_WORD = re.compile(r"\bJSON\b")
 
 
@@ -129,6 +131,10 @@ def draw(*parts: object) -> float:
 def write(asked: Asked, behaviour: Behaviour, seed: int) -> str:
     """The text of the answer."""
     prompt = asked.last_user
+    if behaviour.proposes and _FENCED.search(prompt):
+        return propose(asked.model, prompt, behaviour, seed)
+    if behaviour.proposes and (told := _TOLD.findall(prompt)):
+        return f"It has to be told in so many words: {' '.join(told)}"
     if draw(seed, "refuse", asked.model, prompt) < behaviour.refusal_share:
         return REFUSAL
     text = reply(asked.model, prompt, asked.system, behaviour, seed)
@@ -164,9 +170,21 @@ def is_wrong(name: str, model: str, prompt: str, system: str, behaviour: Behavio
     """Whether the planted fault on a slice hits this prompt; the sentence of `wrong_unless` prevents it."""
     if behaviour.wrong_slice not in (name, "*"):
         return False
-    if behaviour.wrong_unless and behaviour.wrong_unless in system:
+    cures = behaviour.wrong_unless.split("|")
+    cure = cures[int(draw(seed, "cure", model, prompt) * len(cures))]
+    if cure and cure in system:
         return False
-    return draw(seed, "wrong", model, prompt) < behaviour.wrong_share
+    wording = (system,) if behaviour.wrong_by_wording else ()
+    return draw(seed, "wrong", model, prompt, *wording) < behaviour.wrong_share
+
+
+def propose(model: str, request: str, behaviour: Behaviour, seed: int) -> str:
+    """A prompt like the first one in the request, between lines of three backticks, with one more of its sentences."""
+    found = _FENCED.search(request)
+    old = found[1].strip() if found else ""
+    new = [sentence for sentence in behaviour.proposes.split("|") if sentence not in old]
+    added = [new[int(draw(seed, "propose", model, request) * len(new))]] if new else []
+    return "\n".join(["A rule is missing.", "```", *([old] if old else []), *added, "```"])
 
 
 def as_json(text: str, kind: str, schema: Mapping[str, Any], form: str) -> str:
