@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -226,15 +227,13 @@ class Tally:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
-        """Around syrupy's: what a run that was cut short did not come to is not unused either."""
+        """Before syrupy's: what a run that was cut short did not come to is not unused either."""
         if self._touched and (session.shouldstop or session.shouldfail):
             self._spare()
-        result = yield
         if self._webhook:
             self._send(session)
-        return result
+        return (yield)
 
-    @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         lines = self.lines()
         if lines and (self._touched or self.unsent):
@@ -279,6 +278,11 @@ class Tally:
 def _stage(config: pytest.Config) -> Stage:
     stage = config.stash.get(_STAGE, None)
     if stage is None:
+        from understudy.core.errors import UsageError
+
+        for name in ("syrupy", "rapidfuzz"):
+            if find_spec(name) is None:
+                raise UsageError(f"model snapshots need {name}", remedy="pip install 'understudy[pytest]'")
         from understudy.snapshots.stage import Stage
 
         option: Any = config.option

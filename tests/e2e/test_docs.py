@@ -161,6 +161,18 @@ def test_the_first_upgrade_page(terminal: Terminal) -> None:
     assert open_project(terminal.folder / "understudy.yaml").workload("reply-drafting").incumbent == "small-2-tuned"
 
 
+def test_the_snapshots_page(terminal: Terminal) -> None:
+    """From an empty folder to two models with snapshots of their own, by the commands of the page alone."""
+    page = blocks((ROOT / "docs" / "snapshots.md").read_text())
+    assert len(page) == 5
+    terminal.environment |= {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_ADDOPTS": "-p syrupy -p understudy.pytest_plugin",
+    }
+    for block in page:
+        terminal.run(block)
+
+
 @pytest.mark.slow(30)
 def test_the_first_example(tmp_path: Path) -> None:
     """run.sh goes from the first eval to done."""

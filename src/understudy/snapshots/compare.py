@@ -24,7 +24,7 @@ from understudy.drift.features import Habits, measure
 from understudy.drift.form import parses, shape, tools
 from understudy.drift.sentences import Said as Change
 from understudy.drift.sentences import say
-from understudy.drift.text import MOST, is_data, sentences, unfenced, words
+from understudy.drift.text import MOST, is_data, part, sentences, unfenced, words
 from understudy.snapshots.stored import Said, escaped
 
 UNLIKE = 0.7
@@ -80,7 +80,7 @@ def compare(old: Said, new: Said, *, old_finish: str = "", new_finish: str = "")
     if not refuses:
         worries += _calls(old.tool_calls, new.tool_calls)
         if old.text.strip() and new.text.strip():
-            worries += [*_content(old.text, new.text, was, now), *_length(was, now)]
+            worries += [*_content(old.text, new.text, was, now), *_length(old.text, new.text)]
             if alike < UNLIKE:
                 worries.append(f"a different answer: similarity {alike:.2f}, below {UNLIKE}")
     worth = Worth.WORRYING if worries else Worth.ACCEPTABLE
@@ -133,7 +133,6 @@ _LOST = {
     "table": "the Markdown table is gone",
     "list": "the list is gone",
     "heading": "the heading is gone",
-    "greeting": "the greeting is gone",
 }
 _FORMS = {"table": "a Markdown table", "list": "a list", "heading": "a heading", "greeting": "a greeting"}
 
@@ -182,25 +181,30 @@ def _content(old: str, new: str, was: dict[str, float], now: dict[str, float]) -
     noes, new_noes = _noes(old), _noes(new)
     if bool(noes) != bool(new_noes) or abs(noes - new_noes) > 1:
         yield f'"no", "not" and the like stand in it {new_noes} times, in the old one {noes} times'
+    greeting = part(old, ()).greeting
+    if greeting and greeting.casefold() not in new.casefold() and not now.get("greeting"):
+        yield "the greeting is gone"
     closing = _signature(old)
     if closing and closing.casefold() not in new.casefold():
         yield f"it does not end with {_brief(closing)!r} any more"
 
 
-def _length(was: dict[str, float], now: dict[str, float]) -> Iterator[str]:
-    before, after = was.get("characters"), now.get("characters")
-    if not before or not after:
-        return
+def _length(old: str, new: str) -> Iterator[str]:
+    before, after = _size(old), _size(new)
     if after > LONGER * before:
-        yield f"it is longer: {before:,.0f} characters became {after:,.0f}"
+        yield f"it is longer: {before:,} characters became {after:,}"
     elif after < SHORTER * before:
-        yield f"it is less than half as long: {before:,.0f} characters became {after:,.0f}"
+        yield f"it is less than half as long: {before:,} characters became {after:,}"
+
+
+def _size(text: str) -> int:
+    return len(" ".join(text.split()))
 
 
 def _remarks(old: str, new: str, was: dict[str, float], now: dict[str, float]) -> Iterator[str]:
-    before, after = was.get("characters"), now.get("characters")
-    if before and after and after < before and after >= SHORTER * before:
-        yield f"more concise: {before:,.0f} characters became {after:,.0f}"
+    before, after = _size(old), _size(new)
+    if SHORTER * before <= after < before:
+        yield f"more concise: {before:,} characters became {after:,}"
     for name, form in _FORMS.items():
         if now.get(name) and not was.get(name) and name in was:
             yield f"it has {form}"

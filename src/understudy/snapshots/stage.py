@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.location import PyTestLocation
 
 from understudy.config.project import Project, open_project
 from understudy.core.errors import UsageError
-from understudy.snapshots import asking
+from understudy.snapshots import asking, extension
 from understudy.snapshots.asking import Cast, Desk, Question
-
-MISSING = "model snapshots need syrupy and rapidfuzz, which are not installed"
-REMEDY = "pip install 'understudy[pytest]'"
+from understudy.snapshots.extension import ModelAnswer
+from understudy.snapshots.wording import line, page
 
 
 class Stage:
     """The project of a test run, opened with the first test that asks. Raises UnderstudyError for what is wrong."""
 
     def __init__(self, config: pytest.Config, models: Sequence[str]) -> None:
-        for name in ("syrupy", "rapidfuzz"):
-            if find_spec(name) is None:
-                raise UsageError(MISSING, remedy=REMEDY)
         if not hasattr(config, "_syrupy"):
             raise UsageError(
                 "model snapshots need the plugin syrupy, which is switched off", remedy="drop -p no:syrupy"
@@ -34,8 +31,6 @@ class Stage:
         self.project: Project = open_project()
         asking.check_models(self.project, models)
         self.desk = Desk(self.project, [Path(name) for name in config.option.understudy_recordings])
-        from understudy.snapshots import extension
-
         extension.begin(
             extension.Run(
                 write_head=len(models) <= 1,
@@ -48,15 +43,11 @@ class Stage:
     def players(self, named: str) -> list[Cast]:
         """Who answers a test of this workload, the only one where none is named; none where another has the model."""
         found = asking.cast(self.project, asking.workload_of(self.project, named), self.models)
-        from understudy.snapshots import extension
-
         extension.run.labels.update(one.label for one in found)
         return found
 
-    def ask(self, cast: Cast, question: Question) -> Any:
+    def ask(self, cast: Cast, question: Question) -> ModelAnswer:
         """Raises UnderstudyError where there is no answer."""
-        from understudy.snapshots.extension import ModelAnswer
-
         messages = asking.messages_of(question)
         kept = self.desk.ask(cast.variant, messages)
         return ModelAnswer(
@@ -72,11 +63,6 @@ class Comparison:
     """What `model_snapshot` is in one test: syrupy's assertion, and what it saw."""
 
     def __init__(self, item: pytest.Item, cast: Cast) -> None:
-        from syrupy.assertion import SnapshotAssertion
-        from syrupy.location import PyTestLocation
-
-        from understudy.snapshots import extension
-
         self._run = extension.run
         self._from = len(self._run.seen)
         location = PyTestLocation(item)
@@ -92,8 +78,6 @@ class Comparison:
 
     def found(self, width: int) -> dict[str, Any]:
         """What goes with the test's report: plain values, which xdist can carry."""
-        from understudy.snapshots.wording import line, page
-
         seen = self._run.seen[self._from :]
         return {
             "compared": self.assertion.num_executions,
