@@ -1,4 +1,4 @@
-"""The commands of the first-upgrade page and both examples, run as a reader would run them."""
+"""The commands of the first-upgrade page and the examples, run as a reader would run them."""
 
 from __future__ import annotations
 
@@ -191,6 +191,28 @@ def test_the_first_example(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "small-2-tuned has taken over" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_example_of_a_search(tmp_path: Path) -> None:
+    """run.sh goes from an eval that fails to a prompt that is proven, and to a variant in the configuration."""
+    folder = tmp_path / "search"
+    shutil.copytree(ROOT / "examples" / "03-prompt-search", folder)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["./run.sh"],
+        cwd=folder,
+        env={**os.environ, "PROVIDER_PORT": str(free_port()), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "small-2-tuned is in understudy.yaml" in done.stdout
+    tuned = open_project(folder / "understudy.yaml", {}).variant("reply-drafting", "small-2-tuned")
+    assert "say when the refund arrives" in tuned.system_prompt
+    assert "name the card it goes back to" in tuned.system_prompt
 
 
 @pytest.mark.slow

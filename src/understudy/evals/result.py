@@ -146,7 +146,8 @@ class EvalResult:
                     f"Or win it back: {self._with_another_prompt}"
                 )
             case Outcome.RETUNE:
-                return f"Try to close the gap: {self._with_another_prompt}"
+                search = f"understudy tune {workload} --search --candidate {candidate}"
+                return f"Try to close the gap: {search}; or {self._with_another_prompt}"
             case Outcome.STOP:
                 return "Re-tuning could not close the gap: stay with the incumbent, and file the finding."
             case Outcome.INCONCLUSIVE:

@@ -9,6 +9,7 @@ def assess(workload: str, summary: str) -> Assessment:
     """Nothing moves here by itself: a new variant makes the eval run again, giving up ends the upgrade."""
     return hold(
         summary or "The candidate fell short; a better prompt may close the gap.",
-        f"a re-tuned candidate: `understudy tune {workload} --candidate NEW --why ...`, "
+        f"a re-tuned candidate: `understudy tune {workload} --search`, or one that you wrote, "
+        f"`understudy tune {workload} --candidate NEW --why ...`, "
         f"or `understudy tune {workload} --give-up --why ...`",
     )

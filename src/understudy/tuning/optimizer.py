@@ -20,7 +20,7 @@ from understudy.tuning.budget import Exhausted
 from understudy.tuning.lineage import Tried
 from understudy.tuning.sampling import batch
 
-PATIENCE = 12
+PATIENCE = 20
 """Rounds without a better prompt after which the search has come to a plateau."""
 PROMPT = "system_prompt"
 """What the library calls the text it changes."""
@@ -115,7 +115,7 @@ class _Bridge:
     idle: int = 0
     """Rounds since the last better prompt."""
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
-    """What was scored on the selection, by prompt and case."""
+    """What was scored, by prompt and case."""
     shown: list[str] = field(default_factory=list)
     """Cases that stand in the next request to the reflecting model."""
     propose_new_texts: None = None
@@ -179,7 +179,9 @@ class _Bridge:
 
     def next_minibatch_ids(self, loader: Any, state: Any) -> list[int]:
         del loader
-        return batch(self.lost, state.i, self.seed)
+        # What the best prompt so far is known to win has nothing more to teach.
+        prompt = self.tried[self.winner].prompt
+        return batch([self.held.get((prompt, each.case), each) for each in self.lost], state.i, self.seed)
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
         """A prompt was scored on the whole selection."""

@@ -36,7 +36,7 @@ from understudy.tuning.sampling import BATCH
 from understudy.tuning.split import Part, Split, split
 from understudy.upstream.client import Client
 
-ROUNDS = 12
+ROUNDS = 20
 """Proposals that a search without --calls can afford, if each of them is scored on the whole selection."""
 LEAST = 2
 """Cases that training and selection must have at least; fewer can teach nothing."""
