@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
+from understudy.cli.tune_search import Wanted, searched
 from understudy.config.project import Project, open_project
 from understudy.core.errors import CannotMeasure, Refused, UsageError
 from understudy.core.playbook import Outcome, Verdict
 from understudy.evals.setup import prices
+from understudy.rollout.begin import Request, begin
+from understudy.rollout.journal import Event
 from understudy.testing.background import running
 from understudy.testing.behaviour import Behaviour
 from understudy.testing.dialects import Asked
@@ -30,6 +33,7 @@ from understudy.tuning.filing import Report
 from understudy.tuning.search import Plan, carry_out, prepare
 from understudy.tuning.split import Part, Split
 from understudy.upstream.client import Client
+from understudy.wiring import control
 
 DAY, CARD = "say when the refund arrives", "name the card it goes back to"
 IDEAS = f"Be brief.|If money was taken, {DAY}.|Use no exclamation marks.|For money back, {CARD}."
@@ -216,6 +220,35 @@ def test_a_second_prompt_on_the_same_cases_is_proven_with_less_alpha(world: Worl
     assert other.proof.result.candidate != first.proof.result.candidate
     assert (other.proof.number, other.proof.alpha) == (2, pytest.approx(0.008))
     assert "1 prompt was held against these held-out cases before" in " ".join(other.document["notes"])
+
+
+def test_a_search_is_filed_with_the_upgrade_under_way(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The finding is in the journal; with --write the upgrade goes on with the new variant, and `tune` shows both."""
+    project = world.project
+
+    async def begun() -> None:
+        async with control(project) as (store, board):
+            await begin(project, store, board, Request("reply", "nova", "ana", "retired", "t"), time.time())
+
+    async def journal() -> list[Event]:
+        async with control(world.project) as (store, _):
+            [state] = await store.upgrades("reply")
+            return list(await store.journal(state.id))
+
+    asyncio.run(begun())
+    wanted = Wanted("reply", "", "sim/editor-1", None, None, 0, False, False, "ben")
+    assert searched(project, wanted, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["switched"] is False
+    assert searched(world.project, wanted._replace(resume=True, reflect_with="", write=True), as_json=False) == 0
+    assert "the upgrade goes on with it" in capsys.readouterr().out
+    events = asyncio.run(journal())
+    assert [str(event.kind) for event in events] == ["started", "noted", "noted", "switched"]
+    noted, switched = events[-2:]
+    assert noted.by == "ben"
+    assert DAY in noted.data["findings"][0]["sentence"]
+    assert "In the words of editor-1" in noted.data["findings"][0]["sentence"]
+    assert switched.data["candidate"]["name"] == "nova-tuned"
+    assert DAY in switched.why
 
 
 def tune(folder: Path, *arguments: str) -> list[str]:

@@ -101,7 +101,9 @@ def test_prompt_reason_and_next_step_are_shown() -> None:
     assert "why: terse" in text
     assert "+ Be brief." in text
     assert "effort low" in text
-    assert text.rstrip().endswith("write new anew with another prompt: understudy eval w --candidate NEW")
+    said = " ".join(text.split())  # however the lines are broken
+    assert "understudy tune w --search --candidate new; or" in said
+    assert said.endswith("write new anew with another prompt: understudy eval w --candidate NEW")
 
 
 def test_answers_cannot_steer_the_terminal() -> None:
