@@ -147,6 +147,28 @@ def suites() -> str:
     return reference.suites()
 
 
+def lint_rules() -> str:
+    """The rules of the linter, with a line that each of them finds."""
+    from understudy.registry.lint.rules import RULES
+
+    rows = ["| rule | finds | because | for example |", "|---|---|---|---|"]
+    rows += [f"| `{r.code}` {r.name} | {r.finds} | {r.why} | `{r.example}` |" for r in RULES.values()]
+    return "\n".join(rows)
+
+
+def lifetimes() -> str:
+    """What is known of models' lives, with the source of every date."""
+    from understudy.registry.lifetimes import public
+
+    rows = ["| model | released | deprecated | gone | said by | instead |", "|---|---|---|---|---|---|"]
+    for life in public().values():
+        gone = "<br>".join(f"{'from ' * (r.kind == 'not_before')}{r.day}" for r in life.retirements) or "unknown"
+        said = "<br>".join(f"[{r.source.split('/')[2]}]({r.source}), read {r.read}" for r in life.retirements) or "-"
+        days = " | ".join(str(day or "-") for day in (life.released, life.deprecated))
+        rows.append(f"| `{life.model}` | {days} | {gone} | {said} | {life.replacement or '-'} |")
+    return "\n".join(rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "module-map": module_map,
@@ -156,6 +178,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "command-help": command_help,
     "graders": graders,
+    "lint-rules": lint_rules,
+    "lifetimes": lifetimes,
     "suites": suites,
     "records": field_tables.records,
     "lake-tables": field_tables.lake_tables,

@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("understudy.cli.demo", "Begin", "Watch three upgrades with live traffic, offline, in under a minute."),
     "init": ("understudy.cli.init", "Begin", "Write a commented example project."),
     "check": ("understudy.cli.check", "Begin", "Check the configuration and show what it says."),
+    "lint": ("understudy.cli.lint", "Begin", "Find names of models that float, go or are gone, in any tree."),
     "models": ("understudy.cli.models", "Begin", "Which models are pinned, when they go, and what to do by when."),
     "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
     "plan": ("understudy.cli.plan", "Upgrade", "How long an upgrade takes, if it is in time, what its gates can tell."),

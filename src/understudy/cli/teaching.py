@@ -18,11 +18,14 @@ VALUES = {
     "deadline": "DAY",
     "every": "SECONDS",
     "examples": "N",
+    "exclude": "PATTERN",
     "exchange": "ID",
     "folder": "FOLDER",
     "form": "FORM",
+    "format_": "FORMAT",
     "host": "ADDRESS",
     "icc": "PART",
+    "ignore": "CODES",
     "incumbent": "VARIANT",
     "keep": "TABLE=TIME",
     "key": "KEY",
@@ -40,6 +43,7 @@ VALUES = {
     "requests": "N",
     "seed": "SEED",
     "segments": "FOLDER",
+    "select": "CODES",
     "since": "TIME",
     "slice_": "SLICE",
     "subject": "SUBJECT",
@@ -59,6 +63,7 @@ VALUES = {
     "users": "N",
     "watch": "SECONDS",
     "why": "TEXT",
+    "within": "DAYS",
     "workers": "N",
     "workload": "WORKLOAD",
 }
@@ -81,6 +86,17 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
     "check": (
         ("the project of this folder, or of one above it", "understudy check"),
         ("let an editor complete and explain the file", "understudy check --schema > understudy.schema.json"),
+    ),
+    "lint": (
+        ("this folder and all below it", "understudy lint"),
+        (
+            "on the lines of a pull request, for what goes within half a year",
+            "understudy lint src --format github --within 180",
+        ),
+        (
+            "for code scanning, without old recordings",
+            "understudy lint --format sarif --exclude 'tests/cassettes/' > lint.sarif",
+        ),
     ),
     "models": (
         ("what has to be done, and by when?", "understudy models"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from understudy.assign.pseudonym import keys_of, pseudonym
 from understudy.config import crosscheck
@@ -21,7 +21,7 @@ from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
 from understudy.config.lakes import STORAGE_SECRETS, LedgerSection
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
-from understudy.config.schema import Config, WorkloadSection
+from understudy.config.schema import Config, ModelSection, WorkloadSection
 from understudy.core.errors import ConfigError, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
 from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
@@ -239,6 +239,31 @@ def open_project(path: Path | None = None, environment: Mapping[str, str] | None
     if problems:
         raise ConfigError(_in_order(problems))
     return Project(file, config, document, environment, prompts)
+
+
+class _Declared(BaseModel):
+    """A configuration of which only one section is looked at."""
+
+    models: dict[str, ModelSection] = {}
+
+
+def declared_models(path: Path | None, environment: Mapping[str, str] | None = None) -> dict[str, ModelSection]:
+    """What the configuration declares under `models:`; nothing where there is none and none was named.
+
+    Only that section is looked at: a linter runs where no secret is set. Raises ConfigError for what is wrong in it.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    try:
+        file = find(path, environment)
+    except UsageError:
+        if path is not None or environment.get(VARIABLE):
+            raise
+        return {}
+    document = load_yaml(file, shown_as=shown_path(file))
+    try:
+        return _Declared.model_validate(document.data).models
+    except ValidationError as error:
+        raise ConfigError(_in_order(explain(error, document, _Declared))) from None
 
 
 def find(path: Path | None, environment: Mapping[str, str]) -> Path:
