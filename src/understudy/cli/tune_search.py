@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     resume: bool
     write: bool
     by: str
+    search: str = ""
+    """The search that --resume found."""
 
 
 def searched(project: Project, wanted: Wanted, *, as_json: bool) -> int:
@@ -59,6 +61,9 @@ def searched(project: Project, wanted: Wanted, *, as_json: bool) -> int:
         usd=wanted.usd,
         seed=wanted.seed,
     )
+    if wanted.resume and wanted.search != plan.id:
+        changed = f"suites, thresholds or variants have changed since {wanted.search}: this is another search"
+        err().print(plain(f"note: {changed}"), style="yellow", markup=False)
     for note in plan.notes:
         err().print(plain(f"note: {note}"), style="yellow", markup=False)
     report = _run(project, plan)
@@ -102,6 +107,7 @@ def _resumed(project: Project, wanted: Wanted) -> Wanted:
         candidate=last["candidate"]["name"],
         reflect_with=last["reflect_with"],
         seed=last["seed"],
+        search=last["id"],
         calls=wanted.calls or last["calls"],
         usd=last["usd"] if wanted.usd is None else wanted.usd,
     )

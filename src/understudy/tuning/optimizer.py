@@ -175,7 +175,11 @@ class _Bridge:
 
     def reflect(self, request: str) -> str:
         self.proposals += 1
-        return self._wait(self.asking.propose(self.reflecting, request, self.shown))
+        text = self._wait(self.asking.propose(self.reflecting, request, self.shown))
+        if text.count("```") < 2 or not text.split("```", 1)[1].rsplit("```", 1)[0].strip():
+            # The library would take all of it for the prompt. It asks once more, then goes on to the next round.
+            raise ValueError("no prompt between lines of three backticks, or one that was cut off")
+        return text
 
     def next_minibatch_ids(self, loader: Any, state: Any) -> list[int]:
         del loader

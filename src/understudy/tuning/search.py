@@ -143,6 +143,12 @@ def prepare(
             "a search needs gepa, which the plain install does not have",
             remedy="install everything for one machine: pip install 'understudy[all]'",
         )
+    serving = project.workload(workload).incumbent
+    if project.variant(workload, candidate).fingerprint == project.variant(workload, serving).fingerprint:
+        raise UsageError(
+            f"{candidate} is what serves {workload}: there is no gap between it and {serving}",
+            remedy="name the variant that is to take its place with --candidate",
+        )
     job = setup.prepare(project, workload, candidate=candidate)
     reflecting = reflecting_model(project, workload, reflect_with or candidate)
     folder = project.paths.evals
@@ -193,7 +199,7 @@ def reflecting_model(project: Project, workload: str, named: str) -> Variant:
     if not slash or not model:
         raise UsageError(
             f"--reflect-with {named!r} is no variant of {workload}",
-            remedy=suggest(named, variants) + "; or write PROVIDER/MODEL",
+            remedy=f"{suggest(named, variants)} A model that is no variant is written PROVIDER/MODEL.",
         )
     if provider not in project.config.providers:
         raise UsageError(

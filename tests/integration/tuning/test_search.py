@@ -25,7 +25,8 @@ from understudy.rollout.begin import Request, begin
 from understudy.rollout.journal import Event
 from understudy.testing.background import running
 from understudy.testing.behaviour import Behaviour
-from understudy.testing.dialects import Asked
+from understudy.testing.dialects import Asked, Said
+from understudy.testing.provider import Answered, ProviderServer
 from understudy.testing.simulated import SimulatedProvider
 from understudy.testing.writer import KINDS
 from understudy.tuning import filing, search
@@ -73,14 +74,18 @@ class World:
         return prepare(self.project, "reply", candidate=candidate, reflect_with="sim/editor-1", **changes)
 
     def run(self, plan: Plan) -> Report:
-        async def main() -> Report:
-            client = Client(plan.providers, lambda name: "")
-            try:
-                return await carry_out(plan, client, prices(self.project))
-            finally:
-                await client.close()
+        return ran(self.project, plan)
 
-        return asyncio.run(main())
+
+def ran(project: Project, plan: Plan) -> Report:
+    async def main() -> Report:
+        client = Client(plan.providers, lambda name: "")
+        try:
+            return await carry_out(plan, client, prices(project))
+        finally:
+            await client.close()
+
+    return asyncio.run(main())
 
 
 def write(folder: Path, base_url: str, *, priced: bool = True) -> None:
@@ -285,3 +290,53 @@ def test_a_search_that_was_killed_goes_on_where_it_was(world: World, tmp_path: P
     tuned = world.project.variant("reply", "nova-tuned")
     assert tuned.fingerprint == undisturbed.document["tuned"]["fingerprint"]
     assert (world.folder / document["written"]["prompt"]).read_text().rstrip() == tuned.system_prompt
+
+
+def test_a_suite_with_a_judge_is_searched_within_its_calls(tmp_path: Path) -> None:
+    """Judgements count as questions, and a limit in dollars is refused, as their price is not known."""
+
+    def answer(asked: Asked) -> Answered:
+        text = "fine" if "Be fine." in asked.system or asked.model == "classic-1" else "poor"
+        if asked.model == "judge-1":
+            first, second = asked.last_user.partition("Answer A:")[2].split("Answer B:")
+            text = "[[tie]]" if first.split() == second.split() else "[[A]]" if "fine" in first else "[[B]]"
+        elif asked.model == "editor-1":
+            text = "```\nBe fine.\n```"
+        return Answered(Said(text, asked.model, 10, 5))
+
+    with running(lambda: ProviderServer(answer, models=["classic-1", "nova-2", "judge-1", "editor-1"])) as provider:
+        write(tmp_path, provider.base_url)
+        suite = (tmp_path / "desk.yaml").read_text()
+        judge = "graders: [{type: judge, provider: sim, model: judge-1, criteria: fine is better}]"
+        (tmp_path / "desk.yaml").write_text(suite.replace("graders: [{type: contains, text: reference}]", judge))
+        project = open_project(tmp_path / "understudy.yaml", {})
+        wanted: dict[str, Any] = {"candidate": "nova", "reflect_with": "sim/editor-1"}
+        with pytest.raises(UsageError, match="has a judge, whose calls are not priced"):
+            prepare(project, "reply", usd=1.0, **wanted)
+        plan = prepare(project, "reply", **wanted)
+        report = ran(project, plan)
+        calls = [seen.model for seen in provider.journal]
+    assert report.proof is not None
+    assert report.proof.result.candidate.system_prompt == "Be fine."
+    assert report.document["spent_usd"] is None
+    assert calls.count("judge-1") > 0
+    assert len(calls) <= plan.calls
+
+
+@pytest.mark.parametrize("said", ["```\nHalf of a pro", "Be fine.", "```\n```"])
+def test_a_proposal_without_a_whole_prompt_is_not_tried(tmp_path: Path, said: str) -> None:
+    """A cut answer, one without backticks and an empty one cost their questions and nothing more."""
+
+    def answer(asked: Asked) -> Answered:
+        right = asked.model == "classic-1" or asked.system != "You answer mail."
+        text = " ".join(kind.resolution for kind in KINDS.values()) if right else "No."
+        return Answered(Said(said if asked.model == "editor-1" else text, asked.model, 10, 5))
+
+    with running(lambda: ProviderServer(answer, models=["classic-1", "nova-2", "editor-1"])) as provider:
+        write(tmp_path, provider.base_url)
+        project = open_project(tmp_path / "understudy.yaml", {})
+        plan = prepare(project, "reply", candidate="nova", reflect_with="sim/editor-1")
+        report = ran(project, plan)
+    assert report.document["ended"] == "plateau"
+    assert len(report.document["prompts"]) == 1
+    assert report.outcome is Outcome.STOP
