@@ -217,7 +217,7 @@ def test_the_example_of_a_search(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_sdk_example(tmp_path: Path) -> None:
-    """The official SDK gets an answer through the gateway, with the id of the exchange."""
+    """The official SDK gets an answer through the gateway, with the id of the exchange; the page on ours works too."""
     example = ROOT / "examples" / "02-openai-sdk"
     with world(tmp_path) as here:
         base_url = serving(here)
@@ -228,9 +228,21 @@ def test_the_sdk_example(tmp_path: Path) -> None:
             timeout=180,
             check=False,
         )
+        (page,) = re.findall(r"<!-- run -->\n```python\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.S)
+        documented = subprocess.run(
+            [sys.executable, "-c", page + "\nassert sdk.flush() and sdk.counts() == {'sent': 1, 'lost': 0}\n"],
+            cwd=tmp_path,
+            env={**os.environ, "UNDERSTUDY_GATEWAY": base_url},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     assert "G-2001" in done.stdout
     assert "answered by small-1, exchange " in done.stdout
+    assert (documented.returncode, documented.stderr) == (0, "")
+    assert "G-2001" in documented.stdout
 
 
 def serving(here: World) -> str:
