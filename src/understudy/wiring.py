@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from understudy.ledger.prices import Prices
     from understudy.rollout.audit import Audit
     from understudy.rollout.controller import Controller, Turn
+    from understudy.rollout.fold import UpgradeState
 
 EVERY_S = 0.5
 """Pause between two turns of a controller."""
@@ -56,6 +58,7 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
     from understudy.rollout.controller import Controller
     from understudy.rollout.evaluation import EvalRuns
     from understudy.rollout.evidence import LedgerEvidence
+    from understudy.rollout.outbox import Outbox
     from understudy.rollout.ports import RealClock
     from understudy.rollout.probing import IncumbentProber
 
@@ -74,12 +77,25 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
             prober=IncumbentProber(),
             clock=RealClock(),
             name=name,
+            alerts=Outbox(store, time.time, deadline_of),
         )
         try:
             yield made
         finally:
             await made.close()
             await asyncio.to_thread(evidence.close)
+
+
+def deadline_of(project: Project, state: UpgradeState) -> date | None:
+    """The first day without the incumbent's model, by the project's own word or the public pages; None: unknown."""
+    from understudy.registry.hosting import known
+
+    section = project.config.workloads.get(state.workload)
+    if section is None or state.incumbent.provider not in project.config.providers:
+        return None
+    lifetime = known(project.config, state.incumbent.provider, state.incumbent.model).lifetime
+    retirement = lifetime.retirement if lifetime else None
+    return retirement.day if retirement else None
 
 
 def committer_of(project: Project) -> Committer:

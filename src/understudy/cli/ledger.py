@@ -339,7 +339,7 @@ def _made_from_traffic(project: Project) -> list[Path]:
 
 def _kept(text: str) -> tuple[Table, float]:
     """ "exchanges=90d" as table and seconds. Raises UsageError."""
-    from understudy.config.schema import seconds
+    from understudy.config.durations import seconds
     from understudy.core.errors import UsageError
     from understudy.ledger.lake import Table
 

@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer and controller on this machine."),
     "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),
     "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
+    "alerts": ("understudy.cli.alerts", "Serve", "Who is told what cannot wait: test it, see what was sent."),
     "history": ("understudy.cli.history", "Evidence", "Which variant served when, and why."),
     "who-served": ("understudy.cli.who_served", "Evidence", "Which variant answered a user, and why that one."),
     "shadow": ("understudy.cli.shadow", "Evidence", "What paired live answers say about a candidate."),

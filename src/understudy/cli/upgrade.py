@@ -215,7 +215,7 @@ def expiry(until: str, now: float) -> float:
     """When a waiver ends, from "14d" or "2026-12-24" (its last second, UTC). Raises UsageError."""
     from datetime import UTC, datetime, timedelta
 
-    from understudy.config.schema import seconds
+    from understudy.config.durations import seconds
     from understudy.core.errors import UsageError
 
     try:

@@ -69,6 +69,7 @@ def problems(config: Config, document: Document) -> list[Problem]:
     found += _keys(config)
     found += _ledger(config)
     found += _limits(config)
+    found += _targets(config)
     return [document.problem(path, message, remedy) for path, message, remedy in found]
 
 
@@ -240,11 +241,36 @@ def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) 
     """What is allowed and will surprise somebody later; `is_set` says whether an environment variable has a value."""
     found = [*_provider_warnings(config, is_set), *_gateway_warnings(config), *_ledger_warnings(config)]
     found += _privacy_warnings(config, is_set)
+    found += _target_warnings(config, is_set)
     for name, section in config.workloads.items():
         found += _workload_warnings(section, ("workloads", name))
         found += _losses(config, section, ("workloads", name))
     made = [document.problem(path, message, remedy) for path, message, remedy in found]
     return sorted(made, key=lambda p: (p.where.line, p.where.column))
+
+
+def _targets(config: Config) -> Found:
+    """Webhooks that would be told nothing, or could not sign."""
+    for name, section in config.alerts.targets.items():
+        path: KeyPath = ("alerts", "targets", name)
+        for index, workload in enumerate(section.workloads):
+            if workload != "*" and workload not in config.workloads:
+                message = f"the target {name} names the workload {workload!r}, which is not there"
+                yield (*path, "workloads", index), message, suggest(workload, config.workloads)
+        if section.secret and section.form == "slack":
+            message = f"the target {name} cannot be signed: Slack checks no signature"
+            yield (*path, "secret"), message, "take it out, or write form: json"
+
+
+def _target_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
+    for name, section in config.alerts.targets.items():
+        for key in ("url", "secret"):
+            written, at = str(getattr(section, key)), ("alerts", "targets", name, key)
+            if written and not written.startswith("${"):
+                if key == "secret" or not written.split("://", 1)[-1].startswith((*LOOPBACK, "[::1]")):
+                    yield at, f"the {key} of the target {name} stands in the file in the clear", f"{key}: ${{NAME}}"
+            elif written and not is_set(written[2:-1]):
+                yield at, f"{written[2:-1]} is not set here, so {name} cannot be told", f"export {written[2:-1]}=..."
 
 
 def _provider_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:

@@ -179,6 +179,11 @@ class Project:
         hashed = (pseudonym(unit, each) for each in keys_of(key))
         return tuple(dict.fromkeys(name for name in (unit, *hashed) if name))
 
+    def alert_target(self, name: str) -> tuple[str, str]:
+        """Address and secret of a webhook. Raises ConfigError where a variable is not set."""
+        section, path = self.config.alerts.targets[name], ("alerts", "targets", name)
+        return self._secret((*path, "url"), section.url), self._secret((*path, "secret"), section.secret)
+
     def ledger(self) -> LedgerSection:
         """Where the ledger lies and who reads it, secrets filled in. Raises ConfigError for an unset variable."""
         written = self.config.ledger

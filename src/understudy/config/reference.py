@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from understudy.config import lakes, schema
+from understudy.config import durations, lakes, schema, webhooks
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", schema.Config),
@@ -31,13 +31,15 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`models.MODEL`", schema.ModelSection),
     ("`privacy`", schema.PrivacySection),
     ("`retention`", schema.RetentionSection),
+    ("`alerts`", webhooks.AlertsSection),
+    ("`alerts.targets.NAME`", webhooks.TargetSection),
     ("`ledger`", lakes.LedgerSection),
     ("`ledger.storage`", lakes.StorageSection),
     ("`ledger.clickhouse`", lakes.ClickHouseSection),
     ("`ledger.spark`", lakes.SparkSection),
 )
 _ALIASES: tuple[tuple[Any, str], ...] = (
-    (schema.Seconds, "duration"),
+    (durations.Seconds, "duration"),
     (schema.Retained, "duration"),
     (schema.Pattern, "pattern"),
     (schema.Share, "percentage"),
@@ -112,7 +114,7 @@ def _default(field: FieldInfo, annotation: Any) -> str:
     match field.default:
         case int() if annotation == schema.Size:
             return f"`{field.default // 1024**2}MiB`" if field.default >= 1024**2 else f"`{field.default // 1024}KiB`"
-        case float() if annotation == schema.Seconds:
+        case float() if annotation == durations.Seconds:
             return f"`{field.default:g}s`"
         case None | "" | {} | []:
             return "-"

@@ -22,7 +22,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from understudy.config.durations import Seconds, seconds
+from understudy.config.durations import Wrong as Wrong
 from understudy.config.lakes import SECTION, STORAGE_SECRETS, LedgerSection
+from understudy.config.webhooks import AlertsSection
 from understudy.core.errors import UsageError
 from understudy.core.pattern import compiled
 from understudy.core.playbook import DAY, PARTS_PER_MILLION
@@ -36,38 +39,14 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
     match path:
         case ("providers", _, "api_key") | ("gateway", "keys", _, "key") | ("privacy", "unit_key"):
             return True
+        case ("alerts", "targets", _, "url" | "secret"):
+            return True
         case ("ledger", "storage", name):
             return name in STORAGE_SECRETS
         case ("ledger", "clickhouse", "password") | ("ledger", "spark", "settings", _):
             return True
         case _:
             return False
-
-
-class Wrong(ValueError):
-    """A value that a section refuses: what is wrong with it, and what to write instead."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-def seconds(value: object) -> float:
-    """ "90s", "24h", "1d12h" or a number of seconds. Raises Wrong for anything else and for less than nothing."""
-    remedy = "write a number with ms, s, m, h, d or w, like 24h or 1d12h"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value < 0:
-            raise Wrong(f"{value} is less than no time at all", remedy)
-        return float(value)
-    text = str(value).strip()
-    parts = _DURATION.findall(text)
-    if not parts or "".join(n + u for n, u in parts) != text.replace(" ", ""):
-        raise Wrong(f"{text!r} is no duration", remedy)
-    return float(sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)")
@@ -181,11 +160,6 @@ _SLICE_KEY = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 _LOWER = "lower-case letters, digits and -, at most 63: it becomes a model name and a file name"
 _ANY = "letters, digits, -, _ and ., at most 63"
 
-Seconds = Annotated[
-    float,
-    BeforeValidator(seconds),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["24h", "1d12h", 90]}),
-]
 Share = Annotated[
     int,
     BeforeValidator(parts_per_million),
@@ -575,6 +549,8 @@ class Config(Model):
     """What is taken out before anything is written down."""
     retention: RetentionSection = RetentionSection()
     """How long the ledger keeps it."""
+    alerts: AlertsSection = AlertsSection()
+    """Who is told what cannot wait."""
     ledger: LedgerSection = LedgerSection()
     """Where exchanges are kept, and who answers questions about them."""
     command_graders: bool = False

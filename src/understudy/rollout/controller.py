@@ -22,6 +22,7 @@ from understudy.rollout.budget import Spending, midnight, sentence
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
+from understudy.rollout.outbox import Outbox
 from understudy.rollout.ports import Clock, Evals, Evidence, Prober
 from understudy.rollout.publish import Overtaken, acknowledged
 from understudy.rollout.reconcile import CONTROLLER, Plan, decide, sees
@@ -35,6 +36,8 @@ SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
 
 
+ALERTS_S = 3.0
+"""How long a controller that is told to stop waits for alerts that are under way; the others stay in the outbox."""
 ADD_EVERY_S = 0.5
 """Watched time is added in pieces of at least so much: each is a durable write."""
 
@@ -108,6 +111,8 @@ class Controller:
     prober: Prober
     clock: Clock
     name: str = CONTROLLER
+    alerts: Outbox | None = None
+    """Who tells people; nobody in virtual time."""
     in_thread: bool = True
     """Whether evidence is read in a thread; a test in virtual time reads it in line."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
@@ -126,6 +131,7 @@ class Controller:
         restored = _restored(published_before, snapshot)
         if restored:
             return Turn(snapshot.epoch, problems=(*problems, restored))
+        problems += await self._alert(snapshot, published_before, now)
         try:
             for state in snapshot.upgrades:
                 if not state.over and state.workload in self.project.config.workloads:
@@ -138,6 +144,8 @@ class Controller:
         except (Stale, Overtaken):
             pass  # somebody else wrote first: what they wrote is looked at in the next turn
         problems += [watch.problem for watch in self._watches.values() if watch.problem]
+        if written:
+            problems += await self._alert(snapshot, _published(self.board), now)
         return Turn(snapshot.epoch, tuple(written), published, tuple(problems))
 
     async def close(self) -> None:
@@ -145,7 +153,20 @@ class Controller:
         await asyncio.gather(*readings, return_exceptions=True)
         await self.evals.close()
         await self.prober.close()
+        if self.alerts is not None:
+            await self.alerts.close(ALERTS_S)
         await self.store.close()
+
+    async def _alert(self, snapshot: Snapshot, published: RoutingTable | None, now: float) -> list[str]:
+        """Queue what people should know, and see what waits on its way; what cannot be told is a problem to name."""
+        if self.alerts is None:
+            return []
+        try:
+            await self.alerts.look(self.project, snapshot, published, now)
+            await self.alerts.send(self.project)
+        except UnderstudyError as error:
+            return [f"alerts: {error.message}"]
+        return []
 
     def _reread(self, snapshot: Snapshot) -> None:
         """Take the configuration as it is now; while it is wrong, the last good one stays in force [S11]."""

@@ -183,7 +183,8 @@ def judgement(panel: Panel, tracked: Collection[str], critical: Collection[str],
     if open_slices:
         names = ", ".join(open_slices)
         missing = (f"a waiver for what {names} does live", *panel.missing)
-        return Judgement(Verdict.INCONCLUSIVE, f"A tracked slice loses live: {names}.", missing, found, details)
+        said = f"A tracked slice loses live: {names}."
+        return Judgement(Verdict.INCONCLUSIVE, said, missing, found, details, person=missing[:1])
     verdict = Verdict.PASS if all(g.verdict is Verdict.PASS for g in rest) else Verdict.INCONCLUSIVE
     return Judgement(verdict, f"{_word(verdict)} but for slices that were accepted.", _missing(rest), found, details)
 

@@ -25,6 +25,8 @@ class Assessment:
     missing: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    person: tuple[str, ...] = ()
+    """What only a person can give; until then nothing moves by itself."""
 
     def as_dict(self) -> dict[str, Any]:
         """As the store keeps it and `--json` shows it."""
@@ -36,6 +38,7 @@ class Assessment:
             "missing": list(self.missing),
             "findings": [f._asdict() for f in self.findings],
             "details": dict(self.details),
+            "person": list(self.person),
         }
 
 
@@ -48,6 +51,8 @@ class Judgement:
     missing: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    person: tuple[str, ...] = ()
+    """What only a person can give."""
 
 
 def hold(
@@ -56,9 +61,12 @@ def hold(
     verdict: Verdict = Verdict.INCONCLUSIVE,
     findings: tuple[Finding, ...] = (),
     details: Mapping[str, Any] | None = None,
+    person: tuple[str, ...] = (),
 ) -> Assessment:
     """Stay where we are."""
-    return Assessment(Decision.HOLD, verdict, sentence, missing=missing, findings=findings, details=dict(details or {}))
+    return Assessment(
+        Decision.HOLD, verdict, sentence, missing=missing, findings=findings, details=dict(details or {}), person=person
+    )
 
 
 def lasting(seconds: float) -> str:

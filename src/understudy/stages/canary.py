@@ -39,6 +39,7 @@ def assess(
     if judgement.verdict is Verdict.FAIL:
         return Assessment(Decision.ROLL_BACK, Verdict.FAIL, judgement.sentence, findings=found, details=details)
     last = share == PARTS_PER_MILLION
+    person = list(judgement.person)
     missing = [f"an acknowledgement by worker {worker}" for worker in waiting_for]
     if held_s < hold_s:
         missing.append(f"{lasting(hold_s - held_s)} more of the {lasting(hold_s)} at this step")
@@ -47,12 +48,19 @@ def assess(
         if held_s > max_wait_s:
             sentence = f"undecided after {lasting(held_s)} at {share / 10_000:g} %: a person has to look"
             found = (*found, Finding(UNDECIDED, "", sentence, {"held_s": held_s}))
-    missing += [f"an approval of {subject}" for subject in sign_offs]
+            person.append(sentence)
+    approvals = [f"an approval of {subject}" for subject in sign_offs]
+    if not missing:  # before that nobody waits for them
+        person += approvals
+    missing += approvals
     verdict = Verdict.INCONCLUSIVE if missing else Verdict.PASS
     if not missing and manual and not promoted:
         missing.append("`understudy upgrade promote`, as this workload asks for a person's word")
+        person.append(missing[-1])
     if missing:
-        return hold(judgement.sentence, *missing, verdict=verdict, findings=found, details=details)
+        return hold(
+            judgement.sentence, *missing, verdict=verdict, findings=found, details=details, person=tuple(person)
+        )
     return Assessment(
         Decision.ADVANCE,
         Verdict.PASS,

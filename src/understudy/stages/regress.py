@@ -36,6 +36,7 @@ def prepare(suites: int, workload: str) -> Assessment:
         return hold(
             "An upgrade waits until there is something to measure it with.",
             f"an eval suite: name one under workloads.{workload}.suites",
+            person=("an eval suite",),
         )
     return Assessment(
         Decision.ADVANCE, Verdict.PASS, f"{suites} suite{'' if suites == 1 else 's'} to measure with.", to=Stage.REGRESS
@@ -68,7 +69,7 @@ def assess(result: Result | None, waived: Collection[str], running: str = "") ->
             return Assessment(Decision.STOP, Verdict.FAIL, result.summary, to=Stage.BLOCKED, findings=findings(result))
         case Outcome.INCONCLUSIVE:
             missing = result.needed or ("more cases, or more repeats of each",)
-            return hold(f"The eval cannot tell: {result.summary}", *missing)
+            return hold(f"The eval cannot tell: {result.summary}", *missing, person=missing)
 
 
 def _caution(result: Result, waived: Collection[str]) -> Assessment:
@@ -83,9 +84,11 @@ def _caution(result: Result, waived: Collection[str]) -> Assessment:
         )
     open_slices = [slice_ for slice_ in result.failed if slice_ not in waived]
     if open_slices:
+        waivers = tuple(f"a waiver for slice {slice_} (owner, reason, expiry)" for slice_ in open_slices)
         return hold(
             f"{result.summary} Slices that failed go on only with a waiver or a better prompt.",
-            *(f"a waiver for slice {slice_} (owner, reason, expiry)" for slice_ in open_slices),
+            *waivers,
+            person=waivers,
             verdict=Verdict.FAIL,
             findings=findings(result),
         )

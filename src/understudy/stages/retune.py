@@ -12,4 +12,5 @@ def assess(workload: str, summary: str) -> Assessment:
         f"a re-tuned candidate: `understudy tune {workload} --search`, or one that you wrote, "
         f"`understudy tune {workload} --candidate NEW --why ...`, "
         f"or `understudy tune {workload} --give-up --why ...`",
+        person=("a re-tuned candidate, or giving up",),
     )

@@ -98,7 +98,8 @@ def assess(
                 details=details,
             )
         wish = f"a waiver, or a re-tuned candidate, for {names}"
-        return hold("Users would notice the swap.", wish, verdict=Verdict.FAIL, findings=found, details=details)
+        said = "Users would notice the swap."
+        return hold(said, wish, verdict=Verdict.FAIL, findings=found, details=details, person=(wish,))
     return Assessment(
         Decision.ADVANCE,
         Verdict.PASS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from understudy.config import crosscheck, lakes, schema
+from understudy.config import crosscheck, lakes, schema, webhooks
 from understudy.config.explain import validate
 from understudy.config.load import parse_yaml
 from understudy.config.reference import SECTIONS, configuration_reference
@@ -23,7 +23,8 @@ def test_every_section_and_every_key_is_explained() -> None:
     """No model of the file is missing, and no key is without a sentence."""
     models = {
         model
-        for model in (*vars(schema).values(), *vars(lakes).values())
+        for module in (schema, lakes, webhooks)
+        for model in vars(module).values()
         if isinstance(model, type)
         and issubclass(model, BaseModel)
         and model not in (BaseModel, schema.Model, lakes.Model)

@@ -1,0 +1,1 @@
+"""Telling people what cannot wait until they look"""

@@ -1,0 +1,60 @@
+"""Sends one alert to one webhook, and says in words that hold no part of its address what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx2
+
+from understudy.alerts.alert import plain, signature, slack
+
+WHOLE_S = 15.0
+"""For everything, however slowly a target takes or answers it."""
+CONNECT_S = 5.0
+
+# A webhook's address is its key, and the library logs addresses.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+class Target(NamedTuple):
+    """Where alerts go, secrets filled in."""
+
+    name: str
+    form: str
+    """slack or json."""
+    url: str
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
+
+
+async def post(client: httpx2.AsyncClient, target: Target, message: Mapping[str, Any], now: float) -> str:
+    """ "" where the target took it (2xx), else what went wrong. The answer's body is not read."""
+    body = slack(message) if target.form == "slack" else plain(message)
+    headers = {"content-type": "application/json", "user-agent": "understudy", "idempotency-key": str(message["id"])}
+    if target.secret:
+        headers["x-understudy-signature"] = signature(target.secret, int(now), body)
+    try:
+        async with (
+            asyncio.timeout(WHOLE_S),
+            client.stream("POST", target.url, content=body, headers=headers) as answer,
+        ):
+            return "" if answer.is_success else f"answered {answer.status_code}"
+    except TimeoutError:
+        return f"no answer within {WHOLE_S:g} s"
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return f"no answer ({type(error).__name__})"
+
+
+def client() -> httpx2.AsyncClient:
+    """A client that follows no redirect: who answers elsewhere gets no alert."""
+    return httpx2.AsyncClient(timeout=httpx2.Timeout(WHOLE_S, connect=CONNECT_S), follow_redirects=False)
+
+
+def wait_s(attempts: int) -> float:
+    """Seconds before the next attempt: 1, 2, 4, ... and at most a quarter of an hour."""
+    return float(min(900, 2 ** min(attempts - 1, 10)))

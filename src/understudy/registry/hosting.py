@@ -1,0 +1,16 @@
+"""What is known of a model as its provider serves it: the dates of a maker do not hold where others host it. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from understudy.config.schema import Config
+from understudy.registry.lifetimes import Known, Registry
+
+AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+
+
+def known(config: Config, provider: str, model: str) -> Known:
+    """By the public facts, and over them what the project declares under `models:`."""
+    host = urlsplit(config.providers[provider].base_url).hostname or ""
+    return Registry(config.models).look_up(model, "azure" if host.endswith(AZURE_HOSTS) else "")
