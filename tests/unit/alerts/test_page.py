@@ -15,7 +15,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "alerts.md").read_text()
 def test_every_kind_is_on_the_page_and_may_be_asked_for() -> None:
     """The table, the configuration and the code know the same kinds."""
     kinds = {str(kind) for kind in Kind} - {str(Kind.TEST)}
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.M)) == kinds
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.M)) - {"on"} == kinds  # the first row is the heading
     (choices,) = get_args(TargetSection.model_fields["on"].annotation)
     assert set(get_args(choices)) == kinds
 
