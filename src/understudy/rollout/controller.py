@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.config.project import Project
 from understudy.core.errors import DataCorrupt, UnderstudyError
@@ -22,13 +22,15 @@ from understudy.rollout.budget import Spending, midnight, sentence
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
-from understudy.rollout.outbox import Outbox
 from understudy.rollout.ports import Clock, Evals, Evidence, Prober
 from understudy.rollout.publish import Overtaken, acknowledged
 from understudy.rollout.reconcile import CONTROLLER, Plan, decide, sees
 from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
 from understudy.stages.shadow import Evidence as ShadowEvidence
+
+if TYPE_CHECKING:
+    from understudy.rollout.outbox import Outbox
 
 KILL_KEPT_S = 10.0
 """A kill file stays at least as long as who wrote it waits for every worker's word."""

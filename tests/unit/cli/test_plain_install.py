@@ -23,3 +23,17 @@ def test_a_command_that_needs_more_than_the_plain_install_says_so(tmp_path: Path
     assert done.returncode == 2
     assert "this command needs sqlalchemy" in done.stderr
     assert "pip install 'understudy[all]'" in done.stderr
+
+
+def test_the_way_back_needs_no_more_than_the_plain_install(tmp_path: Path) -> None:
+    """`rollback --local` works where only a gateway is installed."""
+    (tmp_path / "understudy.yaml").write_text(CONFIG)
+    left_out = ("sqlalchemy", "deltalake", "duckdb", "ibis", "pyarrow", "httpx2", "numpy", "genai_prices")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({left_out!r}))\n"
+        "sys.argv = ['understudy', 'rollback', 'w', '--local']\n"
+        "from understudy.cli.main import run; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / ".understudy" / "routing" / "rollback.w").exists()
