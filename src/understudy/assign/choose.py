@@ -6,8 +6,7 @@ kill file > no valid route > conversation pin > breaker open > lease expired > b
 from __future__ import annotations
 
 from enum import StrEnum
-
-import msgspec
+from typing import NamedTuple
 
 from understudy.core.playbook import Arm
 from understudy.core.routing import Route
@@ -29,7 +28,7 @@ class Reason(StrEnum):
     ABOVE_SHARE = "above_share"
 
 
-class Choice(msgspec.Struct, frozen=True, gc=False):
+class Choice(NamedTuple):
     """An arm, and which rule gave it."""
 
     arm: Arm

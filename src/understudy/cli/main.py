@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -121,9 +122,14 @@ app = typer.Typer(
 )
 
 
+COMPILED = "understudy__mypyc"
+"""The extension that a wheel has where it was made with a C compiler; see hatch_build.py."""
+
+
 def _version(value: bool) -> None:
     if value:
-        sys.stdout.write(f"understudy {__version__}\n")
+        request_path = "" if find_spec(COMPILED) else "not "
+        sys.stdout.write(f"understudy {__version__} (the path of a request is {request_path}compiled)\n")
         raise typer.Exit
 
 

@@ -5,7 +5,7 @@ Pure. What of a request cannot be carried over is in `losses`; the answer is tol
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
 from understudy.gateway.ask import Ask
 from understudy.gateway.snapshot import Target
@@ -13,7 +13,7 @@ from understudy.wires import translate
 from understudy.wires.base import Endpoint, WireRequest
 
 
-class Call(msgspec.Struct, frozen=True, gc=False):
+class Call(NamedTuple):
     """`endpoint` is the operation in the provider's dialect; `back` None where bytes pass unchanged."""
 
     endpoint: Endpoint

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-
-import msgspec
+from typing import NamedTuple
 
 from understudy.upstream.connection import Headers
 
@@ -81,7 +80,7 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class Head(NamedTuple):
     """The head of an answer: its lines without framing, and what we need to know of them (b"" or -1 if not there)."""
 
     lines: list[bytes]

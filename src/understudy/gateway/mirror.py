@@ -14,9 +14,10 @@ from collections.abc import Callable
 from understudy.assign.bucket import bucket
 from understudy.core.playbook import PARTS_PER_MILLION
 from understudy.core.records import Exchange, Record
-from understudy.gateway.ask import Ask, Outcome, exchange_of
+from understudy.gateway.ask import Ask, Outcome
 from understudy.gateway.calling import call_of, streamed
 from understudy.gateway.copying import Copy
+from understudy.gateway.exchange import exchange_of
 from understudy.gateway.failing import of_answer
 from understudy.gateway.http import described
 from understudy.gateway.snapshot import Target, answers

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from understudy.assign.pseudonym import keys_of, pseudonym
 from understudy.assign.source import MAX_VALUE
@@ -38,7 +36,7 @@ MakeRedact = Callable[[Privacy], Redact]
 Clean = Callable[[str], str]
 
 
-class Content(msgspec.Struct, frozen=True, gc=False):
+class Content(NamedTuple):
     request: bytes
     answer: str
     tool_calls: str

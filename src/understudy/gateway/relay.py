@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from understudy.core.playbook import Arm
-from understudy.gateway.ask import Ask, Outcome, exchange_of, handle
+from understudy.gateway.ask import Ask, Outcome, handle
 from understudy.gateway.calling import Call, call_of, streamed
 from understudy.gateway.copying import Copy, cut_short
 from understudy.gateway.core import Gateway
+from understudy.gateway.exchange import exchange_of
 from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
 from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer, returned, status_line, without
 from understudy.gateway.snapshot import Target

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvloop
@@ -109,7 +109,7 @@ class Worker:
         await self._turn()
         listener = socket.socket(fileno=self.settings.socket_fd)
         server = await loop.create_server(
-            lambda: Session(self.gateway), sock=listener, backlog=4096, ssl=_tls(self.settings)
+            lambda: cast(asyncio.Protocol, Session(self.gateway)), sock=listener, backlog=4096, ssl=_tls(self.settings)
         )
         _tame_collector()
         sys.setswitchinterval(SWITCH_S)

@@ -111,9 +111,9 @@ class SegmentWriter:
 
         self._closing = threading.Event()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"ledger-{worker}", daemon=True)
+        self._flusher = threading.Thread(target=self._run, name=f"ledger-{worker}", daemon=True)
         self.flush()
-        self._thread.start()
+        self._flusher.start()
 
     def append(self, record: Record) -> int:
         """Number a record and see to it that it reaches the disk; returns its sequence number.
@@ -171,7 +171,7 @@ class SegmentWriter:
                 return
             self._closed = True
         self._closing.set()
-        self._thread.join()
+        self._flusher.join()
         if not self.flush():
             self._last_words()
         with self._disk:
@@ -323,7 +323,7 @@ def _number(frame: bytes) -> int:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
-    while view:
+    while len(view):  # its truth alone is taken for false when this is compiled
         view = view[os.write(descriptor, view) :]
 
 

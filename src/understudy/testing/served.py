@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from understudy.core.records import Exchange, Feedback, Record
 from understudy.core.routing import GatewayKey, Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
@@ -221,7 +221,8 @@ async def served(
     records: list[Record] = []
     gateway = Gateway(records.append, redact=lambda _: Crossed(), deadlines=deadlines, limits=limits, pins=pins)
     gateway.apply(first)
-    server = await asyncio.get_running_loop().create_server(lambda: Session(gateway), "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: cast(asyncio.Protocol, Session(gateway)), "127.0.0.1", 0)
     try:
         yield Served(gateway, server, records)
     finally:

@@ -20,6 +20,8 @@ from understudy.upstream.wheel import NEVER, Timed, Wheel
 MAX_HEAD = 64 * 1024
 """Bytes of an answer's status line and headers."""
 
+_NOBODYS = httptools.HttpResponseParser(object())
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -68,7 +70,9 @@ class Owner(Protocol):
     def lost(self, connection: Connection) -> None: ...
 
 
-class Connection(asyncio.BufferedProtocol, Timed):
+class Connection(Timed):
+    """A protocol as event loops know it. It has no base of asyncio's: compiled, it would lose its speed by one."""
+
     __slots__ = (
         "_answered",
         "_awaiting_content",
@@ -100,7 +104,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
     def __init__(self, pool: Owner) -> None:
         Timed.__init__(self)
         self.pool = pool
-        self.get_buffer = pool.get_buffer  # type: ignore[method-assign, assignment]  # the same, without a frame
+        self.get_buffer = pool.get_buffer
         """All connections of a pool read into one buffer: what was read is parsed at once."""
         self.receiver: Receiver | None = None
         self.closed = False
@@ -177,11 +181,27 @@ class Connection(asyncio.BufferedProtocol, Timed):
             if self.receiver is not None:
                 self._arm(self.pool.deadlines.idle_s)
 
-    # -- asyncio.BufferedProtocol
+    # -- what an event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Where the loop is asyncio's own, which reads into the buffers of its own kind of protocols only."""
+        buffer = self.pool.buffer
+        for start in range(0, len(data), len(buffer)):
+            piece = data[start : start + len(buffer)]
+            buffer[: len(piece)] = piece
+            self.buffer_updated(len(piece))
+            if self.closed:
+                return
+
+    def pause_writing(self) -> None:
+        """A request is sent whole: there is nothing to hold back."""
+
+    def resume_writing(self) -> None:
+        pass
 
     def buffer_updated(self, nbytes: int) -> None:
         pool = self.pool
@@ -249,7 +269,7 @@ class Connection(asyncio.BufferedProtocol, Timed):
         self.closed = True
         self.pool.wheel.forget(self)
         self.pool.lost(self)
-        del self._parser  # it holds us as we hold it
+        self._parser = _NOBODYS  # ours holds us
         if isinstance(exc, BrokenPipeError):
             self._send_again()  # the system took none of it: the provider had closed before
         receiver = self.receiver

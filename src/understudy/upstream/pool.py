@@ -10,6 +10,7 @@ import os
 import ssl
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from understudy.upstream.ageing import Ageing
 from understudy.upstream.connection import Connection, Receiver
@@ -180,19 +181,25 @@ class Pool:
         origin = self.origin
         server_hostname = origin.host if self._tls else None
         if self._proxy is None:
-            _, connection = await loop.create_connection(
-                lambda: Connection(self), origin.host, origin.port, ssl=self._tls, server_hostname=server_hostname
+            _, made = await loop.create_connection(
+                lambda: _protocol(self), origin.host, origin.port, ssl=self._tls, server_hostname=server_hostname
             )
         else:
             tunnel = await open_tunnel(self._proxy, origin.host, origin.port)
-            _, connection = await loop.create_connection(
-                lambda: Connection(self), sock=tunnel, ssl=self._tls, server_hostname=server_hostname
+            _, made = await loop.create_connection(
+                lambda: _protocol(self), sock=tunnel, ssl=self._tls, server_hostname=server_hostname
             )
+        connection: Connection = made
         return connection
 
     @property
     def _where(self) -> str:
         return f"connecting to provider {self.origin.name} at {self.origin.host}:{self.origin.port}"
+
+
+def _protocol(pool: Pool) -> Any:
+    """A protocol in all but its bases."""
+    return Connection(pool)
 
 
 def _reason(error: OSError | ssl.SSLError) -> str:

@@ -1,0 +1,67 @@
+"""What may be compiled: mypyc drops or refuses some of what Python allows, and says so only when it runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = ROOT / "src"
+
+
+def _listed() -> dict[str, str]:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, str] = module.COMPILED
+    return found
+
+
+COMPILED = {f"understudy.{folder}.{name}" for folder, names in _listed().items() for name in names.split()}
+
+
+def _path(module: str) -> Path:
+    return SOURCE / f"{module.replace('.', '/')}.py"
+
+
+def keywords(source: str) -> Iterator[str]:
+    """Classes that tell their metaclass something by keywords: compiled, they would lose it without a word."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and node.keywords:
+            yield node.name
+
+
+def heirs(source: str) -> Iterator[str]:
+    """Classes of a module that is not compiled which inherit from one of a module that is: they cannot be made."""
+    tree = ast.parse(source)
+    names = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in COMPILED
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in names for b in node.bases):
+            yield node.name
+
+
+@pytest.mark.parametrize("module", sorted(COMPILED))
+def test_no_compiled_class_has_keywords(module: str) -> None:
+    assert list(keywords(_path(module).read_text())) == []
+
+
+def test_no_class_inherits_from_a_compiled_one() -> None:
+    others = [p for p in SOURCE.rglob("*.py") if ".".join(p.relative_to(SOURCE).with_suffix("").parts) not in COMPILED]
+    assert len(others) > 100
+    assert {str(path): found for path in others if (found := list(heirs(path.read_text())))} == {}
+
+
+def test_both_are_seen_where_they_are() -> None:
+    assert list(keywords("class A(Struct, frozen=True): pass\nclass B(Struct): pass")) == ["A"]
+    source = "from understudy.upstream.wheel import Timed, Wheel\nclass A(Timed): pass\nclass B(list): pass"
+    assert list(heirs(source)) == ["A"]
