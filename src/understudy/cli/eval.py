@@ -87,9 +87,23 @@ def eval_(
             concurrency=concurrency,
             fresh=fresh,
         )
+        job = _unseen(project, job)
         result = _measured(project, job)
         _print(project, result, as_json=as_json)
         sys.exit(EXIT_CODES[result.outcome])
+
+
+def _unseen(project: Project, job: Job) -> Job:
+    """The job without the cases that a search for the candidate's prompt saw, and a word about that."""
+    from dataclasses import replace
+
+    from understudy.tuning.unseen import judging
+
+    unseen = replace(job, suites=judging(project.paths.evals, job.workload, job.candidate, job.suites))
+    if unseen.cases < job.cases:
+        left = f"{job.cases - unseen.cases:,} of {job.cases:,} cases are left out, as its prompt was searched on them"
+        err().print(plain(f"note: {job.candidate.name}: {left}"), style="yellow", markup=False)
+    return unseen
 
 
 def _measured(project: Project, job: Job) -> EvalResult:

@@ -19,6 +19,7 @@ from understudy.evals.result import Bound, EvalResult
 from understudy.evals.suite import Suite
 from understudy.rollout.fold import EvalRecord, UpgradeState
 from understudy.rollout.ports import EvalStatus
+from understudy.tuning.unseen import judging
 from understudy.upstream.client import Client
 
 REREAD_S = 5.0
@@ -36,13 +37,14 @@ class EvalRuns:
     repeats: int = runner.DEFAULT_REPEATS
     concurrency: int = runner.DEFAULT_CONCURRENCY
     _suites: dict[str, tuple[float, _Stamp, list[Suite]]] = field(default_factory=dict)
+    _cut: dict[tuple[str, str], tuple[list[Suite], list[Suite]]] = field(default_factory=dict)
     _known: dict[str, EvalRecord] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[EvalResult]] = field(default_factory=dict)
     _failed: dict[str, tuple[float, str]] = field(default_factory=dict)
     _done: dict[str, int] = field(default_factory=dict)
 
     def binding(self, project: Project, state: UpgradeState) -> str:
-        suites = self._read(project, state.workload)
+        suites = self._judging(project, state)
         limits = setup.thresholds(project, state.workload, suites)
         bound = Bound.of(suites, limits, state.incumbent, state.candidate)
         if bound.id not in self._known:
@@ -67,6 +69,16 @@ class EvalRuns:
         self._suites[workload] = (time.monotonic(), stamp, suites)
         return suites
 
+    def _judging(self, project: Project, state: UpgradeState) -> list[Suite]:
+        """The suites, without the cases that a search for the candidate's prompt saw."""
+        suites = self._read(project, state.workload)
+        key = (state.workload, state.candidate.fingerprint)
+        known = self._cut.get(key)
+        if known is None or known[0] is not suites:
+            cut = judging(project.paths.evals, state.workload, state.candidate, suites)
+            known = self._cut[key] = (suites, cut)
+        return known[1]
+
     def status(self, binding: str) -> EvalStatus:
         self._collect(binding)
         if binding in self._known:
@@ -82,7 +94,7 @@ class EvalRuns:
         waiting = failed is not None and time.monotonic() - failed[0] < RETRY_S
         if binding in self._known or binding in self._tasks or waiting:
             return
-        suites = self._read(project, state.workload)
+        suites = self._judging(project, state)
         job = runner.Job(
             workload=state.workload,
             incumbent=state.incumbent,

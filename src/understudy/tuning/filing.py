@@ -108,6 +108,11 @@ def searches(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: (each["started_at"], each["id"]))
 
 
+def tuned(folder: Path) -> frozenset[str]:
+    """The fingerprints of all variants that a search made. Raises DataCorrupt as `searches` does."""
+    return frozenset(each["tuned"]["fingerprint"] for each in searches(folder) if each.get("tuned"))
+
+
 def load_split(folder: Path) -> dict[str, Part]:
     """The parts of all questions that ever were in a suite. Raises DataCorrupt where the file was edited or cut."""
     path = folder / SPLIT

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from understudy.cli.eval import eval_
 from understudy.cli.tune_search import Wanted, searched
 from understudy.config.project import Project, open_project
 from understudy.core.errors import CannotMeasure, Refused, UsageError
@@ -44,6 +45,9 @@ MODELS = {
     "stubborn-2": Behaviour(wrong_slice="refund", wrong_share=0.5),
     "editor-1": Behaviour(proposes=IDEAS),
 }
+EVAL: dict[str, Any] = {
+    "incumbent": "", "suite": None, "repeats": None, "escalate": None, "concurrency": 8, "slice_": None, "fresh": False,
+}  # fmt: skip
 KINDS_ASKED = ("refund", "delivery")
 CASES = 80
 """For each kind of ticket: enough for the proof of a slice at a margin of 10 points."""
@@ -254,6 +258,13 @@ def test_a_search_is_filed_with_the_upgrade_under_way(world: World, capsys: pyte
     assert "In the words of editor-1" in noted.data["findings"][0]["sentence"]
     assert switched.data["candidate"]["name"] == "nova-tuned"
     assert DAY in switched.why
+    # Its eval is the cases of the proof again, whose answers are kept: nothing is asked, no searched case counts.
+    calls = len(world.provider.asked)
+    with pytest.raises(SystemExit) as ended:
+        eval_("reply", "nova-tuned", config=world.folder / "understudy.yaml", as_json=True, **EVAL)
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["aggregate"]["n"] == CASES
+    assert len(world.provider.asked) == calls
 
 
 def tune(folder: Path, *arguments: str) -> list[str]:

@@ -14,6 +14,7 @@ from understudy.core.errors import Position
 from understudy.evals.cases import Case
 from understudy.evals.suite import Suite
 from understudy.tuning.split import TENTHS, Part, Split, question, split
+from understudy.tuning.unseen import without_seen
 from understudy.wires.base import Message
 
 Splitter = Callable[[Sequence[Suite], Mapping[str, Part], str], Split]
@@ -94,3 +95,14 @@ def test_must_pass_cases_are_in_the_search_and_in_the_proof() -> None:
     found = split([suite([case(n, "a", critical=n % 11 == 0) for n in range(110)])], {}, "w")
     critical = Counter(found.part_of(case(n, "a", critical=True)) for n in range(0, 110, 11))
     assert critical == {Part.PROOF: 5, Part.TRAIN: 3, Part.SELECTION: 2}
+
+
+def test_what_a_search_saw_judges_its_prompt_nowhere() -> None:
+    """Training and selection are left out, what was held out and what came later stays."""
+    given_cases = [case(number, "ab"[number % 2]) for number in range(40)]
+    parts = split([suite(given_cases)], {}, "w")
+    later = [case(number, "a") for number in range(40, 45)]
+    [left] = without_seen([suite([*given_cases, *later])], parts.parts)
+    held_out = [c for each in parts.cut([suite(given_cases)], Part.PROOF) for c in each.cases]
+    assert list(left.cases) == [*held_out, *later]
+    assert without_seen([suite(given_cases)], {}) == [suite(given_cases)]
