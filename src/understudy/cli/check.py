@@ -47,6 +47,7 @@ def check(
         suites = read_suites(project)
         refuse_unknown_metrics(project, suites)
         found = [*project.warnings(), *suite_warnings(project, suites), *budget_warnings(project)]
+        found += pin_warnings(project)
         warnings = sorted(found, key=lambda warning: warning.where)
         document = describe(project, suites, warnings)
         print_json(document) if as_json else _print(out(), document)
@@ -140,6 +141,28 @@ def budget_warnings(project: Project) -> Iterator[Problem]:
             message = f"the price of {variant.model} is not known, so its copies rest under a budget of {budget:g} USD"
             remedy = f"add prices: {{{variant.model}: {{input: ..., output: ...}}}}, or take shadow.budget out"
             yield project.document.problem(path, message, remedy)
+
+
+def pin_warnings(project: Project) -> Iterator[Problem]:
+    """Pins that float or are gone; the dates to come, and what to do by when, are for `understudy models`."""
+    from understudy.cli import deadline
+    from understudy.registry.naming import Promise
+
+    facts, today = deadline.registry(project), deadline.today("")
+    for workload, section in project.config.workloads.items():
+        for name, variant in section.variants.items():
+            known = deadline.known(project, facts, workload, name)
+            path = ("workloads", workload, "variants", name, "model")
+            if known.naming.promise is Promise.ALIAS or known.naming.malformed:
+                message = f"{variant.model} is no pin: {known.naming.reason}"
+                yield project.document.problem(path, message, known.naming.remedy)
+            retirement = known.lifetime.retirement if known.lifetime else None
+            if known.lifetime is not None and retirement is not None and retirement.passed(today):
+                instead = (
+                    f"; its provider recommends {known.lifetime.replacement}" if known.lifetime.replacement else ""
+                )
+                message = f"{variant.model} is gone since {retirement.day}, says {retirement.source}"
+                yield project.document.problem(path, message, f"see `understudy models`{instead}")
 
 
 def describe(project: Project, suites: Mapping[str, Sequence[Suite]], warnings: Sequence[Problem]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from understudy.cli import models, plan
+from understudy.cli import check, models, plan
 from understudy.config.project import open_project
 from understudy.rollout.begin import Request, begin
 from understudy.wiring import control
@@ -118,3 +118,27 @@ def test_a_day_that_is_none_is_refused(tmp_path: Path) -> None:
     done = RUN.invoke(plan.app, ["reply", "-c", written(tmp_path, "x"), "--deadline", "soon"])
     assert done.exit_code == 2
     assert "--deadline 'soon' is no day" in done.output
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        ("claude-sonnet-4-5", "claude-sonnet-4-5 is no pin: before 4.6 a Claude name without a date is an alias"),
+        ("anthropic.claude-sonnet-4-6-v1:0", "is no pin: Bedrock has no such id"),
+        ("gpt-4-0613", "gpt-4-0613 is gone since 2026-10-23, says https://"),
+    ],
+)
+def test_a_check_warns_of_pins_that_float_or_are_gone(tmp_path: Path, old: str, said: str) -> None:
+    done = RUN.invoke(check.app, ["-c", written(tmp_path, old), "--json"])
+    assert done.exit_code == 0, done.output
+    found = [each for each in json.loads(done.output)["warnings"] if said in each["message"]]
+    assert [(each["line"], each["column"]) for each in found] == [(9, 38)]
+    assert found[0]["remedy"]
+
+
+def test_a_check_says_nothing_of_a_pin_that_holds(tmp_path: Path) -> None:
+    done = RUN.invoke(check.app, ["-c", written(tmp_path, "claude-opus-5"), "--json"])
+    warned = [each["message"] for each in json.loads(done.output)["warnings"]]
+    assert [message for message in warned if "no pin" in message] == [
+        "gpt-4o is no pin: a name without a date points to the snapshot that OpenAI chooses, and is moved"
+    ]

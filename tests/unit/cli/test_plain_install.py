@@ -37,3 +37,23 @@ def test_the_way_back_needs_no_more_than_the_plain_install(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / ".understudy" / "routing" / "rollback.w").exists()
+
+
+def test_pins_are_looked_after_with_the_plain_install_alone(tmp_path: Path) -> None:
+    """The linter, the list of models and the plan need nothing that only the whole install has."""
+    (tmp_path / "understudy.yaml").write_text(CONFIG)
+    (tmp_path / "app.py").write_text('MODEL = "gpt-4o"\n')
+    (tmp_path / ".understudy").mkdir()
+    (tmp_path / ".understudy" / "control.db").write_bytes(b"")
+    program = (
+        "import sys\n"
+        "for name in ('sqlalchemy', 'duckdb', 'ibis', 'deltalake', 'pyarrow', 'genai_prices', 'numpy'):\n"
+        "    sys.modules[name] = None\n"
+        "from typer.testing import CliRunner\n"
+        "from understudy.cli.main import app\n"
+        "for words in (['lint'], ['models'], ['plan', 'w', '--deadline', '2030-01-01']):\n"
+        "    done = CliRunner().invoke(app, words)\n"
+        "    print(words[0], done.exit_code, done.exception)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["lint 1 1", "models 1 1", "plan 0 None"], done.stdout + done.stderr
