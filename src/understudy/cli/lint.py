@@ -92,7 +92,7 @@ def _selected(select: str, ignore: str) -> set[str]:
 
 def _lint(files: Sequence[Source], registry: Registry, now: date, within: int) -> tuple[list[Found], dict[str, str]]:
     """The findings of all files, and the files that were passed over, each with the reason."""
-    from understudy.registry.lint.files import text_of
+    from understudy.registry.lint.files import is_generated, text_of
     from understudy.registry.lint.report import Found
     from understudy.registry.lint.rules import is_catalogue
     from understudy.registry.lint.rules import lint as found_in
@@ -104,6 +104,9 @@ def _lint(files: Sequence[Source], registry: Registry, now: date, within: int) -
             advance(1)
             try:
                 text = text_of(source)
+                if text is not None and is_generated(source, text):
+                    passed_over[source.shown] = "generated: nobody writes lines that long"
+                    continue
                 findings = [] if text is None else found_in(source.reader(text), registry, now, within)
             except OSError as error:
                 passed_over[source.shown] = str(error.strerror or error)

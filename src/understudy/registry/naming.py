@@ -65,6 +65,8 @@ def classify(model: str, platform: str = "") -> Naming:
             "set a version and NoAutoUpgrade on the deployment, then declare the name under `models:`",
             AZURE,
         )
+    if model == "openrouter/auto":
+        return _alias("openrouter", "the router chooses a model for each request", "name a model", OPENROUTER)
     bare = unrouted(model)
     for rule in _RULES:
         found = rule(bare)
@@ -102,7 +104,7 @@ def _alias(scheme: str, reason: str, remedy: str, source: str) -> Naming:
 
 
 _OPENAI_NAME = re.compile(
-    r"(?P<base>gpt-(?:\d+(?:\.\d+)?o?)(?:-[a-z0-9]+)*?|o[1-9](?:-[a-z]+)*?|chatgpt-[a-z0-9-]+?"
+    r"(?P<base>gpt-(?:\d+(?:\.\d+)?o?)(?:-[a-z0-9]+)*?|o[1-9](?:-[a-z]+)*?|chatgpt-(?:\d+o?|image)(?:-mini)?"
     r"|computer-use-preview|codex-mini)"
     rf"(?:-(?P<tail>{DAY}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:-(?:vision-)?preview)?|latest))?"
 )
@@ -315,8 +317,6 @@ _ROUTED = re.compile(r"(?P<base>[\w.-]+/[\w.-]+|[\w.-]+):(?P<variant>nitro|floor
 
 
 def _openrouter(name: str) -> Naming | None:
-    if name == "auto":
-        return _alias("openrouter", "the router chooses a model for each request", "name a model", OPENROUTER)
     found = _ROUTED.fullmatch(name)
     if found is None:
         return None
@@ -372,7 +372,7 @@ _RULES: tuple[Callable[[str], Naming | None], ...] = (
 
 def _by_form(name: str) -> Naming:
     """What the form of a name says where no provider's rule covers it."""
-    if re.search(r"[-_:@/](latest|default|stable)$", name) or name in ("latest", "default"):
+    if re.search(r"[-_:@/]latest$|@default$", name) or name == "latest":
         return _alias("", "the name says that it is moved", "write the exact version", "")
     if re.search(rf"[-_@.]({DAY}|{COMPACT})(-|$)", name):
         return _exact("", "it carries a date; nothing else is known of this provider's names", "")

@@ -132,3 +132,16 @@ def text_of(source: Source) -> str | None:
     if HINT.search(data) is None or b"\0" in data:
         return None
     return data.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+GENERATED = 20_000
+"""Characters of a line that nobody wrote."""
+
+
+def is_generated(source: Source, text: str) -> bool:
+    """Whether a file is a bundle or a dump: parsing it takes long, and nobody would mend it by hand. The pictures in a
+    notebook are long lines that say nothing of its cells.
+    """
+    if len(text) <= GENERATED or source.reader is read_notebook:
+        return False
+    return any(len(line) > GENERATED for line in text.split("\n"))

@@ -24,7 +24,12 @@ _KNOWN = re.compile(
 """Before a text that is compared, imported, searched for, or one of the values of a type."""
 _KNOWN_BEHIND = re.compile(r"\s*(?:[=!]==?|\|(?!\|))")
 _KEY = re.compile(r"""([A-Za-z_$][\w$.-]*)["'`]?\]?\s*(?:\?\?=?|\|\|=?|[:=]|:=|=>|\(|,)\s*$""")
-_ENUM = re.compile(r"\benum\s+\w+[^{;]*\{[^{}]*\}")
+_MEMBERS = re.compile(
+    r"\benum\s+\w+[^{;]*\{[^{}]*\}|\bnew Set\w*(?:<[^<>()]*>)?\(\s*\[[^\[\]]*\]"
+    r"|\[[^\[\]]*\]\s*(?:as const\s*)?\)?\.(?:includes|indexOf|some|has)\("
+    r"|(?<=[\w)\]])\[[^\[\]]*\]"
+)
+"""Enumerations, sets, lists that something is looked for in, and indices: knowledge of what there is."""
 NEAR = 120
 """Characters before a text that are looked at."""
 
@@ -32,16 +37,16 @@ NEAR = 120
 def read_c_like(text: str) -> Reading:
     """JavaScript, TypeScript, Go, Java, Rust, C# and their kin."""
     lines, literals, comments = Lines(text), list[Literal](), list[Comment]()
-    enums = [match.span() for match in _ENUM.finditer(text)]
-    begins = [begin for begin, _ in enums]
+    members = [match.span() for match in _MEMBERS.finditer(text)]
+    begins = [begin for begin, _ in members]
     for found in _TOKEN.finditer(text):
         if found["comment"]:
             if MARK in found["comment"]:
                 comments.append(_comment(text, found["comment"], found.start(), lines))
             continue
         before = text[max(0, found.start() - NEAR) : found.start()]
-        enum = bisect_right(begins, found.start()) - 1
-        within = enum >= 0 and found.start() < enums[enum][1]
+        member = bisect_right(begins, found.start()) - 1
+        within = member >= 0 and found.start() < members[member][1]
         if within or _KNOWN.search(before) or _KNOWN_BEHIND.match(text, found.end()) or _is_key(text, found, before):
             continue
         literals += _literal(found, before, lines)
@@ -88,10 +93,16 @@ _HASHED = re.compile(
 )
 
 
+_HEADING = re.compile(r"\s*\[[^=]*\]\s*(#.*)?$")
+"""A table of TOML or a section of INI: it names what follows."""
+
+
 def read_hashed(text: str) -> Reading:
     """Shells, environment files, TOML, INI, Dockerfiles, Terraform: # comments, and values that need no quotes."""
     literals, comments = list[Literal](), list[Comment]()
     for number, line in enumerate(text.split("\n"), 1):
+        if _HEADING.match(line):
+            continue
         for found in _HASHED.finditer(line):
             if found["comment"]:
                 if MARK in found["comment"]:

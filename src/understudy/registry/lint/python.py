@@ -1,7 +1,7 @@
 """Reads Python by its syntax tree: what is used as a value, not what is documented, annotated, compared or looked up.
 
-A name in a docstring, a comment, a type, an enumeration, a key of a table or a comparison is knowledge of a model; a
-name that is assigned, passed or returned is the use of one. Pure.
+A name in a docstring, a comment, a type, an enumeration, a set, a key of a table, an index or a comparison is knowledge
+of a model; a name that is assigned, passed or returned is the use of one. Pure.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ class _Walk:
                 self.constant(node, key)
             case ast.Name() | ast.expr_context():
                 return
-            case ast.Expr(value=ast.Constant()) | ast.JoinedStr() | ast.Compare() | ast.MatchValue():
+            case ast.Expr(value=ast.Constant()) | ast.JoinedStr() | ast.Compare() | ast.MatchValue() | ast.Set():
                 self.inner(node, key)
+            case ast.Call(func=ast.Name(id="set" | "frozenset"), args=[ast.Tuple() | ast.List() as members]):
+                self.inner(members, key)
             case ast.ClassDef(bases=bases) if any(_last(base).endswith("Enum") for base in bases):
                 for statement in node.body:
                     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -81,11 +83,12 @@ class _Walk:
                 self.down(value, " ".join(_last(target) for target in targets))
             case ast.Subscript(value=value):
                 if not _last(value).endswith("Literal"):
-                    self.children(node, key)
+                    self.inner(node, key)
             case ast.Dict(keys=keys, values=values):
                 for each, value in zip(keys, values, strict=True):
                     named = each.value if isinstance(each, ast.Constant) and isinstance(each.value, str) else key
-                    self.down(value, named)
+                    if not (isinstance(value, ast.Constant) and value.value == key):  # {NAME: {"name": NAME, ...}}
+                        self.down(value, named)
             case ast.Call():
                 self.call(node)
             case _:
@@ -100,7 +103,7 @@ class _Walk:
             self.down(child, key)
 
     def inner(self, node: ast.AST, key: str) -> None:
-        """Calls within a comparison or a formatted text use values; its own operands do not."""
+        """Calls within a comparison, a set or a formatted text use values; its own members do not."""
         for child in ast.iter_child_nodes(node):
             if not isinstance(child, (ast.Constant, ast.Tuple, ast.List, ast.Set)):
                 self.down(child, key)

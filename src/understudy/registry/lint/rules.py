@@ -117,6 +117,8 @@ class Finding(NamedTuple):
     """Where the rule or the date is written."""
 
 
+SPOKEN_OF = re.compile("prefix|marker|pattern|famil|series|deprecated|support|known|retired|placeholder", re.IGNORECASE)
+"""In the name of what a text is given to: a list of what there is or was, not a choice."""
 AUTOMATIC = {
     "OnceNewDefaultVersionAvailable": "as soon as another version becomes the default",
     "OnceCurrentVersionExpired": "when its version is retired",
@@ -134,6 +136,8 @@ def judge(literals: Sequence[Literal], registry: Registry, today: date, within: 
         if value in AUTOMATIC:
             message = f"the deployment is upgraded {AUTOMATIC[value]}"
             yield Finding(literal.line, literal.column, "PIN006", message, "write NoAutoUpgrade", value)
+            continue
+        if SPOKEN_OF.search(literal.key):
             continue
         known = registry.look_up(value)
         yield from _of_name(literal, known)

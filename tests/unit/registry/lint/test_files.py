@@ -156,6 +156,21 @@ def test_what_is_no_python_is_passed_over_and_said(tree: Path, monkeypatch: pyte
     assert json.loads(said)["passed_over"] == {"src/a.py": "not what its name says (SyntaxError)"}
 
 
+def test_bundles_and_catalogues_are_passed_over_and_pictures_in_notebooks_are_not(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "src/a.py").write_text("".join(f"m{number} = 'gpt-{number + 10}'\n" for number in range(50)))
+    (tree / "bundle.js").write_text('f("gpt-4o");' + "x" * 30_000)
+    cells = [{"cell_type": "code", "source": ["m = 'gpt-4o'"], "outputs": [{"image/png": "x" * 30_000}]}]
+    (tree / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    document = json.loads(typed(tree, "--json", monkeypatch=monkeypatch)[1])
+    assert [each["file"] for each in document["findings"]] == ["a.ipynb"]
+    assert document["passed_over"] == {
+        "bundle.js": "generated: nobody writes lines that long",
+        "src/a.py": "a catalogue of models, which pins none",
+    }
+
+
 def test_the_types_of_the_official_sdks_are_no_pins() -> None:
     """They list every name there is, and use none."""
     import anthropic.types

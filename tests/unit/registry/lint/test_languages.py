@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from understudy.registry.lifetimes import Registry
 from understudy.registry.lint.files import HINT, reader_of
 from understudy.registry.lint.reading import Reading
 from understudy.registry.lint.rules import RULES, lint
 
+ROOT = Path(__file__).parents[4]
 USES = {
     "a.ts": [
         'const m = "gpt-4o";',
@@ -21,6 +25,8 @@ USES = {
         "const m = cond ? `gpt-4o` : other;",
         'const url = "http://x"; const m = "gpt-4o";',
         'm ||= "gpt-4o";',
+        "const all = ['claude-opus-5', 'gpt-4o'];",
+        "costs[x] = 'gpt-4o';",
         'const t = <p>don\'t</p>; f("gpt-4o");',
     ],
     "a.go": ['m := "gpt-4o"', 'Model: "gpt-4o", // the default'],
@@ -57,6 +63,10 @@ KNOWLEDGE = {
         "enum M { A = 'gpt-4o', B = 'gpt-4' }",
         "import x from 'gpt-4o';",
         "say('I like gpt-4o')",
+        "if (['gpt-4o', 'gpt-4'].includes(m)) f();",
+        "const s = new Set(['gpt-4o']);",
+        "const s = new Set<string>([\n  'gpt-4o',\n]);",
+        "costs['gpt-4o']",
     ],
     "a.json": ['{"gpt-4o": 5}', '{"about": "I like gpt-4o"}'],
     "a.yaml": [
@@ -66,7 +76,7 @@ KNOWLEDGE = {
         "text: I like gpt-4o",
         "model_list:\n- model_name: gpt-4o\n  litellm_params: {model: azure/ours}",
     ],
-    "a.toml": ['# model = "gpt-4o"', '"gpt-4o" = 5'],
+    "a.toml": ['# model = "gpt-4o"', '"gpt-4o" = 5', '[prices."gpt-4o"]'],
     ".env": ["# LLM_MODEL=gpt-4o"],
     "Dockerfile": ["# ENV LLM_MODEL gpt-4o", "RUN echo gpt-4o"],
     "a.ini": ["; model = gpt-4o"],
@@ -126,6 +136,17 @@ def test_prose_stubs_and_data_are_not_read(name: str) -> None:
 )
 def test_files_without_a_suffix_are_known_by_name(name: str) -> None:
     assert reader_of(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.py", "a/b.yml", "c.d.ts", "x.min.js", ".env", "a/.env.test", "Dockerfile.dev", "a.lock", "a.md", "Makefile"],
+)
+def test_the_hook_hands_over_only_files_that_are_read(name: str) -> None:
+    """A file that is named and of no known kind would stop the commit."""
+    (hook,) = YAML(typ="safe", pure=True).load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    handed_over = re.search(hook["files"], name) and not re.search(hook["exclude"], name)
+    assert bool(handed_over) == (reader_of(name.rpartition("/")[2]) is not None)
 
 
 @pytest.mark.parametrize("example", [rule.example for rule in RULES.values()])

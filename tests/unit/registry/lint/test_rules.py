@@ -59,6 +59,14 @@ def test_what_is_pinned_is_not_found(source: str) -> None:
         'match model:\n    case "gpt-4o": ...',
         'class Model(str, Enum):\n    FOUR = "gpt-4o"',
         'url = f"gpt-4o{x}"',
+        'x = COSTS["gpt-4o"]',
+        'NEW = {"gpt-4o", "gpt-4"}',
+        'NEW = frozenset(["gpt-4o", "gpt-4"])',
+        'PREFIXES = ("gpt-4o", "gpt-4")',
+        'SUPPORTED_MODELS = ["gpt-4o"]',
+        'TABLE = {"gpt-4o": {"name": "gpt-4o"}}',
+        'headers = {"chatgpt-account-id": x, "y": "chatgpt-account-id"}',
+        'create(model_name="default")',
     ],
 )
 def test_what_is_known_of_a_model_is_not_the_use_of_one(source: str) -> None:
