@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from understudy.cli.output import counted, err, out, plain, print_json, progress
-from understudy.core.errors import EXIT_CANNOT_MEASURE, EXIT_FINDING, EXIT_PASS, CannotMeasure, UsageError
+from understudy.core.errors import EXIT_CANNOT_MEASURE, EXIT_FINDING, EXIT_PASS, CannotMeasure, Refused, UsageError
 from understudy.core.playbook import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def searched(project: Project, wanted: Wanted, *, as_json: bool) -> int:
             f"workload {wanted.workload} has no upgrade under way, so that it is open which variant to re-tune",
             remedy="name it with --candidate VARIANT",
         )
+    if wanted.write and state is not None:
+        _check_stage(state)
     plan = prepare(
         project,
         wanted.workload,
@@ -81,6 +83,17 @@ def searched(project: Project, wanted: Wanted, *, as_json: bool) -> int:
     else:
         _print(out(), plan, report, written, wanted, upgrade=filed is not None, switched=switched)
     return EXIT_CODES[report.verdict]
+
+
+def _check_stage(state: UpgradeState) -> None:
+    """Raises Refused where the upgrade under way could not take a new variant when the search is over."""
+    from understudy.rollout.machine import Kind, legal
+
+    if not legal(state.stage, Kind.SWITCHED):
+        raise Refused(
+            f"upgrade {state.id} is in stage {state.stage}: its candidate cannot be changed under its users",
+            remedy="search without --write, or roll the upgrade back first",
+        )
 
 
 async def _upgrade(project: Project, workload: str) -> UpgradeState | None:
@@ -170,6 +183,9 @@ async def _filed(
     if state is None:
         return False
     async with control(project) as (store, board):
+        now = (await store.read()).active(plan.workload)
+        if now is None or now.id != state.id:
+            return False  # it ended while the search ran; the search's own file has the finding
         noted = {"findings": finding_data(report.findings)}
         why = f"search {plan.id}: {report.sentence}"
         await carry_out(project, store, board, plan.workload, Asked(Wish.NOTE, wanted.by, why, noted))

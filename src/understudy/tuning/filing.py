@@ -135,9 +135,10 @@ def _read(path: Path) -> dict[str, Any]:
         if document["format"] != FORMAT or stated != digest(document):
             raise ValueError("its checksum or its format is another one")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataCorrupt(
-            f"{path} cannot be read: {error}", remedy="restore it from a copy; without the split a proof is no proof"
-        ) from error
+        remedy = "delete it: the same search, from answers that are kept, writes it anew"
+        if path.name == SPLIT:
+            remedy = "restore it from a copy: without it nobody knows which cases a search has seen"
+        raise DataCorrupt(f"{path} cannot be read: {error}", remedy=remedy) from error
     return document
 
 
