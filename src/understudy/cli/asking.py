@@ -40,30 +40,6 @@ def one_workload(project: Project, name: str | None) -> str:
 
 async def status_of(project: Project, control: Control, workload: str) -> dict[str, Any]:
     """The document `upgrade status --json` prints."""
-    from understudy.core.errors import DataCorrupt
-    from understudy.core.playbook import Stage
-    from understudy.rollout.publish import acknowledged
-    from understudy.rollout.status import describe
+    from understudy.rollout.standing import status_of
 
-    now = time.time()
-    states = await control.store.upgrades(workload)
-    unsettled = (await control.store.read()).upgrades
-    latest = states[-1] if states else None
-    assessment = await control.store.assessment(latest.id) if latest else None
-    try:
-        table = control.board.read()
-    except DataCorrupt:
-        table = None
-    beats = control.board.heartbeats()
-    return describe(
-        workload,
-        project.workload(workload).incumbent,
-        latest,
-        now=now,
-        profile=project.profile(workload),
-        finished=[u for u in unsettled if u.stage is Stage.DONE],
-        assessment=assessment,
-        table=table,
-        acknowledged=acknowledged(beats, table, now) if table else None,
-        kill=control.board.kills().get(workload),
-    )
+    return await status_of(project, control.store, control.board, workload, time.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,30 +48,13 @@ def history(
 async def _collected(project: Project, workload: str, *, everything: bool) -> dict[str, Any]:
     from understudy.ledger.queries import Ledger
     from understudy.ledger.stores import lake_of
-    from understudy.rollout.history import changes
-    from understudy.rollout.history import spans as merged
+    from understudy.rollout.lookback import decided, seen
     from understudy.wiring import control
 
     async with control(project) as opened:
-        states = await opened.store.upgrades(workload)
-        journals = [await opened.store.journal(state.id) for state in states]
-        publications = await opened.store.publications(limit=10_000)
-
-    def seen() -> dict[str, Any]:
-        ledger = Ledger(lake_of(project))
-        try:
-            return {
-                "served": merged(ledger.history(workload)),
-                "evals": [found._asdict() for found in ledger.evals(workload)],
-            }
-        finally:
-            ledger.close()
-
-    return {
-        "workload": workload,
-        "changes": changes(journals, publications, everything=everything),
-        **await asyncio.to_thread(seen),
-    }
+        changes = await decided(opened.store, workload, everything=everything)
+    with closing(Ledger(lake_of(project))) as ledger:
+        return {"workload": workload, "changes": changes, **await asyncio.to_thread(seen, ledger, workload)}
 
 
 def _print(console: Console, document: dict[str, Any]) -> None:

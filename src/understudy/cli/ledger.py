@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import one_workload
-from understudy.cli.moment import moment
 from understudy.cli.output import err, errors_shown, out, plain, print_json, table
 from understudy.core.errors import EXIT_FINDING
+from understudy.core.moment import moment
 
 if TYPE_CHECKING:
     from understudy.config.project import Project

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.asking import Config, Json, Workload
-from understudy.cli.moment import moment
 from understudy.cli.output import errors_shown, out, plain, print_json
 from understudy.core.errors import CannotMeasure, UsageError
+from understudy.core.moment import moment
 
 if TYPE_CHECKING:
     from understudy.ledger.queries import Answer

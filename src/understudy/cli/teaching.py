@@ -158,6 +158,11 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
     "alerts test": (("is everybody reached?", "understudy alerts test"),),
     "alerts list": (("what was sent to whom?", "understudy alerts list"),),
     "alerts send": (("from a timer, in case that the controller is dead", "understudy alerts send"),),
+    "dashboard": (
+        ("on this machine, with a link that signs you in", "understudy dashboard"),
+        ("on any free port", "understudy dashboard --port 0"),
+        ("for others too, who are named under dashboard.users", "understudy dashboard --host 0.0.0.0"),
+    ),
     "history": (
         ("who was served what, when and why", "understudy history reply-drafting"),
         ("every event, as data", "understudy history reply-drafting --all --json"),

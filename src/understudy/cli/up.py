@@ -1,4 +1,4 @@
-"""`understudy up`: gateway, committer and controller of a project as child processes of one supervisor."""
+"""`understudy up`: gateway, committer, controller and dashboard of a project as children of one supervisor."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def up(
         int | None, typer.Option(min=1, max=256, help="Gateway workers; one per core if left out.")
     ] = None,
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between two commits, and two turns.")] = 0.5,
+    dashboard: Annotated[bool, typer.Option("--dashboard/--no-dashboard", help="With its pages, or without.")] = True,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Run everything one machine needs: gateway, ledger committer, controller.
+    """Run everything one machine needs: gateway, ledger committer, controller, dashboard.
 
     A child that is killed is started again, with a growing pause when it keeps failing. Ctrl-C ends them all after
     the requests under way.
@@ -51,7 +52,7 @@ def up(
 
     with errors_shown(as_json):
         project = open_project(config)
-        asyncio.run(_run(project, port, workers, every, as_json))
+        asyncio.run(_run(project, port, workers, every, dashboard, as_json))
 
 
 @dataclass
@@ -122,7 +123,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.kill()
 
 
-async def _run(project: Project, port: int | None, workers: int | None, every: float, as_json: bool) -> None:
+async def _run(
+    project: Project, port: int | None, workers: int | None, every: float, dashboard: bool, as_json: bool
+) -> None:
     stop = told_to_stop()
     say = teller(as_json)
 
@@ -148,6 +151,14 @@ async def _run(project: Project, port: int | None, workers: int | None, every: f
         if "ready" not in document:
             problem("committer", document)
 
+    def dashboard_said(document: dict[str, Any]) -> None:
+        if "link" not in document:
+            problem("dashboard", document)
+        elif as_json:
+            _raw({"dashboard": document["link"]})
+        else:
+            say(f"dashboard ready at {document['link']}")
+
     file = ["--config", str(project.file)]
     listen = [*(["--port", str(port)] if port is not None else []), *(["--workers", str(workers)] if workers else [])]
     controller = Child(
@@ -157,7 +168,8 @@ async def _run(project: Project, port: int | None, workers: int | None, every: f
         "committer", ["ledger", "commit", *file, "--watch", str(every), "--json"], Documents(committer_said).line
     )
     gateway = Child("gateway", ["gateway", *file, *listen, "--json"], Documents(gateway_said).line)
-    children = [controller, committer, gateway]
+    pages = Child("dashboard", ["dashboard", *file, "--json"], Documents(dashboard_said).line)
+    children = [controller, committer, gateway, *([pages] if dashboard else [])]
 
     def pids() -> dict[str, int]:
         return {child.name: child.pid for child in children}
@@ -166,7 +178,7 @@ async def _run(project: Project, port: int | None, workers: int | None, every: f
     tasks = [asyncio.create_task(child.keep(stop, say)) for child in (controller, committer)]
     await _table_there(project.paths.table, stop)
     if not stop.is_set():
-        tasks.append(asyncio.create_task(gateway.keep(stop, say)))
+        tasks += [asyncio.create_task(child.keep(stop, say)) for child in children[2:]]
     await asyncio.gather(*tasks)
 
 

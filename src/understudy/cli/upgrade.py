@@ -204,27 +204,8 @@ def waive(
     as_json: Json = False,
 ) -> None:
     """Accept a failed slice or a finding, in somebody's name and for a time. A critical slice cannot be waived."""
-    from understudy.rollout.intents import Wish
+    from understudy.rollout.intents import Wish, expiry
 
     with errors_shown(as_json):
         data = {"subject": subject, "owner": owner, "expires_at": expiry(until, time.time())}
     _wish(workload, Wish.WAIVE, by, reason, data, config, as_json)
-
-
-def expiry(until: str, now: float) -> float:
-    """When a waiver ends, from "14d" or "2026-12-24" (its last second, UTC). Raises UsageError."""
-    from datetime import UTC, datetime, timedelta
-
-    from understudy.config.durations import seconds
-    from understudy.core.errors import UsageError
-
-    try:
-        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        try:
-            return now + seconds(until)
-        except ValueError:
-            raise UsageError(
-                f"--until {until!r} is neither a duration nor a day", remedy="write 14d, 12h or 2026-12-24"
-            ) from None
-    return (day + timedelta(days=1)).timestamp() - 1

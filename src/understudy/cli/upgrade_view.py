@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from understudy.cli.asking import status_of
-from understudy.cli.gates_view import gates_table, missing_lines, tail_lines
+from understudy.cli.gates_view import gates_table
 from understudy.cli.output import out, plain, spoken
 from understudy.core.errors import EXIT_FINDING, EXIT_PASS
 from understudy.core.playbook import Decision, Stage, Verdict
+from understudy.gates.lines import missing_lines, tail_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

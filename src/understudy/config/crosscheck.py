@@ -67,6 +67,7 @@ def problems(config: Config, document: Document) -> list[Problem]:
         found += _durations(section, path)
         found += _gates(section, path)
     found += _keys(config)
+    found += _users(config)
     found += _ledger(config)
     found += _limits(config)
     found += _targets(config)
@@ -189,6 +190,17 @@ def _keys(config: Config) -> Found:
                 yield (*path, "workloads", at), message, suggest(name, config.workloads)
 
 
+def _users(config: Config) -> Found:
+    seen: set[str] = set()
+    for index, section in enumerate(config.dashboard.users):
+        path: KeyPath = ("dashboard", "users", index)
+        if bool(section.key) == bool(section.sha256):
+            yield path, f"the user {section.name} needs either key or sha256", "write key: ${NAME}, or its sha256"
+        if section.name in seen:
+            yield (*path, "name"), f"there are two users named {section.name!r}", "choose another name"
+        seen.add(section.name)
+
+
 def _limits(config: Config) -> Found:
     limits = config.gateway.limits
     for name, value in (("receive", limits.receive), ("idle", limits.idle)):
@@ -239,7 +251,12 @@ def _span(seconds: float) -> str:
 
 def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) -> list[Problem]:
     """What is allowed and will surprise somebody later; `is_set` says whether an environment variable has a value."""
-    found = [*_provider_warnings(config, is_set), *_gateway_warnings(config), *_ledger_warnings(config)]
+    found = [
+        *_provider_warnings(config, is_set),
+        *_gateway_warnings(config),
+        *_dashboard_warnings(config),
+        *_ledger_warnings(config),
+    ]
     found += _privacy_warnings(config, is_set)
     found += _target_warnings(config, is_set)
     for name, section in config.workloads.items():
@@ -297,6 +314,18 @@ def _gateway_warnings(config: Config) -> Found:
         if section.key and not section.key.startswith("${"):
             message = f"the key of {section.name} stands in the file in the clear"
             yield ("gateway", "keys", index, "key"), message, "write key: ${NAME}, or its sha256"
+
+
+def _dashboard_warnings(config: Config) -> Found:
+    if not config.dashboard.users and not config.dashboard.host.startswith(LOOPBACK):
+        message = (
+            f"a dashboard on {config.dashboard.host} would be open to anybody who can reach it, and does not start"
+        )
+        yield ("dashboard", "host"), message, "add dashboard.users, or listen on 127.0.0.1"
+    for index, section in enumerate(config.dashboard.users):
+        if section.key and not section.key.startswith("${"):
+            message = f"the key of {section.name} stands in the file in the clear"
+            yield ("dashboard", "users", index, "key"), message, "write key: ${NAME}, or its sha256"
 
 
 def _privacy_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:

@@ -46,6 +46,14 @@ class Paths(NamedTuple):
     prices: Path
 
 
+class DashboardUser(NamedTuple):
+    """Somebody who may open the dashboard, with the SHA-256 of their key."""
+
+    name: str
+    key_hash: str
+    may_act: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """A checked configuration with the prompts it names."""
@@ -143,6 +151,17 @@ class Project:
                 concurrent=section.concurrent,
             )
             for index, section in enumerate(self.config.gateway.keys)
+        )
+
+    def dashboard_users(self) -> tuple[DashboardUser, ...]:
+        """Who may open the dashboard; of their keys only hashes. Raises ConfigError for an unset variable."""
+        return tuple(
+            DashboardUser(
+                section.name,
+                section.sha256 or _sha256(self._secret(("dashboard", "users", index, "key"), section.key)),
+                section.may_act,
+            )
+            for index, section in enumerate(self.config.dashboard.users)
         )
 
     def gateway_limits(self) -> dict[str, float]:

@@ -27,6 +27,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`gateway`", schema.GatewaySection),
     ("`gateway.keys[]`", schema.KeySection),
     ("`gateway.limits`", schema.LimitsSection),
+    ("`dashboard`", schema.DashboardSection),
+    ("`dashboard.users[]`", schema.UserSection),
     ("`prices.MODEL`", schema.PriceSection),
     ("`models.MODEL`", schema.ModelSection),
     ("`privacy`", schema.PrivacySection),

@@ -41,6 +41,8 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
             return True
         case ("alerts", "targets", _, "url" | "secret"):
             return True
+        case ("dashboard", "users", _, "key"):
+            return True
         case ("ledger", "storage", name):
             return name in STORAGE_SECRETS
         case ("ledger", "clickhouse", "password") | ("ledger", "spark", "settings", _):
@@ -471,6 +473,32 @@ class GatewaySection(Model):
     """A span for each exchange, with GenAI attributes: needs `understudy[otel]` and an SDK, see docs/operations.md."""
 
 
+class UserSection(Model):
+    """Somebody who may open the dashboard; give either `key` or `sha256`."""
+
+    name: str = Field(min_length=1)
+    """Who it is: the journal says that this person promoted, approved or rolled back."""
+    key: str = ""
+    """Write ${NAME}: any long random text; it signs in, and is the bearer token of the control API."""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the key, 64 hexadecimal characters."""
+    may_act: bool = True
+    """False for somebody who reads only."""
+
+
+class DashboardSection(Model):
+    """Where the dashboard and its control API listen. Without users they listen on this machine only."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; without users, of this machine only."""
+    port: int = Field(default=8090, ge=0, le=65535)
+    """0 takes a free one."""
+    hosts: list[str] = []
+    """Names under which browsers reach it, as dashboard.example.org. IP addresses and localhost need not be named."""
+    users: list[UserSection] = []
+    """Who may open it. Without any, it prints a link that signs in whoever started it."""
+
+
 class PriceSection(Model):
     """US dollars per million tokens, for a model whose price is not publicly listed."""
 
@@ -541,6 +569,8 @@ class Config(Model):
     """The features that use a model, each with its own timeline."""
     gateway: GatewaySection = GatewaySection()
     """Where apps call in."""
+    dashboard: DashboardSection = DashboardSection()
+    """Where people look, and where scripts ask."""
     prices: dict[str, PriceSection] = {}
     """Prices by model; an unknown price is never taken for 0."""
     models: dict[str, ModelSection] = {}

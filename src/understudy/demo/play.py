@@ -81,7 +81,7 @@ async def play(folder: Path, tell: Tell) -> Report:
         provider = await _provider(cast, folder)
         write(folder, provider["base_url"])
         project = open_project(folder / "understudy.yaml")
-        await cast.start("understudy up", "understudy", "up", "--port", "0", "--json", cwd=folder)
+        await cast.start("understudy up", "understudy", "up", "--port", "0", "--no-dashboard", "--json", cwd=folder)
         up = await cast.ready("understudy up", within_s=90)
         async with control(project) as opened:
             acts = {scene.workload: Act(scene) for scene in SCENES}

@@ -131,4 +131,5 @@ def next_commands() -> list[str]:
         f"understudy shadow report {SCENES[1].workload}",
         f"understudy report {SCENES[2].workload} --out pack",
         "understudy ledger verify",
+        "understudy dashboard",
     ]

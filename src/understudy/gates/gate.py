@@ -192,6 +192,8 @@ class GateVerdict:
     overdue: bool
     """Undecided for longer than its max_wait: a person has to look."""
     sentence: str
+    direction: Direction = "higher"
+    """Which way is better."""
 
     def as_dict(self) -> dict[str, Any]:
         return {key: _json(value) for key, value in asdict(self).items()}

@@ -302,6 +302,7 @@ def _verdict(
         metric=gate.metric,
         slice=name,
         kind=gate.kind,
+        direction=gate.direction,
         verdict=verdict,
         critical=gate.critical or critical_slice,
         required=required,

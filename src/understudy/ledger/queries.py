@@ -293,9 +293,11 @@ class Ledger:
         upgrade: str,
         fingerprint: str | None = None,
         since: float | None = None,
+        only: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[PairRow]:
-        """Served exchanges with their shadow copies, in order of time; of one candidate where `fingerprint` says so.
+        """Served exchanges with their shadow copies, in order of time; of one candidate where `fingerprint` says so,
+        and only those of these names, where they are given.
 
         Copies that failed are there too, with their `error`.
         """
@@ -306,8 +308,22 @@ class Ledger:
             found = expressions.pairs(
                 exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
             )
+            if only is not None:
+                found = found.filter(found.exchange.isin(only))
             rows = self._pairs(found if limit is None else found.limit(limit))
         yield from rows
+
+    def paired(self, *, workload: str, upgrade: str, fingerprint: str) -> list[Asked]:
+        """The served exchanges of which one candidate answered a copy; their content is not read."""
+        from understudy.ledger import expressions
+
+        with self._lock:
+            exchanges = self._views.table(Table.EXCHANGES, workload)
+            found = expressions.pairs(
+                exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=None
+            )
+            rows = self._rows(found.filter(found.error == "", found.error_shadow == "").select(*Asked._fields))
+        return [Asked(row["exchange"], dict(each.split("=", 1) for each in row["slices"])) for row in rows]
 
     def new_pairs(
         self, mark: Mark | None, *, workload: str, upgrade: str, fingerprint: str, since: float

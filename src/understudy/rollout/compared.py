@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from understudy.config.explain import suggest
@@ -24,14 +25,33 @@ def compared(
     `held_s` is how long the shadow's clock has run. Raises CannotMeasure where there are too few pairs, UsageError for
     a slice that was not seen.
     """
-    in_shadow = state.stage is Stage.SHADOW
-    since = (state.clock_at or state.entered_at) if in_shadow else state.started_at
-    ledger = Ledger(lake_of(project))
-    try:
-        coverage = ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
-        drift = Following(state.workload, state.id, state.candidate.fingerprint, since).read(ledger)
-    finally:
-        ledger.close()
+    with closing(Ledger(lake_of(project))) as ledger:
+        return compared_again(project, ledger, following(state), state, held_s, slice_, examples, now)
+
+
+def following(state: UpgradeState) -> Following:
+    """What reads the pairs of an upgrade; kept by whoever compares again and again, so that only new ones are read."""
+    return Following(state.workload, state.id, state.candidate.fingerprint, _since(state))
+
+
+def _since(state: UpgradeState) -> float:
+    return (state.clock_at or state.entered_at) if state.stage is Stage.SHADOW else state.started_at
+
+
+def compared_again(
+    project: Project,
+    ledger: Ledger,
+    pairs: Following,
+    state: UpgradeState,
+    held_s: float | None,
+    slice_: str,
+    examples: int,
+    now: float,
+) -> dict[str, Any]:
+    """The same as `compared`, by a ledger that is open and a reading of pairs that goes on from the last one."""
+    in_shadow, since = state.stage is Stage.SHADOW, _since(state)
+    coverage = ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
+    drift = pairs.read(ledger)
     _enough(drift, state, slice_)
     profile = project.profile(state.workload)
     return {

@@ -7,9 +7,11 @@ aborting are always granted; they also come before any other wish that waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from understudy.core.errors import Refused
+from understudy.config.durations import seconds
+from understudy.core.errors import Refused, UsageError
 from understudy.core.playbook import Decision, Stage
 from understudy.core.variant import Variant
 from understudy.rollout.fold import EVERYTHING, UpgradeState
@@ -37,6 +39,20 @@ class Wish(StrEnum):
 
 
 EXITS = (Wish.ROLLBACK, Wish.ABORT)
+
+
+def expiry(until: str, now: float) -> float:
+    """When a waiver ends, from "14d" or "2026-12-24" (its last second, UTC). Raises UsageError."""
+    try:
+        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        try:
+            return now + seconds(until)
+        except ValueError:
+            raise UsageError(
+                f"--until {until!r} is neither a duration nor a day", remedy="write 14d, 12h or 2026-12-24"
+            ) from None
+    return (day + timedelta(days=1)).timestamp() - 1
 
 
 def foremost(wishes: Sequence[Intent]) -> Intent:
@@ -75,7 +91,7 @@ def _draft(state: UpgradeState, wish: Intent, now: float, promoting: Callable[[]
         case Wish.WAIVE:
             return _waiver(state, wish, now)
         case Wish.APPROVE:
-            return Draft(Kind.APPROVED, wish.by, wish.why, {"subject": wish.data["subject"]})
+            return Draft(Kind.APPROVED, wish.by, wish.why, dict(wish.data))
         case Wish.SWITCH:
             return _switch(state, wish)
         case Wish.RETUNE:
@@ -112,7 +128,7 @@ def _waiver(state: UpgradeState, wish: Intent, now: float) -> Draft:
             f"slice {subject} is critical and cannot be waived",
             remedy=f"fix it with a better prompt: `understudy tune {state.workload} --candidate NEW`",
         )
-    known = _subjects(state)
+    known = subjects(state)
     if subject not in known:
         raise Refused(
             f"nothing called {subject!r} failed in stage {state.stage}",
@@ -121,7 +137,7 @@ def _waiver(state: UpgradeState, wish: Intent, now: float) -> Draft:
     return Draft(Kind.WAIVED, wish.by, wish.why, dict(wish.data))
 
 
-def _subjects(state: UpgradeState) -> set[str]:
+def subjects(state: UpgradeState) -> set[str]:
     """What a waiver may name now: failed slices, and findings one by one."""
     failed = set(state.eval.failed) if state.eval and state.stage is Stage.REGRESS else set()
     names = {f.slice or EVERYTHING: f.kind for f in state.findings}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.core.playbook import PARTS_PER_MILLION, Profile, Stage
+from understudy.core.playbook import PARTS_PER_MILLION, Profile, Stage, Step
 from understudy.core.routing import RoutingTable
 from understudy.core.variant import Variant
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.publish import Acknowledged, Kill
+from understudy.rollout.reconcile import rung
 from understudy.rollout.table import serving
 
 SILENT_AFTER_S = 30.0
@@ -35,6 +36,7 @@ def describe(
         "workload": workload,
         "serves": _serves(incumbent, state),
         "upgrade": upgrade(state, profile, assessment) if state else None,
+        "outlook": outlook(state, profile) if state and not state.over else None,
         "exposure": exposure(workload, table, acknowledged, kill),
         "notes": notes(configured, incumbent, state, assessment, table, acknowledged, kill, now),
     }
@@ -84,6 +86,58 @@ def upgrade(state: UpgradeState, profile: Profile, assessment: Mapping[str, Any]
         "ended_by": state.ended_by,
         "ended_why": state.ended_why,
     }
+
+
+def outlook(state: UpgradeState, profile: Profile) -> dict[str, Any]:
+    """What follows the present stage or rung, not before when, and when somebody has to decide at the latest.
+
+    Both times count the time that a controller has watched, so they are the earliest possible ones; None where no
+    clock runs.
+    """
+    shortest, longest, then = _spans(state, profile)
+    began = state.clock_at
+    return {
+        "next": _next(state, profile),
+        "not_before": began + shortest if began is not None and shortest is not None else None,
+        "deadline": began + longest if began is not None and longest is not None else None,
+        "at_deadline": then,
+        "rollback_armed": True,
+    }
+
+
+def _next(state: UpgradeState, profile: Profile) -> str:
+    match state.stage:
+        case Stage.DRAFT:
+            return "the regression eval"
+        case Stage.REGRESS:
+            return "shadow"
+        case Stage.RETUNE:
+            return "the regression eval again, of a re-tuned candidate"
+        case Stage.SHADOW:
+            return f"canary at {_percent(profile.ladder[0])}"
+        case Stage.CANARY:
+            above = [step for step in profile.ladder if step.share > state.share]
+            return f"canary at {_percent(above[0])}" if above else "soak"
+        case _:
+            return "done: the incumbent may retire"
+
+
+def _percent(step: Step) -> str:
+    return f"{100 * step.share / PARTS_PER_MILLION:g} % of the users"
+
+
+def _spans(state: UpgradeState, profile: Profile) -> tuple[float | None, float | None, str]:
+    """The shortest and the longest time of the present clock, in seconds, and what happens after the longest."""
+    match state.stage:
+        case Stage.SHADOW:
+            return profile.shadow_min_s, profile.shadow_max_s, "it stops if a finding is neither waived nor re-tuned"
+        case Stage.CANARY:
+            longest = profile.max_wait_s if state.share < PARTS_PER_MILLION else None
+            return rung(profile, state.share).hold_s, longest, "an undecided canary asks a person to look"
+        case Stage.SOAK:
+            return profile.soak_s, None, ""
+        case _:
+            return None, None, ""
 
 
 def variant(which: Variant) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from understudy.cli.moment import moment, said
 from understudy.core.errors import CannotMeasure, UsageError
+from understudy.core.moment import moment, said
 from understudy.core.records import Exchange
 from understudy.core.variant import Variant
 from understudy.ledger.queries import Ledger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from understudy.cli.gates_view import tail_lines
+from understudy.gates.lines import tail_lines
 
 
 def tail(metric: str, verdict: str, log_value: float) -> dict[str, object]:

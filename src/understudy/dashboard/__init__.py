@@ -1,0 +1,1 @@
+"""The pages and the control API: show what the commands show, and pass on what a person wishes."""
