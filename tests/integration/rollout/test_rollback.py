@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,10 +29,24 @@ def serving_both(world: World) -> tuple[int, dict[str, int]]:
     return ready["port"], ready["children"]
 
 
+def through_dashboard(world: World, what: str, why: str) -> dict[str, Any]:
+    """The same by the control API of the dashboard that `up` started, with the key of the link that it printed."""
+    link = eventually(lambda: next((e["dashboard"] for e in world.events if "dashboard" in e), ""))
+    url, key = link.split("/enter?key=")
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    connection.request("POST", f"/api/workloads/reply/{what}", json.dumps({"why": why}), headers)
+    document: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return document
+
+
 def test_a_drill_leaves_traffic_as_it_is_and_a_rollback_does_not(world: World) -> None:
     """The drill measures and is journaled; the rollback takes the candidate from everybody, and may be asked twice."""
     port, _ = serving_both(world)
     before = read_table(world.project.paths.routing)
+    rehearsed = through_dashboard(world, "drill", "friday, in the browser")
+    assert (rehearsed["effective"], rehearsed["workers"]) == (True, 2)
     drill = world.run("rollback", "reply", "--drill", "--why", "friday", "--json")
     assert (drill.code, drill.json["effective"], drill.json["workers"]) == (0, True, 2)
     assert 0 < drill.json["seconds"] < 5
@@ -38,7 +54,7 @@ def test_a_drill_leaves_traffic_as_it_is_and_a_rollback_does_not(world: World) -
     assert before and after
     assert after.epoch > before.epoch
     assert world.served(port).get("new", 0) > 10
-    assert [str(e.kind) for e in world.journal()].count("drilled") == 1
+    assert [str(e.kind) for e in world.journal()].count("drilled") == 2
 
     done = world.run("rollback", "reply", "--why", "users complain", "--by", "bob", "--json")
     assert (done.code, done.json["effective"]) == (0, True)
@@ -67,6 +83,9 @@ def test_the_kill_file_works_with_everything_else_dead(world: World) -> None:
     assert (done.code, done.json["effective"], done.json["workers"]) == (0, True, 2)
     assert done.json["seconds"] < 5
     assert world.served(port) == {"old": 40}
+    clicked = through_dashboard(world, "rollback", "fire")
+    assert (clicked["effective"], clicked["workers"]) == (True, 2)
+    assert clicked["answer"] == "the kill file forces the incumbent"
     plain = world.run("rollback", "reply", "--json")
     assert (plain.code, plain.json["effective"]) == (0, True)
     assert "using the kill file" in plain.err
