@@ -27,7 +27,7 @@ SOURCE = ROOT / "src" / "understudy"
 
 PATH_OF_A_REQUEST = ("gateway", "assign", "wires", "upstream", "ledger", "gates", "rollout")
 PLAYBOOK = ("stages",)
-ORDER = ("core", *PATH_OF_A_REQUEST, *PLAYBOOK, "evals", "drift", "registry", "config", "cli", "demo", "testing")
+ORDER = ("core", *PATH_OF_A_REQUEST, *PLAYBOOK, "evals", "drift", "registry", "config", "cli", "dashboard", "demo", "testing")
 
 
 def module_map() -> str:
