@@ -27,7 +27,8 @@ SOURCE = ROOT / "src" / "understudy"
 
 PATH_OF_A_REQUEST = ("gateway", "assign", "wires", "upstream", "ledger", "gates", "rollout")
 PLAYBOOK = ("stages",)
-ORDER = ("core", *PATH_OF_A_REQUEST, *PLAYBOOK, "evals", "drift", "registry", "config", "cli", "dashboard", "demo", "testing")
+DOORS = ("config", "cli", "dashboard", "demo", "testing")
+ORDER = ("core", *PATH_OF_A_REQUEST, *PLAYBOOK, "evals", "drift", "registry", *DOORS)
 
 
 def module_map() -> str:

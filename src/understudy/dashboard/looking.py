@@ -57,17 +57,21 @@ class _Kept:
 
 
 class Looking:
-    """One reader of one project's ledger for everybody who looks."""
+    """One reader of one project's ledger for everybody who looks.
 
-    def __init__(self, project: Project) -> None:
+    patience_s: the least that anybody waits for an answer.
+    """
+
+    def __init__(self, project: Project, *, patience_s: float = PATIENCE_S) -> None:
         self._project = project
+        self._patience_s = patience_s
         self._quick, self._long = threading.Semaphore(1), threading.Semaphore(LONG_ONES)
         self._opening = threading.Lock()
         self._ledger: Ledger | None = None
         self._kept: dict[Hashable, _Kept] = {}
 
     async def look(
-        self, key: Hashable, ask: Callable[[Ledger], T], *, patience_s: float = PATIENCE_S, long: bool = False
+        self, key: Hashable, ask: Callable[[Ledger], T], *, patience_s: float = 0.0, long: bool = False
     ) -> Looked[T]:
         """The answer of `ask`, which runs in a thread; whoever asks the same at the same time shares it.
 
@@ -81,7 +85,7 @@ class Looking:
             kept.asked_at = time.monotonic()
             kept.under_way = asyncio.ensure_future(self._asked(kept, ask, self._long if long else self._quick))
         if kept.under_way is not None:
-            await asyncio.wait({kept.under_way}, timeout=patience_s)
+            await asyncio.wait({kept.under_way}, timeout=max(patience_s, self._patience_s))
         problem = kept.problem
         if kept.under_way is not None:
             problem = f"the ledger has not answered for {time.monotonic() - kept.asked_at:.1f} s: look again in a while"

@@ -261,7 +261,7 @@ def dashboard(project: Project, looking: Looking | None = None) -> Iterator[Site
     @asynccontextmanager
     async def serving() -> AsyncIterator[str]:
         listening = listen("127.0.0.1", 0)
-        facts = Facts(project, Reopener(project), control, looking or Looking(project))
+        facts = Facts(project, Reopener(project), control, looking or Looking(project, patience_s=60.0))
         access = Access(users, random=lambda: secrets.token_urlsafe(32))
         stop, ready = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(serve(make_app(facts, access, linked=False), listening, stop, ready.set))
