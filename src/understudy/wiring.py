@@ -88,14 +88,9 @@ async def controller(project: Project, name: str = "controller") -> AsyncIterato
 
 def deadline_of(project: Project, state: UpgradeState) -> date | None:
     """The first day without the incumbent's model, by the project's own word or the public pages; None: unknown."""
-    from understudy.registry.hosting import known
+    from understudy.registry.hosting import last_day
 
-    section = project.config.workloads.get(state.workload)
-    if section is None or state.incumbent.provider not in project.config.providers:
-        return None
-    lifetime = known(project.config, state.incumbent.provider, state.incumbent.model).lifetime
-    retirement = lifetime.retirement if lifetime else None
-    return retirement.day if retirement else None
+    return last_day(project.config, state.incumbent)
 
 
 def committer_of(project: Project) -> Committer:

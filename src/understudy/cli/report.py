@@ -52,6 +52,12 @@ def report(
     seal: Annotated[
         str, typer.Option("--seal", help="With --verify: the seal that was printed when it was made.")
     ] = "",
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Grade how WORKLOAD, or each one, is upgraded, and whether it can go back.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="With --audit: ask what a rollback goes back to for a word.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -60,12 +66,21 @@ def report(
 
     The page needs nothing but itself. Every part is sealed by its hash; --verify finds the part that was changed.
 
-    Exit code 1 where the journal, the evidence or the ledger is not in order, or a file was changed; 3 where there was
-    no upgrade yet.
+    --audit writes nothing: it holds configuration and journals against the eight ways in which a swap fails, and
+    against the list of what a rollback needs.
+
+    Exit code 1 where the journal, the evidence or the ledger is not in order, a file was changed, or the audit found a
+    gap; 3 where there was no upgrade yet.
     """
     with errors_shown(as_json):
         if verify is not None:
             in_order = _verify(verify, seal, as_json)
+        elif audit:
+            from understudy.cli.audit_view import audited
+
+            in_order = audited(config, workload, probe=probe, as_json=as_json)
+        elif probe:
+            raise UsageError("--probe is a part of the audit", remedy="write --audit --probe")
         elif seal:
             raise UsageError("--seal says what a file is held against", remedy="name the file with --verify")
         else:

@@ -175,6 +175,7 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
         ("everything, as a page, as data and in short", "understudy report reply-drafting --out evidence"),
         ("the short form, for a pull request", "understudy report reply-drafting --format md > summary.md"),
         ("was anything changed since?", "understudy report --verify evidence/evidence.html"),
+        ("could we upgrade safely, and go back?", "understudy report --audit"),
     ),
     "suite from-ledger": (
         (

@@ -25,6 +25,7 @@ from understudy.ledger.stores import lake_of
 from understudy.ledger.verify import verify
 from understudy.pack import told
 from understudy.pack.agreement import agreements
+from understudy.registry.hosting import known
 from understudy.rollout import status
 from understudy.rollout.audit import Audit
 from understudy.rollout.compared import compared
@@ -67,7 +68,7 @@ async def stored(store: Store, workload: str, wanted: str) -> Stored:
         raise UsageError(f"workload {workload} has no upgrade {wanted!r}", remedy=f"there is {', '.join(names)}")
     name = wanted or names[-1]
     _, entries = await store.entries()
-    journal = [_event(entry) for entry in entries if entry.upgrade == name]
+    journal = [event_of(entry) for entry in entries if entry.upgrade == name]
     snapshot = await store.read()
     state, progress = fold(journal), snapshot.progress.get(name)
     return Stored(
@@ -82,7 +83,7 @@ async def stored(store: Store, workload: str, wanted: str) -> Stored:
     )
 
 
-def _event(entry: Decision) -> Event:
+def event_of(entry: Decision) -> Event:
     row = entry._asdict()
     row.pop("workload")
     try:
@@ -120,10 +121,13 @@ def document(project: Project, found: Stored, audit: Audit, now: float, examples
     ledger = Ledger(lake_of(project))
     try:
         evals = _evals(project, found.journal, gathering, examples)
+        upgrade = _upgrade(project, found, now)
+        if upgrade["deadline"] is None:
+            gathering.lacks("deadline", f"nobody says when {state.incumbent.model} is shut down")
         exposure = changes([found.journal], found.publications)
         served = gathering.ask("served", lambda: _served(ledger, state))
         parts = {
-            "upgrade": _upgrade(project, found, now),
+            "upgrade": upgrade,
             "change": _change(project, state),
             "stages": _with_gaps(visits, state, found.assessment, gathering),
             "evals": evals,
@@ -160,7 +164,20 @@ def _upgrade(project: Project, found: Stored, now: float) -> dict[str, Any]:
         "over": state.over,
         "lasted_s": (state.ended_at or now) - state.started_at,
         "others": list(found.others),
+        "deadline": _deadline(project, state.incumbent),
     }
+
+
+def _deadline(project: Project, incumbent: Variant) -> str | None:
+    """When the incumbent's model is shut down, and who says so."""
+    if incumbent.provider not in project.config.providers:
+        return None
+    lifetime = known(project.config, incumbent.provider, incumbent.model).lifetime
+    retirement = lifetime.retirement if lifetime else None
+    if retirement is None:
+        return None
+    word = "is shut down on" if retirement.kind == "announced" else "is not shut down before"
+    return f"{incumbent.model} {word} {retirement.day} ({retirement.source})"
 
 
 def _change(project: Project, state: UpgradeState) -> dict[str, Any]:

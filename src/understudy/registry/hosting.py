@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from urllib.parse import urlsplit
 
 from understudy.config.schema import Config
+from understudy.core.variant import Variant
 from understudy.registry.lifetimes import Known, Registry
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -14,3 +16,11 @@ def known(config: Config, provider: str, model: str) -> Known:
     """By the public facts, and over them what the project declares under `models:`."""
     host = urlsplit(config.providers[provider].base_url).hostname or ""
     return Registry(config.models).look_up(model, "azure" if host.endswith(AZURE_HOSTS) else "")
+
+
+def last_day(config: Config, variant: Variant) -> date | None:
+    """The first day without the variant's model, None where nobody says one."""
+    if variant.provider not in config.providers:
+        return None
+    lifetime = known(config, variant.provider, variant.model).lifetime
+    return lifetime.retirement.day if lifetime and lifetime.retirement else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -266,3 +267,29 @@ def test_a_workload_that_is_no_longer_configured(folder: Path) -> None:
     (folder / "understudy.yaml").write_text(CONFIG.replace("  reply:", "  other:"))
     pack = json.loads(run("reply", "--json"))
     assert not pack["upgrade"]["still_configured"] and pack["upgrade"]["stage"] == "regress"
+
+
+def test_the_self_audit(folder: Path) -> None:
+    """Gaps are exit code 1, each with its remedy; a drill that was journaled closes its own; nothing is written."""
+    journaled(folder, [*EXPOSED, plain(Kind.EXPOSED, share=10_000)])
+    before = {path.name for path in folder.iterdir()}
+    (found,) = json.loads(run("--audit", "--probe", "--json", code=1))["workloads"]
+    checks = {one["name"]: one for one in found["checks"]}
+    assert checks["upgrading without an eval suite"]["verdict"] == "gap"
+    assert "old does not answer" in checks["what we go back to answers"]["seen"]
+    assert checks["rehearsed in the last week"]["verdict"] == "gap"
+    assert {path.name for path in folder.iterdir()} == before
+    assert "do: understudy rollback reply --drill" in run("reply", "--audit", code=1)
+
+    async def drilled() -> None:
+        store = await open_store(folder / ".understudy" / "control.db")
+        data = {"seconds": 0.2, "workers": 2, "waiting": []}
+        await store.append((await store.read()).epoch, "reply-1", [Draft(Kind.DRILLED, "ana", "", data)], time.time())
+        await store.close()
+
+    asyncio.run(drilled())
+    (found,) = json.loads(run("reply", "--audit", "--json", code=1))["workloads"]
+    checks = {one["name"]: one["verdict"] for one in found["checks"]}
+    assert (checks["rehearsed in the last week"], checks["a rollback that is a deployment"]) == ("ok", "ok")
+    run("repli", "--audit", code=2)
+    run("reply", "--probe", code=2)
