@@ -279,7 +279,8 @@ def test_the_self_audit(folder: Path) -> None:
     assert "old does not answer" in checks["what we go back to answers"]["seen"]
     assert checks["rehearsed in the last week"]["verdict"] == "gap"
     assert {path.name for path in folder.iterdir()} == before
-    assert "do: understudy rollback reply --drill" in run("reply", "--audit", code=1)
+    shown_text = " ".join(run("reply", "--audit", code=1).split())
+    assert "do: understudy rollback reply --drill" in shown_text
 
     async def drilled() -> None:
         store = await open_store(folder / ".understudy" / "control.db")
