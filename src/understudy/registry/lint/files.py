@@ -77,11 +77,11 @@ def sources(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Sour
             continue
         if not root.exists():
             raise UsageError(f"{root} does not exist", remedy="name a file or a folder")
-        reader = reader_of(root.name)
+        reader = reader_of(root.name) if root.is_file() else None
         if reader is None:
             known = ", ".join(sorted(READERS))
             raise UsageError(f"{root} is of no kind that is read for names of models", remedy=f"kinds: {known}")
-        yield Source(root, str(root), reader)
+        yield Source(root, _shown(str(root)), reader)
 
 
 def _above(root: Path) -> list[Ignores]:
@@ -118,7 +118,12 @@ def _below(folder: Path, inner: str, ignores: list[Ignores]) -> Iterator[Source]
         elif entry.is_file(follow_symlinks=False):
             reader = reader_of(entry.name)
             if reader is not None and not ignored(path, False, here):
-                yield Source(Path(entry.path), entry.path.removeprefix("./"), reader)
+                yield Source(Path(entry.path), _shown(entry.path.removeprefix("./")), reader)
+
+
+def _shown(path: str) -> str:
+    """A path that can be printed, whatever bytes its name is made of."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def text_of(source: Source) -> str | None:

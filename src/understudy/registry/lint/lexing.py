@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from understudy.registry.lint.reading import MARK, Comment, Lines, Literal, Reading, defaults
 
 _TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*|/\*.*?\*/)"""
+    r"""(?P<comment>//[^\n]*|/\*.*?(?:\*/|\Z))"""
     r"""|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)""",
     re.S,
 )

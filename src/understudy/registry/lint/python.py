@@ -48,7 +48,11 @@ def _placed(literal: Literal, lines: list[str]) -> Literal:
 
 
 def _comments(text: str) -> Iterator[Comment]:
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except tokenize.TokenError as error:
+        raise ValueError(str(error)) from error
+    for token in tokens:
         if token.type == tokenize.COMMENT and MARK in token.string:
             line, column = token.start
             yield Comment(token.string, line, column + 1, not token.line[:column].strip())

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from understudy.registry.lint.rules import RULES, Finding
 
@@ -83,9 +84,7 @@ def sarif(found: Iterable[Found], version: str) -> dict[str, Any]:
                 "ruleIndex": codes.index(each.code),
                 "level": RULES[each.code].level,
                 "message": {"text": f"{each.message}. {each.remedy}" if each.remedy else each.message},
-                "locations": [
-                    {"physicalLocation": {"artifactLocation": {"uri": file.replace("\\", "/")}, "region": region}}
-                ],
+                "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(file)}, "region": region}}],
                 "partialFingerprints": {"pin/v1": mark},
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -87,8 +88,9 @@ def test_ignores_of_folders_above_hold_and_what_is_named_is_read(tree: Path) -> 
     assert below(tree, "old", ".venv", "src/generated/b.py") == ["old/d.py", ".venv/e.py", "src/generated/b.py"]
 
 
-@pytest.mark.parametrize("name", ["nowhere", "README.md"])
+@pytest.mark.parametrize("name", ["nowhere", "README.md", "pipe.py"])
 def test_what_cannot_be_read_is_refused_when_it_is_named(tree: Path, name: str) -> None:
+    os.mkfifo(tree / "pipe.py")
     with pytest.raises(UsageError):
         below(tree, name)
 
@@ -105,6 +107,14 @@ def test_findings_are_said_with_their_place_and_remedy(tree: Path, monkeypatch: 
     assert said.startswith("src/a.py:1:10: PIN001 gpt-4o may change under you")
     assert "\n  remedy: write the snapshot: gpt-4o-YYYY-MM-DD\n" in said
     assert said.endswith("1 finding in 1 of 1 file read for names of models: PIN001 1\n")
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "src/a.py").rename(os.fsdecode(bytes(tree / "src") + b"/\xff \x1b.py"))
+    assert "src/\ufffd \ufffd.py:1:10: PIN001" in typed(tree, monkeypatch=monkeypatch)[1]
+    document = json.loads(typed(tree, "--format", "sarif", monkeypatch=monkeypatch)[1])
+    place = document["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "src/%EF%BF%BD%20%1B.py"
 
 
 def test_the_formats_say_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
