@@ -36,8 +36,9 @@ def models(
     """Show every pinned model: what it is to its workload, whether its name stays one snapshot, since when and why it
     is pinned, when it was tested, when it is shut down, and what to do by when.
 
-    Exit code 1 where something needs doing: a name that may change in front of users, a shutdown that has passed or is
-    too near for the workload's profile, a way back that ends too early, a pin without a reason.
+    Exit code 1 where something needs doing: a name that may change in front of users, answers of another model than the
+    pinned one, a shutdown that has passed or is too near for the workload's profile, a way back that ends too early, a
+    pin without a reason.
     """
     from understudy.config.project import open_project
 
@@ -60,6 +61,7 @@ def _pinned(project: Project, workload: str, now: date) -> list[Pinned]:
     section, facts = project.workload(workload), deadlines.registry(project)
     profile = project.profile(workload)
     standing = _standings(project, workload, profile.retain_s)
+    served = _served(project, workload)
     rows: list[Pinned] = []
     for name, variant in section.variants.items():
         otherwise = Tier.PRODUCTION if name == section.incumbent and not standing else Tier.EXPERIMENTAL
@@ -73,6 +75,7 @@ def _pinned(project: Project, workload: str, now: date) -> list[Pinned]:
             known=deadlines.known(project, facts, workload, name),
             since=pin.since if pin else "",
             why=pin.why if pin else "",
+            served=served.get(name, ""),
         )
         if row.standing.tier is Tier.PRODUCTION and row.retirement is not None:
             plan = deadlines.planned(project, workload, row.retirement.day, now, PREPARATION_S)
@@ -96,6 +99,25 @@ def _standings(project: Project, workload: str, retain_s: float) -> Mapping[str,
     found = asyncio.run(journals())
     at = datetime.now(UTC).timestamp()
     return standings(project.workload(workload).incumbent, workload, found, at, retain_s) if found else {}
+
+
+def _served(project: Project, workload: str) -> dict[str, str]:
+    """By variant, as it is configured now, the model that the provider last said it answered with; nothing where the
+    ledger lies in no folder of this machine, or this install cannot read it.
+    """
+    if not project.paths.lake.is_dir() or any(find_spec(each) is None for each in ("deltalake", "duckdb", "ibis")):
+        return {}
+    from understudy.ledger.queries import Ledger
+    from understudy.ledger.stores import lake_of
+
+    marks = {variant.fingerprint: name for name, variant in project.variants(workload).items()}
+    ledger = Ledger(lake_of(project))
+    try:
+        spans = sorted(ledger.history(workload), key=lambda span: span.last_at)
+    finally:
+        ledger.close()
+    own = (span for span in spans if span.model_served and marks.get(span.fingerprint) == span.served_variant)
+    return {span.served_variant: span.model_served for span in own}
 
 
 WIDE = 80

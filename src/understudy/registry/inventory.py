@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from understudy.registry.deadline import DeadlinePlan, Fit
 from understudy.registry.lifetimes import Known, Retirement
-from understudy.registry.naming import Promise
+from understudy.registry.naming import Promise, unrouted
 
 
 class Tier(StrEnum):
@@ -61,6 +61,8 @@ class Pinned:
     known: Known
     since: str
     why: str
+    served: str = ""
+    """The model that the provider last said it answered with; "" where no answer is known."""
     needs: tuple[Need, ...] = field(default=())
     plan: DeadlinePlan | None = None
     """How to leave it in time; for what serves now and has a date."""
@@ -80,6 +82,7 @@ class Pinned:
             **self.standing._asdict(),
             "tier": str(self.standing.tier),
             "name": {**naming._asdict(), "promise": str(naming.promise), "declared": self.known.declared},
+            "served": self.served or None,
             "pin": {"since": self.since, "why": self.why},
             "released": _iso(lifetime.released if lifetime else None),
             "deprecated": _iso(lifetime.deprecated if lifetime else None),
@@ -101,18 +104,27 @@ def _iso(day: date | None) -> str | None:
     return day.isoformat() if day else None
 
 
+FIRST_HAND = ("openai", "anthropic", "google", "mistral", "")
+"""Schemes whose providers answer with the name that was asked for, where it is exact."""
+
+
 def needs(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
     """What has to be done about a pin. `retain_s` is how long a fallback has to stay callable."""
     tier, naming = pinned.standing.tier, pinned.known.naming
     serving = tier in SERVING
+    other = pinned.served if pinned.served and unrouted(pinned.served) != unrouted(pinned.model) else ""
+    answered = f"; it last answered as {other}" if other else ""
+    if naming.promise is Promise.EXACT and other and naming.scheme in FIRST_HAND:
+        yield Need("served_other", f"{pinned.model} is pinned, and {other} answered: ask the provider", True)
     if naming.malformed:
         yield Need("malformed", f"{naming.reason}: {naming.remedy}", serving)
     elif naming.promise is Promise.ALIAS:
-        yield Need("alias", f"{pinned.model} may change under you: {naming.reason}; {naming.remedy}", serving)
+        yield Need("alias", f"{pinned.model} may change under you: {naming.reason}; {naming.remedy}{answered}", serving)
     elif naming.preview:
         yield Need("preview", f"{pinned.model} is a preview; {naming.remedy}", False)
     elif naming.promise is Promise.UNKNOWN and serving:
-        yield Need("unknown", f"whether {pinned.model} may change is unknown: {naming.reason}; {naming.remedy}", False)
+        said = f"whether {pinned.model} may change is unknown: {naming.reason}; {naming.remedy}{answered}"
+        yield Need("unknown", said, False)
     yield from _retirement(pinned, today, retain_s)
     if tier in (Tier.PRODUCTION, Tier.CANARY) and not pinned.why:
         yield Need("no_why", f"nobody wrote why {pinned.variant} is pinned: add pin: {{since: DAY, why: ...}}", True)

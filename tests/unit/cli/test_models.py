@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 
 from understudy.cli import check, models, plan
 from understudy.config.project import open_project
+from understudy.core.records import Exchange
+from understudy.ledger.committer import Committer
+from understudy.ledger.segments import SegmentWriter
 from understudy.rollout.begin import Request, begin
 from understudy.wiring import control
 
@@ -89,6 +92,38 @@ def test_an_upgrade_under_way_gives_its_variants_their_tiers(tmp_path: Path) -> 
     rows = listed(config, "reply", code=0)
     assert (rows["old"]["tier"], rows["old"]["share"]) == ("production", 1.0)
     assert rows["new"]["tier"] == "experimental"
+
+
+def test_what_answered_is_read_from_the_ledger(tmp_path: Path) -> None:
+    """The last answer of the variant as it is configured counts, not one that the incumbent gave in its place."""
+    config = written(tmp_path, "gpt-4.1-2025-04-14")
+    project = open_project(Path(config))
+    marks = {name: variant.fingerprint for name, variant in project.variants("reply").items()}
+    answers = [("old", "old", "gpt-4.1-2025-04-14"), ("old", "old", "gpt-4.1-2025-09-09"), ("new", "old", "unheard-of")]
+    writer = SegmentWriter(project.paths.segments, "w0")
+    for number, (variant, served, model) in enumerate([*answers, ("new", "new", "gpt-4o-2024-11-20")]):
+        writer.append(
+            Exchange(
+                exchange=f"x-{number}",
+                workload="reply",
+                started_at=1_700_000_000.0 + number,
+                epoch=1,
+                generation="g",
+                variant=variant,
+                fingerprint=marks[variant],
+                served_variant=served,
+                model_served=model,
+                status=200,
+            )
+        )
+    writer.close()
+    with Committer(project.paths.segments, project.paths.lake) as committer:
+        committer.run_once()
+    rows = listed(config, "reply", code=1)
+    assert (rows["old"]["served"], rows["new"]["served"]) == ("gpt-4.1-2025-09-09", "gpt-4o-2024-11-20")
+    assert "served_other" in [need["kind"] for need in rows["old"]["needs"] if need["urgent"]]
+    (alias,) = [need["what"] for need in rows["new"]["needs"] if need["kind"] == "alias"]
+    assert alias.endswith("it last answered as gpt-4o-2024-11-20")
 
 
 def planned(config: str, *more: str, code: int) -> dict[str, Any]:

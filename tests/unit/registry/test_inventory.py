@@ -103,3 +103,19 @@ def test_the_row_carries_every_date_with_its_source() -> None:
     assert all(each["source"] and each["read"] for each in row["dates"])
     assert row["tier"] == "production"
     assert pinned().as_dict(TODAY)["retires"] is None
+
+
+def test_answers_of_another_model_than_the_pinned_one_need_doing() -> None:
+    exact = pinned(goes=200)
+    assert urgent(replace(exact, served="gpt-4o-2024-08-06")) == set()
+    assert urgent(replace(exact, served="openai/gpt-4o-2024-08-06")) == set()
+    assert urgent(replace(exact, served="gpt-4o-2024-11-20")) == {"served_other"}
+
+
+def test_an_alias_and_a_deployment_tell_what_answered() -> None:
+    alias = found(replace(pinned("gpt-4o"), served="gpt-4o-2024-11-20"))["alias"].what
+    assert alias.endswith("; it last answered as gpt-4o-2024-11-20")
+    deployment = replace(pinned("chat-prod"), served="gpt-4o-2024-11-20")
+    deployment = replace(deployment, known=Known(classify("chat-prod", "azure"), None))
+    assert found(deployment)["unknown"].what.endswith("it last answered as gpt-4o-2024-11-20")
+    assert "served_other" not in found(deployment)
