@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from understudy.registry.deadline import DeadlinePlan
     from understudy.registry.lifetimes import Known, Registry
 
-AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-
 
 def day(text: str, option: str) -> date:
     """The day that an option names. Raises UsageError for anything else."""
@@ -40,11 +38,10 @@ def registry(project: Project) -> Registry:
 
 def known(project: Project, facts: Registry, workload: str, variant: str) -> Known:
     """What is known of the model of a variant, as its provider serves it."""
-    from urllib.parse import urlsplit
+    from understudy.registry.hosting import platform
 
     section = project.workload(workload).variants[variant]
-    host = urlsplit(project.config.providers[section.provider].base_url).hostname or ""
-    return facts.look_up(section.model, "azure" if host.endswith(AZURE_HOSTS) else "")
+    return facts.look_up(section.model, platform(project.config, section.provider))
 
 
 def planned(project: Project, workload: str, deadline: date, now: date, preparation_s: float) -> DeadlinePlan:

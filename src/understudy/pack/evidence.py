@@ -49,7 +49,7 @@ def regress(pack: Found) -> Section:
         tone: Tone = "good" if one["outcome"] == "proceed" else "bad"
         section.brief.append(Said(f"{spoken(one['outcome'])}: {one['summary']}", tone))
         if one["result"] is None:
-            section.brief.append(Said("Its full result is missing; see below what is missing and why.", "open"))
+            section.brief.append(Said("Its full result is missing; see What is missing.", "open"))
             continue
         section.brief.append(_scores(one["result"]))
         section.brief += _eval_figures(one["result"])
@@ -123,7 +123,7 @@ def shadow(pack: Found) -> Section:
         section.brief.append(_left(visit))
     report = pack["shadow"]
     if report is None:
-        section.brief.append(Said("What the pairs say is missing; see below what is missing and why.", "open"))
+        section.brief.append(Said("What the pairs say is missing; see What is missing.", "open"))
         return section
     coverage = report["coverage"]
     lost = ", ".join(f"{count:,} {spoken(reason)}" for reason, count in coverage["lost"].items()) or "none"
@@ -250,7 +250,7 @@ def agreement(pack: Found) -> Section:
         both = name if one["live_slice"] in ("", one["slice"]) else f"{name} ({one['live_slice']})"
         rows.append([both, *_interval(one, "foretold"), *_interval(one, "live"), said])
     if not rows:
-        section.brief.append(Said("There is nothing to compare; see below what is missing.", "open"))
+        section.brief.append(Said("There is nothing to compare: see What is missing.", "open"))
         return section
     counts = {word: sum(1 for one in pack["agreement"] if one["says"] == word) for word in (AGREES, CONTRADICTS)}
     section.brief.append(Said(f"{counts[AGREES]} of {len(rows)} agree, {counts[CONTRADICTS]} contradict."))

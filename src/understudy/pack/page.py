@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -10,6 +11,10 @@ from understudy.pack.blocks import Block, Cell, Drawing, Facts, Grid, Head, Laid
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing but the style within it."""
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+"""What is never broken over two lines."""
 
 
 def opening(title: str, under: str, sections: Sequence[Section]) -> str:
@@ -80,6 +85,7 @@ def _grid(grid: Grid) -> str:
 
 def _tagged(tag: str, said: str | Cell, also: str = "") -> str:
     text, tone = said if isinstance(said, Cell) else (said, "")
+    also = "t" if _MOMENT.fullmatch(text) else also
     return f"<{tag}{_class(f'{also} {tone}'.strip())}>{escape(text)}</{tag}>"
 
 

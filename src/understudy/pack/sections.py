@@ -254,7 +254,7 @@ def _price(pack: Found) -> Section:
         )
         section.brief.append(Grid("all traffic of a month, at the rate since the upgrade began", columns, rows))
     if price is not None and price["eval"] is not None and price["eval"]["ratio"] is not None:
-        section.brief.append(Said(f"In the eval an answer cost {change(price['eval']['ratio'])}."))
+        section.brief.append(Said(f"In the eval the price of an answer changed by {change(price['eval']['ratio'])}."))
     return section
 
 

@@ -12,10 +12,15 @@ from understudy.registry.lifetimes import Known, Registry
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
+def platform(config: Config, provider: str) -> str:
+    """ "azure" where the provider serves deployments, whose names say nothing of the model; else ""."""
+    host = urlsplit(config.providers[provider].base_url).hostname or ""
+    return "azure" if host.endswith(AZURE_HOSTS) else ""
+
+
 def known(config: Config, provider: str, model: str) -> Known:
     """By the public facts, and over them what the project declares under `models:`."""
-    host = urlsplit(config.providers[provider].base_url).hostname or ""
-    return Registry(config.models).look_up(model, "azure" if host.endswith(AZURE_HOSTS) else "")
+    return Registry(config.models).look_up(model, platform(config, provider))
 
 
 def last_day(config: Config, variant: Variant) -> date | None:
