@@ -69,8 +69,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None]:
     """Many test suites have an option `--model` of their own. Theirs wins: ours comes when theirs are known."""
     yield
-    groups = [*parser._groups, parser._anonymous]
-    if not any("--model" in option.names() for group in groups for option in group.options):
+    try:
+        free = "--model" in parser.parse_known_and_unknown_args(["--model"])[1]
+    except (pytest.UsageError, SystemExit):  # somebody's, and it wants a value
+        free = False
+    if free:
         parser.getgroup("understudy").addoption(
             "--model",
             action="append",

@@ -323,11 +323,12 @@ def test_with_workers_of_xdist(
 ) -> None:
     """Two processes write, compare, report and clean up as one does, also when an answer is missing in one of them."""
     url, got = webhook
-    assert outcome(project.run("-n", "2", "--snapshot-update")) == (3, 0)
+    project.run("--snapshot-update")
     before = project.files()
     project.says(OLD, HOSE, lambda _: "")
     project.says(OLD, "When does order G-2001 arrive?", lambda said: said.replace("G-2001", "it"))
     monkeypatch.setenv("SLACK_WEBHOOK_URL", url)
+    project.file().with_name("TestDelivery.test_when[small-1-2025-03-01-G-2006].model-answer").unlink()
     result = project.run("-n", "2", "--snapshot-update", "--report-to", "slack")
     assert outcome(result) == (2, 1)
     after = project.files()
