@@ -269,9 +269,14 @@ class Tally:
         from understudy.core.errors import CannotMeasure
         from understudy.snapshots.webhook import send
 
-        counts = f"{self.compared} answers compared, {session.testsfailed} tests failed"
+        lines = [
+            f"model snapshots: {self.compared} answers compared, {session.testsfailed} tests failed",
+            *self.lines(),
+        ]
+        if session.exitstatus > pytest.ExitCode.TESTS_FAILED:
+            lines.insert(1, f"the run did not come to its end (exit status {int(session.exitstatus)})")
         try:
-            send(self._webhook, "\n".join([f"model snapshots: {counts}", *self.lines()]))
+            send(self._webhook, "\n".join(lines))
         except CannotMeasure as error:
             # A scheduled run that nobody hears of is no success.
             self.unsent = str(error)

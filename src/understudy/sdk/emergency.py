@@ -61,7 +61,7 @@ class _Direct:
         named = request.headers.get(WORKLOAD, self._workload)
         if (request.url.scheme, request.url.netloc) != (self._url.scheme, self._url.netloc) or named != self._workload:
             return None
-        path = request.url.raw_path.decode("ascii")
+        path = request.url.raw_path.decode("ascii").removeprefix(self._url.path.rstrip("/"))
         found = recognise(request.method, path, {name.lower(): value for name, value in request.headers.items()})
         if found is None or found.wire is not self._speaks or request.method != "POST" or not found.endpoint.pure:
             return None

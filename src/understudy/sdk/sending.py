@@ -1,7 +1,8 @@
 """Sends what users thought of an answer, in the background: a product never waits for it and never fails by it.
 
-One thread a gateway sends one after the other over one connection. What does not fit its queue, or is not taken, is
-counted and logged. Feedback is sent again only where no connection was made: sent twice it would count twice.
+One thread a gateway sends one after the other over one connection. What does not fit its queue, waits too long, or is
+not taken is counted and logged. Feedback is sent again only where no connection was made: sent twice it would count
+twice.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from understudy.sdk.address import Gateway, gateway
 TIMEOUT_S = 2.0
 WAITING = 1_000
 """Feedback that waits at most; more is dropped and counted."""
+KEPT_S = 60.0
+"""How long feedback waits for a gateway that cannot be reached; long enough for one that is started anew."""
 PAUSES_S = (0.2, 1.0)
-"""Before each further attempt to connect."""
+"""Before the second attempt to connect, and before each further one."""
 AT_EXIT_S = 2.0
 """How long the end of a process waits for what is not sent yet."""
 
@@ -101,13 +104,13 @@ class _Sender:
 
     def __init__(self, to: Gateway) -> None:
         self._to = to
-        self._waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="understudy-feedback", daemon=True)
         self._thread.start()
 
     def put(self, body: dict[str, Any]) -> bool:
         try:
-            self._waiting.put_nowait(body)
+            self._waiting.put_nowait((time.monotonic(), body))
         except queue.Full:
             _lost(f"{WAITING} feedbacks wait already for {self._to.url}")
             return False
@@ -125,9 +128,9 @@ class _Sender:
 
         with httpx2.Client(timeout=TIMEOUT_S) as client:
             while True:
-                body = self._waiting.get()
+                since, body = self._waiting.get()
                 try:
-                    self._attempt(client, body)
+                    self._attempt(client, since + KEPT_S, body)
                 except UnderstudyError as error:
                     _lost(str(error))
                 except Exception as error:  # a thread that dies would lose all that follows in silence
@@ -137,13 +140,17 @@ class _Sender:
                 finally:
                     self._waiting.task_done()
 
-    def _attempt(self, client: Any, body: dict[str, Any]) -> None:
-        for pause in PAUSES_S:
+    def _attempt(self, client: Any, end: float, body: dict[str, Any]) -> None:
+        pause, later = PAUSES_S
+        while time.monotonic() < end:
             try:
                 return _send(client, self._to, body)
             except _NotConnected:
+                if time.monotonic() + pause > end:
+                    raise
                 time.sleep(pause)
-        return _send(client, self._to, body)
+                pause = later
+        raise CannotMeasure(f"it waited {KEPT_S:g} s for the gateway at {self._to.url}")
 
 
 class _NotConnected(CannotMeasure):

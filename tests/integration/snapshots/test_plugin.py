@@ -264,6 +264,9 @@ def test_report(project: Project, webhook: tuple[str, list[str]], monkeypatch: p
     away = project.run("--snapshot-warn-on-failure", "--report-to", "env:HOOK")
     away.stdout.fnmatch_lines(["NOT REPORTED: the report did not reach the webhook at 127.0.0.1: ConnectError"])
     assert (len(got), away.ret) == (2, 1)
+    broken = project.run("--report-to", "slack", "--model", "nobody")
+    assert broken.ret == 2
+    assert got[-1].splitlines()[1] == "the run did not come to its end (exit status 2)"
     wrong = project.run("--report-to", url)
     unset = project.run("--report-to", "env:NOWHERE")
     assert (wrong.ret, unset.ret) == (4, 4)
