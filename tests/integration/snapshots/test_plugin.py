@@ -14,6 +14,7 @@ import pytest
 
 # Imported here once, or each inner run would import them anew.
 from understudy.config import starter
+from understudy.config.project import open_project
 from understudy.pytest_plugin import Tally
 from understudy.snapshots.stage import without
 
@@ -21,6 +22,7 @@ pytest_plugins = ["pytester"]
 # An inner run finds the plugin imported by the outer one.
 pytestmark = pytest.mark.filterwarnings("ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 
+PLUGINS = ("-p", "xdist", "-p", "syrupy", "-p", "understudy.pytest_plugin")
 OLD, NEW = "small-1-2025-03-01", "small-2-2026-02-10"
 HOSE = "The hose of order G-1002 leaks. I want my money back."
 TESTS = f"""
@@ -46,6 +48,7 @@ class Project:
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester, self.root = pytester, pytester.path
         starter.write(self.root)
+        open_project(self.root / "understudy.yaml")  # what that imports would be imported anew in each inner run
         (self.root / "tests").mkdir()
         self.tests = self.root / "tests" / "test_replies.py"
         self.tests.write_text(TESTS)
@@ -54,7 +57,7 @@ class Project:
 
     def run(self, *arguments: str, recorded: bool = True) -> pytest.RunResult:
         source = ["--understudy-recordings", str(self.recordings)] if recorded else []
-        return self.pytester.runpytest_inprocess("-p", "understudy.pytest_plugin", *source, *arguments, "tests")
+        return self.pytester.runpytest_inprocess(*PLUGINS, *source, *arguments, "tests")
 
     def says(self, model: str, question: str, change: Callable[[str], str]) -> None:
         """From now on a model says something else."""
@@ -74,6 +77,7 @@ class Project:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # looking for plugins costs more than all else
     return Project(pytester)
 
 
