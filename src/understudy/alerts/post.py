@@ -32,7 +32,7 @@ class Target(NamedTuple):
         return f"<Target {self.name}>"
 
 
-async def post(client: httpx2.AsyncClient, target: Target, message: Mapping[str, Any], now: float) -> str:
+async def post(target: Target, message: Mapping[str, Any], now: float) -> str:
     """ "" where the target took it (2xx), else what went wrong. The answer's body is not read."""
     body = slack(message) if target.form == "slack" else plain(message)
     headers = {"content-type": "application/json", "user-agent": "understudy", "idempotency-key": str(message["id"])}
@@ -41,13 +41,16 @@ async def post(client: httpx2.AsyncClient, target: Target, message: Mapping[str,
     try:
         async with (
             asyncio.timeout(WHOLE_S),
-            client.stream("POST", target.url, content=body, headers=headers) as answer,
+            client() as opened,
+            opened.stream("POST", target.url, content=body, headers=headers) as answer,
         ):
             return "" if answer.is_success else f"answered {answer.status_code}"
     except TimeoutError:
         return f"no answer within {WHOLE_S:g} s"
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return f"no answer ({type(error).__name__})"
+    except (ValueError, OSError) as error:  # a proxy or certificates that this machine's environment names wrongly
+        return f"cannot be sent from here ({type(error).__name__}): see HTTPS_PROXY and SSL_CERT_FILE"
 
 
 def client() -> httpx2.AsyncClient:

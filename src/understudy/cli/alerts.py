@@ -59,12 +59,11 @@ def _named(project: Project, target: str | None) -> list[str]:
 
 
 async def _tried(project: Project, names: list[str]) -> list[dict[str, Any]]:
-    from understudy.alerts.post import client, post
+    from understudy.alerts.post import post
     from understudy.rollout.outbox import target_of
 
     now, targets = time.time(), [target_of(project, name) for name in names]
-    async with client() as opened:
-        said = await asyncio.gather(*(post(opened, one, _message(now).as_dict(), now) for one in targets))
+    said = await asyncio.gather(*(post(one, _message(now).as_dict(), now) for one in targets))
     return [
         {"target": name, "sent": not problem, "problem": problem} for name, problem in zip(names, said, strict=True)
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from understudy.alerts.alert import Alert, Kind
-from understudy.alerts.post import Target, client, post, wait_s
+from understudy.alerts.post import Target, post, wait_s
 from understudy.config.project import Project
 from understudy.core.errors import ConfigError, UnderstudyError
 from understudy.core.playbook import DAY
@@ -143,21 +143,20 @@ class Outbox:
 
     async def _carry(self, project: Project, name: str, posts: Sequence[Post]) -> None:
         """Send the posts of one target, one after the other, until it fails."""
-        async with client() as opened:
-            for one in posts:
-                if not await self._claimed(one):
-                    continue
-                if name not in project.config.alerts.targets:
-                    gone = one._replace(state=GIVEN_UP, ended_at=self.clock(), problem="the target is not configured")
-                    await self._settled(gone)
-                    continue
-                try:
-                    problem = await post(opened, target_of(project, name), one.message, self.clock())
-                except ConfigError as error:
-                    problem = error.problems[0].message
-                await self._settled(outcome(one, problem, self.clock()))
-                if problem:
-                    return
+        for one in posts:
+            if not await self._claimed(one):
+                continue
+            if name not in project.config.alerts.targets:
+                gone = one._replace(state=GIVEN_UP, ended_at=self.clock(), problem="the target is not configured")
+                await self._settled(gone)
+                continue
+            try:
+                problem = await post(target_of(project, name), one.message, self.clock())
+            except ConfigError as error:
+                problem = error.problems[0].message
+            await self._settled(outcome(one, problem, self.clock()))
+            if problem:
+                return
 
     async def _claimed(self, one: Post) -> bool:
         try:

@@ -227,6 +227,28 @@ def test_a_target_that_fails_is_asked_again_later(
     assert TOKEN not in caplog.text and SECRET not in caplog.text
 
 
+def test_a_machine_that_cannot_send_fails_no_turn(
+    tmp_path: Path, webhook: Callable[..., Webhook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that the environment names wrongly is a problem of the post, and no error of whoever looks."""
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://proxy")
+    monkeypatch.setenv("ALL_PROXY", "nonsense://proxy")
+    hook = webhook()
+    of = project(tmp_path, ops=hook.url)
+
+    async def body(store: Store) -> None:
+        await rolled_back(store)
+        box = outbox(store)
+        await looked(box, store, of)
+        await box.send(of)
+        await box.close(5.0)
+        await box.send(of)
+        (kept,) = await store.posts()
+        assert kept.state == WAITING and "HTTPS_PROXY" in kept.problem and TOKEN not in kept.problem
+
+    run(tmp_path, body)
+
+
 def test_what_no_attempt_delivers_is_given_up(tmp_path: Path, webhook: Callable[..., Webhook]) -> None:
     """After three days, and at once where the target is no longer configured; a variable that is not set is named."""
     hook = webhook(500)
