@@ -114,7 +114,7 @@ def test_a_provider_that_is_not_there(here: World) -> None:
     """An eval cannot measure; an upgrade waits in its eval, says why, and goes on when the provider is back."""
     here.edit("understudy.yaml", ":9100/", ":1/")
     refused(here.run(*EVAL), 3, "127.0.0.1:1", "check provider local")
-    here.start("up", "--port", "0", "--workers", "1", "--json")
+    here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
     assert here.run(*START).code == 0
 
     eventually(lambda: "127.0.0.1:1" in str(here.status(W)["upgrade"]["assessment"]), within=120)
@@ -216,7 +216,7 @@ def test_a_configuration_broken_while_everything_runs(tmp_path: Path) -> None:
     """The last good one stays in force, `up` and `upgrade status` say so, and a rollback still works."""
     with world(tmp_path) as here:
         here.example()
-        up, ready = here.start("up", "--port", "0", "--workers", "1", "--json")
+        up, ready = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
         good = (tmp_path / "understudy.yaml").read_text()
         (tmp_path / "understudy.yaml").write_text(good + "x: [\n")
         said = here.run("upgrade", "status")
@@ -312,7 +312,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_second_one_beside_the_first(here: World) -> None:
     """`up` names the part that cannot run, what holds its place, and what to do; the first one serves on."""
-    _, ready = here.start("up", "--port", "0", "--workers", "1", "--json")
+    _, ready = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
     second = here.launch("up", "--port", str(ready["port"]), "--workers", "1")
     said = here.folder / "up.out"
     eventually(lambda: "cannot listen on" in said.read_text() and "committer: another" in said.read_text(), within=30)

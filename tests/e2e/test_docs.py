@@ -251,5 +251,5 @@ def serving(here: World) -> str:
     _, replay = here.start("replay", "serve", "-r", "recordings/replies.jsonl", "--json")
     file = here.folder / "understudy.yaml"
     file.write_text(file.read_text().replace(":9100/", f":{replay['port']}/"))
-    _, up = here.start("up", "--port", "0", "--workers", "1", "--json")
+    _, up = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
     return f"{up['url']}/v1"

@@ -17,7 +17,7 @@ def test_a_suite_of_live_questions_is_evaluated(tmp_path: Path) -> None:
     """
     with world(tmp_path) as here:
         here.example()
-        _, gateway = here.start("up", "--port", "0", "--workers", "1", "--json", ready=120)
+        _, gateway = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json", ready=120)
         rows = [json.loads(line) for line in (tmp_path / "recordings" / "replies.jsonl").read_text().splitlines()]
         asked = {row["prompt"]: row["slice"] for row in rows if row["model"].startswith("small-1") and row["slice"]}
         customer = Customer("127.0.0.1", gateway["port"])

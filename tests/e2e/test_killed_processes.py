@@ -106,13 +106,16 @@ def workers(here: World) -> dict[str, int]:
     return found
 
 
+CHILDREN = ("controller", "ledger", "gateway", "dashboard")
+
+
 def children(process: subprocess.Popen[str]) -> dict[str, int]:
     """The processes `understudy up` looks after, by their verb."""
     found: dict[str, int] = {}
     for child in psutil.Process(process.pid).children():
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             command = child.cmdline()
-            found |= {verb: child.pid for verb in ("controller", "ledger", "gateway") if verb in command}
+            found |= {verb: child.pid for verb in CHILDREN if verb in command}
     return found
 
 
@@ -134,7 +137,7 @@ def test_the_upgrade_goes_on_and_no_customer_notices(tmp_path: Path) -> None:
             assert here.run("upgrade", "start", "reply", "--candidate", "new").code == 0
             eventually(lambda: stage(here)["stage"] == "canary", within=180)
             before = children(up)
-            dead = {verb: before[verb] for verb in ("controller", "ledger")}
+            dead = {verb: before[verb] for verb in ("controller", "ledger", "dashboard")}
             for killed in dead.values():
                 os.kill(killed, signal.SIGKILL)
             victim, pid = sorted(workers(here).items())[0]

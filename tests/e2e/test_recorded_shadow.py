@@ -59,7 +59,7 @@ def test_every_shadowed_pair_is_kept_and_the_drift_is_named(tmp_path: Path) -> N
     with world(tmp_path) as here:
         _, replay = here.start("replay", "serve", "--recordings", str(source), "--port", "0", "--json")
         (tmp_path / "understudy.yaml").write_text(CONFIG.format(base_url=f"http://127.0.0.1:{replay['port']}/v1"))
-        _, up = here.start("up", "--port", "0", "--json")
+        _, up = here.start("up", "--port", "0", "--no-dashboard", "--json")
         assert here.run("upgrade", "start", "prime", "--candidate", "new").code == 0
         eventually(lambda: shadowing(here), within=180)
         # The report counts from the moment on at which all traffic was seen to be copied; until then it is not due.

@@ -64,7 +64,7 @@ def exposure(steps: Sequence[Exposed], until: float, label: str, times: tuple[st
 
     times: what is written at both ends.
     """
-    width, height, left, top, bottom = 480, 150, 44, 10, 24
+    width, height, left, top, bottom = 360, 130, 44, 10, 24
     began = steps[0].at
     length = max(until - began, 1e-9)
 
