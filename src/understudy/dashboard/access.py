@@ -16,6 +16,8 @@ from understudy.config.project import DashboardUser
 
 SESSION_S = 12 * 3_600.0
 """A session ends so long after its last use."""
+WRONG_KEY_S = 1.0
+"""How long a wrong key waits for its answer: guessing is slow."""
 MOST_SESSIONS = 1_000
 """The oldest one ends where another begins beyond so many."""
 

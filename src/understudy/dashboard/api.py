@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from understudy.core.errors import CannotMeasure
 from understudy.core.moment import moment
-from understudy.dashboard.access import Access, Person, hashed
+from understudy.dashboard.access import WRONG_KEY_S, Access, Person, hashed
 from understudy.dashboard.acts import act
 from understudy.dashboard.facts import Facts
 from understudy.dashboard.looking import Looked
@@ -24,16 +25,17 @@ class Unknown(Exception):
     """Nobody has this key. Never shown as such to a user."""
 
 
-def person(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Person:
+async def person(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Person:
     """Who asks. Raises Unknown."""
     access: Access = request.app.state.access
     found = access.person(hashed(given.credentials)) if given else None
     if found is None:
+        await asyncio.sleep(WRONG_KEY_S)
         raise Unknown
     return found
 
 
-def facts(request: Request) -> Facts:
+async def facts(request: Request) -> Facts:
     found: Facts = request.app.state.facts
     found.current()
     return found

@@ -13,6 +13,7 @@ from understudy.config.project import Project
 from understudy.core.errors import CannotMeasure, UnderstudyError
 from understudy.dashboard.looking import PATIENT_S, Looked, Looking
 from understudy.evals.result import load
+from understudy.ledger.projection import project
 from understudy.ledger.queries import Ledger
 from understudy.rollout.board import Folder
 from understudy.rollout.compared import compared_again, following
@@ -119,13 +120,16 @@ class Facts:
         return await self.looking.look(("seen", workload), lambda ledger: seen(ledger, workload), patience_s=PATIENT_S)
 
     async def figures(self, workload: str, upgrade: str) -> Looked[dict[str, Any]]:
-        """Latency, cost and failures of each arm on each slice, of served answers and of shadow copies."""
+        """Latency, cost and failures of each arm on each slice, of served answers and of shadow copies; and what a
+        month of all the traffic costs with each variant.
+        """
 
         def ask(ledger: Ledger) -> dict[str, Any]:
-            return {
+            arms = {
                 role: [row._asdict() for row in ledger.by_slice(workload, upgrade=upgrade, role=role)]
                 for role in ("served", "shadow")
             }
+            return {**arms, "months": [month._asdict() for month in project(ledger.spent(workload))]}
 
         return await self.looking.look(("figures", workload, upgrade), ask)
 

@@ -17,7 +17,7 @@ from understudy import __version__
 from understudy.core.errors import CannotMeasure, Refused, UnderstudyError, UsageError
 from understudy.core.moment import moment
 from understudy.dashboard import views, words
-from understudy.dashboard.access import Access, Person, Session, genuine
+from understudy.dashboard.access import WRONG_KEY_S, Access, Person, Session, genuine
 from understudy.dashboard.acts import ACTS, act, told
 from understudy.dashboard.facts import Facts
 from understudy.rollout.fold import EVERYTHING
@@ -25,8 +25,6 @@ from understudy.rollout.intents import subjects
 from understudy.rollout.sheet import FEWEST, MOST
 
 HERE = Path(__file__).parent
-WRONG_KEY_S = 1.0
-"""How long a wrong key waits for its answer: guessing is slow."""
 
 
 class Away(Exception):
@@ -52,7 +50,7 @@ def cookie_name(request: Request) -> str:
     return f"understudy-{request.url.port or 'session'}"
 
 
-def visit(request: Request) -> Visit:
+async def visit(request: Request) -> Visit:
     """Raises Away where nobody has signed in."""
     access: Access = request.app.state.access
     found = access.session(request.cookies.get(cookie_name(request), ""), time.time())
@@ -78,7 +76,8 @@ def environment() -> Environment:
         ),
     )
     made.filters |= {
-        name: getattr(words, name) for name in ("spoken", "clock", "percent", "seconds", "dollars", "ago", "coded")
+        name: getattr(words, name)
+        for name in ("spoken", "clock", "percent", "seconds", "dollars", "ago", "coded", "money")
     }
     made.globals["version"] = __version__
     return made
@@ -229,7 +228,8 @@ async def workload(visit: Visitor, workload: str, upgrade: str = "", slice: str 
         unread=unread,
         exposure=views.exposure(status["upgrade"], standing["changes"], time.time()),
         figures=figures,
-        arms={role: views.arms(rows) for role, rows in (figures.value or {}).items()},
+        arms={role: views.arms((figures.value or {}).get(role, ())) for role in ("served", "shadow")},
+        months=(figures.value or {}).get("months", []),
         shadow=shadow,
         drift=views.drift(shadow.value["rows"]) if shadow.value else [],
         **standing,

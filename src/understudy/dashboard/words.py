@@ -53,6 +53,11 @@ def dollars(value: float | None) -> str:
     return f"${value:.{digits}f}"
 
 
+def money(value: float | None) -> str:
+    """A sum of money."""
+    return "unknown" if value is None else f"${value:,.2f}"
+
+
 def coded(text: str) -> Markup:
     """A sentence of ours in which `commands` stand between backticks: those look like commands."""
     parts = plain(text).split("`")

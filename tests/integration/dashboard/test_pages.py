@@ -70,6 +70,7 @@ def test_the_control_api_gives_the_documents_of_the_commands(shared: Site) -> No
     assert [each["event"] for each in shared.api("GET", "/workloads/reply/history").json["changes"]] == ["exposed"]
     figures = shared.api("GET", "/workloads/reply/figures").json
     assert {row["exchanges"] for row in figures["shadow"] if not row["slice"]} == {PAIRS}
+    assert {month["variant"]: month["usd"] for month in figures["months"]} == {"old": None, "new": None}
     described = shared.api("GET", "/openapi.json").json
     assert "/api/workloads/{workload}/{what}" in described["paths"]
     assert shared.get("/docs").status == 404
