@@ -127,7 +127,7 @@ WIDE = 80
 def _print(console: Console, rows: list[Pinned], now: date) -> None:
     for workload in dict.fromkeys(row.workload for row in rows):
         heads: list[str | tuple[str, str]] = ["variant", ("tier", "whole"), "model", ("name", "whole")]
-        heads += [("goes", "whole"), ("days", "right"), ("begin by", "whole")]
+        heads += [("goes", "whole"), ("days", "right")]
         own = [row for row in rows if row.workload == workload]
         if console.width >= WIDE:
             console.print(table(workload, heads, [_cells(row, now) for row in own]))
@@ -135,7 +135,7 @@ def _print(console: Console, rows: list[Pinned], now: date) -> None:
             console.print(plain(workload), style="bold")
         for row in own:
             if console.width < WIDE:
-                variant, tier, model, name, goes, left, _ = _cells(row, now)
+                variant, tier, model, name, goes, left = _cells(row, now)
                 when = "" if left == "-" else f", {left} days"
                 console.print(plain(f"{variant} ({tier}): {model}, {name}, goes {goes}{when}"), markup=False)
             _print_pin(console, row)
@@ -152,9 +152,8 @@ def _cells(row: Pinned, now: date) -> tuple[object, ...]:
     share = f" {100 * standing.share:g} %" if standing.share and standing.share < 1 else ""
     goes = "unknown" if retirement is None else f"{'> ' * (retirement.kind == 'not_before')}{retirement.day}"
     left = "-" if retirement is None else retirement.days_left(now)
-    begin = row.plan.begin_by if row.plan else "-"
     name = str(row.known.naming.promise)
-    return row.variant, f"{standing.tier}{share}", row.model, name, goes, left, begin
+    return row.variant, f"{standing.tier}{share}", row.model, name, goes, left
 
 
 def _print_pin(console: Console, row: Pinned) -> None:
