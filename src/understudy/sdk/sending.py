@@ -32,8 +32,8 @@ AT_EXIT_S = 2.0
 
 _log = logging.getLogger("understudy.sdk")
 _lock = threading.Lock()
-_senders: dict[tuple[str, str], _Sender] = {}
-_default: Gateway | None = None
+_senders: dict[tuple[str, str, str] | None, _Sender] = {}
+_default: Gateway | UnderstudyError | None = None
 _counted: Counter[str] = Counter()
 
 
@@ -42,19 +42,20 @@ def feedback(
 ) -> bool:
     """Say how an answer was, by the id in its header x-understudy-exchange: `feedback(exchange, "thumb", 1)`.
 
-    Returns at once; False, and a line in the log, where it will not be sent: no id, no number, a full queue.
+    Returns at once; False, and a line in the log, where it will not be sent: no id, no number, a full queue. Without
+    `through` it goes to the project's gateway, see `gateway()`.
     With `raise_errors` it sends now, waits up to TIMEOUT_S, and raises UsageError or CannotMeasure.
     """
     try:
-        body, to = _body(exchange, name, value, through), through or _gateway()
+        body = _body(exchange, name, value)
         if raise_errors:
             import httpx2
 
             with httpx2.Client(timeout=TIMEOUT_S) as client:
-                _send(client, to, body)
+                _send(client, through or _gateway(), body)
             _count("sent")
             return True
-        return _sender(to).put(body)
+        return _sender(through).put(body)
     except UnderstudyError as error:
         if raise_errors:
             raise
@@ -66,13 +67,16 @@ async def feedback_async(
     exchange: str, name: str, value: float, *, through: Gateway | None = None, raise_errors: bool = False
 ) -> bool:
     """The same, awaited: True once the gateway took it, within TIMEOUT_S. `feedback` may be called on a loop too."""
+    import asyncio
+
     import httpx2
 
     try:
-        body, to = _body(exchange, name, value, through), through or _gateway()
+        body = _body(exchange, name, value)
+        to = await asyncio.to_thread(_gateway) if through is None else through
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
-                answer = await client.post(f"{to.url}/v1/feedback", json=body, headers=_headers(to))
+                answer = await client.post(f"{to.url}/v1/feedback", json=_about(to, body), headers=_headers(to))
         except httpx2.HTTPError as error:
             raise _unreachable(to, error) from None
         _taken(answer)
@@ -100,9 +104,9 @@ def counts() -> dict[str, int]:
 
 
 class _Sender:
-    """One thread that sends to one gateway."""
+    """One thread that sends to one gateway; without one to the project's, which it looks for itself."""
 
-    def __init__(self, to: Gateway) -> None:
+    def __init__(self, to: Gateway | None) -> None:
         self._to = to
         self._waiting: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="understudy-feedback", daemon=True)
@@ -112,7 +116,7 @@ class _Sender:
         try:
             self._waiting.put_nowait((time.monotonic(), body))
         except queue.Full:
-            _lost(f"{WAITING} feedbacks wait already for {self._to.url}")
+            _lost(f"{WAITING} feedbacks wait already")
             return False
         return True
 
@@ -130,7 +134,7 @@ class _Sender:
             while True:
                 since, body = self._waiting.get()
                 try:
-                    self._attempt(client, since + KEPT_S, body)
+                    self._attempt(client, self._to or _gateway(), since + KEPT_S, body)
                 except UnderstudyError as error:
                     _lost(str(error))
                 except Exception as error:  # a thread that dies would lose all that follows in silence
@@ -140,17 +144,17 @@ class _Sender:
                 finally:
                     self._waiting.task_done()
 
-    def _attempt(self, client: Any, end: float, body: dict[str, Any]) -> None:
+    def _attempt(self, client: Any, to: Gateway, end: float, body: dict[str, Any]) -> None:
         pause, later = PAUSES_S
         while time.monotonic() < end:
             try:
-                return _send(client, self._to, body)
+                return _send(client, to, body)
             except _NotConnected:
                 if time.monotonic() + pause > end:
                     raise
                 time.sleep(pause)
                 pause = later
-        raise CannotMeasure(f"it waited {KEPT_S:g} s for the gateway at {self._to.url}")
+        raise CannotMeasure(f"it waited {KEPT_S:g} s for the gateway at {to.url}")
 
 
 class _NotConnected(CannotMeasure):
@@ -161,7 +165,7 @@ def _send(client: Any, to: Gateway, body: dict[str, Any]) -> None:
     import httpx2
 
     try:
-        answer = client.post(f"{to.url}/v1/feedback", json=body, headers=_headers(to))
+        answer = client.post(f"{to.url}/v1/feedback", json=_about(to, body), headers=_headers(to))
     except httpx2.HTTPError as error:
         raise _unreachable(to, error) from None
     _taken(answer)
@@ -183,11 +187,15 @@ def _taken(answer: Any) -> None:
         raise UsageError(f"the gateway refused the feedback ({answer.status_code}): {said}")
 
 
+def _about(to: Gateway, body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "workload": to.workload}
+
+
 def _headers(to: Gateway) -> dict[str, str]:
     return {"authorization": f"Bearer {to.key}"} if to.key else {}
 
 
-def _body(exchange: object, name: object, value: object, through: Gateway | None) -> dict[str, Any]:
+def _body(exchange: object, name: object, value: object) -> dict[str, Any]:
     """What the gateway wants. Raises UsageError for what it would refuse, or could not use."""
     if not isinstance(exchange, str) or not exchange:
         raise UsageError("the feedback names no exchange", remedy="take it from the answer's x-understudy-exchange")
@@ -195,23 +203,28 @@ def _body(exchange: object, name: object, value: object, through: Gateway | None
         raise UsageError("the feedback has no name", remedy='give it one, like "thumb"')
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UsageError(f"the value of the feedback {name!r} is {value!r}", remedy="send a number, or True and False")
-    workload = {"workload": through.workload} if through is not None else {}
-    return {"exchange": exchange, "name": name, "value": float(value), **workload}
+    return {"exchange": exchange, "name": name, "value": float(value)}
 
 
 def _gateway() -> Gateway:
-    """The project's gateway, found once. Raises UsageError and ConfigError."""
+    """The project's gateway, looked for once in a process. Raises UsageError and ConfigError."""
     global _default
     if _default is None:
-        _default = gateway()
+        try:
+            _default = gateway()
+        except UnderstudyError as error:
+            _default = error
+    if isinstance(_default, UnderstudyError):
+        raise _default
     return _default
 
 
-def _sender(to: Gateway) -> _Sender:
+def _sender(to: Gateway | None) -> _Sender:
+    name = None if to is None else (to.url, to.key, to.workload)
     with _lock:
-        found = _senders.get((to.url, to.key))
+        found = _senders.get(name)
         if found is None:
-            found = _senders[to.url, to.key] = _Sender(to)
+            found = _senders[name] = _Sender(to)
         return found
 
 

@@ -229,10 +229,31 @@ def test_feedback_never_harms(
     assert [said.exchange for said in front.feedback] == ["e-3"]
 
 
+def test_feedback_finds_its_gateway(
+    front: Served, project: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a gateway it goes to the project's; where there is none it is lost, and nobody waits to learn it."""
+    monkeypatch.setattr(sending, "_default", None)
+    for name, value in {**project, "UNDERSTUDY_GATEWAY": front.base_url}.items():
+        monkeypatch.setenv(name, value)
+    assert sdk.feedback("e-1", "thumb", 1)
+    assert sdk.flush(30)
+    assert asyncio.run(sdk.feedback_async("e-2", "thumb", 1))
+    assert [(said.exchange, said.workload) for said in front.feedback] == [("e-1", "chat"), ("e-2", "chat")]
+    monkeypatch.setattr(sending, "_default", None)
+    Path(project["UNDERSTUDY_CONFIG"]).write_text("broken: [")
+    before = sdk.counts()["lost"]
+    assert sdk.feedback("e-3", "thumb", 1)
+    assert sdk.flush(30)
+    assert sdk.counts()["lost"] == before + 1
+    with pytest.raises(UnderstudyError, match=r"understudy\.yaml:1"):
+        sdk.feedback("e-3", "thumb", 1, raise_errors=True)
+
+
 def test_feedback_does_not_pile_up(project: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that takes connections and never answers costs a bounded queue for a bounded time: the rest is lost,
     and counted one by one."""
-    monkeypatch.setattr(sending, "KEPT_S", 1.0)
+    monkeypatch.setattr(sending, "KEPT_S", 2.0)
     monkeypatch.setattr(sending, "TIMEOUT_S", 0.5)
     with closing(socket.socket()) as silent:
         silent.bind(("127.0.0.1", 0))
