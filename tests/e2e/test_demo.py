@@ -35,12 +35,12 @@ def test_three_upgrades_end_as_told_and_no_user_sees_a_failure(tmp_path: Path) -
     history = left.run("history", "reply-drafting", "--json")
     assert history.code == 0
     assert "nova-tuned" in history.out
-    for workload, stage in (("order-status", "aborted"), ("account-help", "rolled_back")):
-        pack = left.run("report", workload, "--json")
-        assert pack.code == 0
-        assert (pack.json["upgrade"]["stage"], pack.json["integrity"]["in_order"]) == (stage, True)
-        kept = pack.json["journal"]["evidence"]
-        assert all(e["data"].get("evidence", next(iter(kept))) in kept for e in pack.json["journal"]["events"])
+    pack = left.run("report", "account-help", "--json")
+    assert pack.code == 0
+    assert (pack.json["upgrade"]["stage"], pack.json["integrity"]["in_order"]) == ("rolled_back", True)
+    kept = pack.json["journal"]["evidence"]
+    named = [event["data"]["evidence"] for event in pack.json["journal"]["events"] if "evidence" in event["data"]]
+    assert named and all(name in kept for name in named)
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:

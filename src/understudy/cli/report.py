@@ -205,7 +205,8 @@ def _verify(path: Path, seal: str, as_json: bool) -> bool:
     console = out()
     for name, one in checked.items():
         if one.changed:
-            console.print(plain(f"{name} was changed"), style="bold red", markup=False)
+            said = "was changed" if one.parts else "is no pack that was left as it was made"
+            console.print(plain(f"{name} {said}"), style="bold red", markup=False)
         else:
             console.print(plain(f"{name} is as it was made: {one.parts} parts"), style="green", markup=False)
             console.print(f"  seal {one.seal}", style="dim")
