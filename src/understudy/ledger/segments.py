@@ -323,8 +323,9 @@ def _number(frame: bytes) -> int:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
-    while len(view):  # its truth alone is taken for false when this is compiled
-        view = view[os.write(descriptor, view) :]
+    while view:
+        written = os.write(descriptor, view)  # not within the slice: mypyc evaluates the bounds of some slices twice
+        view = view[written:]
 
 
 def sync_folder(folder: Path) -> None:
