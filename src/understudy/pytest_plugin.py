@@ -113,7 +113,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         players = _stage(metafunc.config).players(named)
     except UnderstudyError as error:
         raise pytest.Collector.CollectError(f"understudy: {error}") from None
-    metafunc.parametrize(CAST, players, ids=[one.label for one in players], indirect=True)
+    played: list[Any] = [pytest.param(one, id=one.label) for one in players]
+    if not played:
+        why = f"the workload {named} has none of the models that --model names"
+        played = [pytest.param(None, id="nobody", marks=pytest.mark.skip(reason=why))]
+    metafunc.parametrize(CAST, played, indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -312,6 +312,32 @@ def test_an_option_of_the_same_name(project: Project) -> None:
     assert outcome(project.run("--model", "mine", "--understudy-model", "small-2")) == (1, 0)
 
 
+def test_two_workloads(project: Project) -> None:
+    """A test says which workload it asks, where there are two; one that has none of the models is skipped and keeps its
+    snapshots; of two variants with one model neither is guessed."""
+    file = project.root / "understudy.yaml"
+    whole = file.read_text()
+    begin, end = whole.index("  reply-drafting:"), whole.index("# US dollars")
+    other = whole[begin:end].replace("reply-drafting", "triage").replace("small-2-2026-02-10", "small-1-2025-03-01")
+    file.write_text(whole[:end] + other + whole[end:])
+    assert "2 workloads" in project.run().stdout.str()
+    project.tests.write_text(
+        f"import pytest\n@pytest.mark.understudy('reply-drafting')\ndef test_a(understudy, model_snapshot):\n"
+        f"    assert understudy.ask({HOSE!r}) == model_snapshot\n"
+        f"@pytest.mark.understudy('triage')\ndef test_b(understudy, model_snapshot):\n"
+        f"    assert understudy.ask({HOSE!r}) == model_snapshot\n"
+    )
+    assert outcome(project.run("--snapshot-update")) == (2, 0)
+    assert f"test_b[{OLD}@small-1].model-answer" in project.files()
+    before = project.files()
+    only = project.run("--model", NEW, "--snapshot-update", "-rs")
+    assert only.parseoutcomes() == {"passed": 1, "skipped": 1}
+    only.stdout.fnmatch_lines(["*the workload triage has none of the models*"])
+    assert set(before) < set(project.files())
+    unsure = project.run("--model", OLD)
+    unsure.stdout.fnmatch_lines([f"*2 variants of triage have the model {OLD}: small-1, small-2*"])
+
+
 def test_what_is_wrong_is_said_without_a_traceback(project: Project) -> None:
     """An unknown model, no project, no plugin syrupy: what, and what to do."""
     unknown = project.run("--model", "small-3")
