@@ -1,4 +1,4 @@
-"""Draws an interval against what is tolerated, and a share over time, as SVG with its meaning in words. Pure.
+"""Draws intervals against what is tolerated, latencies, and a share over time, as SVG with its meaning in words. Pure.
 
 Drawn by hand, and not by vl-convert: these few shapes need none of its 33 MB, take the colours of the page in light and
 in dark, and are text that a screen reader reads.
@@ -50,6 +50,16 @@ def interval(low: float, estimate: float, high: float, tolerated: float | None, 
         parts.append(Markup('<path class="off" d="{}"/>').format(d))
     parts.append(Markup('<circle class="dot" cx="{}" cy="{}" r="4.5"/></svg>').format(x(estimate), HEIGHT / 2))
     return Markup("").join(parts)
+
+
+def latency(p50: float, p99: float, reach: float, arm: str, label: str) -> Markup:
+    """From the median to the 99th percentile, both at least 0; `reach`, above 0, is at the right end."""
+    left, right = (round(4 + (WIDTH - 8) * min(1.0, value / reach), 1) for value in (p50, p99))
+    return Markup(
+        '<svg class="latency {}" viewBox="0 0 {} {}" preserveAspectRatio="xMinYMid meet" role="img" aria-label="{}">'
+        '<line class="axis" x1="4" x2="{}" y1="{y}" y2="{y}"/><line class="range" x1="{}" x2="{}" y1="{y}" y2="{y}"/>'
+        '<line class="end" x1="{}" x2="{}" y1="5" y2="{}"/><circle class="dot" cx="{}" cy="{y}" r="4.5"/></svg>'
+    ).format(arm, WIDTH, HEIGHT, label, WIDTH - 4, left, right, right, right, HEIGHT - 5, left, y=HEIGHT / 2)
 
 
 class Exposed(NamedTuple):

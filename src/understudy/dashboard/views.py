@@ -221,11 +221,13 @@ class Arm(NamedTuple):
     p99: str
     first: str
     cost: str
+    drawing: Markup
 
 
 def arms(rows: Sequence[Mapping[str, Any]]) -> list[Arm]:
     """Latency, cost and failures by slice and arm; all traffic first."""
     ordered = sorted(rows, key=lambda row: (row["slice"] != "", row["slice"], row["arm"] != "incumbent"))
+    reach = max([row["latency_p99_s"] for row in rows if row["latency_p99_s"]], default=1.0)
     return [
         Arm(
             row["slice"] or "all traffic",
@@ -237,9 +239,18 @@ def arms(rows: Sequence[Mapping[str, Any]]) -> list[Arm]:
             seconds(row["ttft_p50_s"]),
             # An unknown price is no price: the mean is over the answers whose cost is known.
             dollars(row["cost_usd"] / row["priced"] if row["priced"] and row["cost_usd"] is not None else None),
+            _latency(row, reach),
         )
         for row in ordered
     ]
+
+
+def _latency(row: Mapping[str, Any], reach: float) -> Markup:
+    p50, p99 = row["latency_p50_s"], row["latency_p99_s"]
+    if p50 is None or p99 is None:
+        return Markup("")
+    label = f"{row['arm']} on {row['slice'] or 'all traffic'}: half within {seconds(p50)}, 99 % within {seconds(p99)}"
+    return charts.latency(p50, p99, reach, row["arm"], label)
 
 
 def drift(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -87,6 +87,18 @@ def test_exposure_rises_by_its_steps_and_falls_at_the_end() -> None:
     assert views.exposure(upgrade, [], 999.0) is None
 
 
+def test_latencies_of_all_arms_are_drawn_to_one_scale() -> None:
+    common = {"slice": "", "exchanges": 10, "errors": 1, "ttft_p50_s": None, "cost_usd": None, "priced": 0}
+    slow = {**common, "arm": "incumbent", "latency_p50_s": 1.0, "latency_p99_s": 4.0}
+    fast = {**common, "arm": "candidate", "latency_p50_s": 0.5, "latency_p99_s": 1.0}
+    never = {**common, "slice": "a", "arm": "candidate", "latency_p50_s": None, "latency_p99_s": None}
+    old, new, unknown = views.arms([never, fast, slow])
+    assert (old.arm, new.arm, unknown.drawing, unknown.p50) == ("incumbent", "candidate", "", "-")
+    assert left_of(old.drawing) == 52.0, "a quarter of the way to the slowest"
+    assert left_of(new.drawing) == 28.0
+    assert (old.failures, old.cost) == ("1 (10 %)", "-")
+
+
 def test_a_drawing_keeps_text_text_and_stays_within_its_frame() -> None:
     hostile = '"><script>alert(1)</script>'
     drawn = charts.interval(-9.0, -5.0, 9.0, 0.1, 1.0, hostile)
