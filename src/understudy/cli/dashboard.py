@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,11 +70,12 @@ async def _serve(project: Project, host: str | None, port: int | None, as_json: 
         linked = (DashboardUser(who(""), hashed(key), may_act=True),)
         link = f"{url}/enter?key={key}"
     access = Access((*users, *linked), random=lambda: secrets.token_urlsafe(32))
+    looking = Looking(project)
     facts = Facts(
         project,
         Reopener(project),
         control,
-        Looking(project),
+        looking,
         lambda changed: access.use((*changed.dashboard_users(), *linked)),
     )
 
@@ -88,3 +90,7 @@ async def _serve(project: Project, host: str | None, port: int | None, as_json: 
         out().print(f"{said}; Ctrl-C ends it", markup=False)
 
     await serve(make_app(facts, access, linked=bool(linked)), listening, told_to_stop(), ready)
+    if not looking.close():
+        # An engine whose thread is left alone complains while Python is taken down. Nothing is written there.
+        sys.stdout.flush()
+        os._exit(0)

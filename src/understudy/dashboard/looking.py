@@ -123,6 +123,15 @@ class Looking:
             raise failed[0]
         return found[0]
 
+    def close(self) -> bool:
+        """Let go of the ledger, unless it is being read: then False, and the reading ends with the process."""
+        if any(kept.under_way is not None for kept in self._kept.values()):
+            return False
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+        return True
+
     def _the_ledger(self) -> Ledger:
         with self._opening:
             if self._ledger is None:
