@@ -32,6 +32,7 @@ pytestmark = [
 ]
 OPTIONS = (
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
