@@ -56,7 +56,9 @@ def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
     if outcome is Outcome.INCONCLUSIVE:
         _needs(console, result)
     else:
-        console.print(plain(result.next_step), markup=False)
+        # A line each: one that is longer than the terminal would break a command in two.
+        for step in result.next_steps:
+            console.print(plain(step), markup=False)
 
 
 def scores(result: EvalResult, width: int) -> Table:

@@ -72,7 +72,7 @@ VALUES = {
 }
 """What is shown for the value of a parameter, by the parameter's name; one word for one thing in every command."""
 
-OF_ONE = {"suite from-ledger": {"by": "KEY"}}
+OF_ONE = {"lint": {"paths": "FILE"}, "suite from-ledger": {"by": "KEY"}}
 """Where a command means something else by a name than the others do."""
 
 EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {

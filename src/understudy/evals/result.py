@@ -130,29 +130,34 @@ class EvalResult:
     @property
     def next_step(self) -> str:
         """What a person does now, in a sentence or two."""
+        return " ".join(self.next_steps)
+
+    @property
+    def next_steps(self) -> tuple[str, ...]:
+        """What a person does now, each way to go on for itself: one holds a whole command."""
         workload, candidate = self.workload, self.candidate.name
         lost = ", ".join(self.failed_slices)
         match self.outcome:
             case Outcome.PROCEED if self.bound.incumbent == self.bound.candidate:
-                return "Nothing to do: this was one variant against itself."
+                return ("Nothing to do: this was one variant against itself.",)
             case Outcome.PROCEED if self.bound.slices:
-                return "Run it again without --slice: a part of the suite opens no stage."
+                return ("Run it again without --slice: a part of the suite opens no stage.",)
             case Outcome.PROCEED:
-                return f"On to shadow: understudy upgrade start {workload} --candidate {candidate}"
+                return (f"On to shadow: understudy upgrade start {workload} --candidate {candidate}",)
             case Outcome.CAUTION:
                 each = "Each of these slices needs" if len(self.failed_slices) > 1 else "This slice needs"
                 return (
-                    f"{each} a waiver with owner, reason and expiry before shadow may start: {lost}. "
-                    f"Or win it back: {self._with_another_prompt}"
+                    f"{each} a waiver with owner, reason and expiry before shadow may start: {lost}.",
+                    f"Or win it back: {self._with_another_prompt}",
                 )
             case Outcome.RETUNE:
                 search = f"understudy tune {workload} --search --candidate {candidate}"
-                return f"Try to close the gap: {search}; or {self._with_another_prompt}"
+                return (f"Try to close the gap: {search}; or", self._with_another_prompt)
             case Outcome.STOP:
-                return "Re-tuning could not close the gap: stay with the incumbent, and file the finding."
+                return ("Re-tuning could not close the gap: stay with the incumbent, and file the finding.",)
             case Outcome.INCONCLUSIVE:
                 vain = " More answers to the same cases will not: these variants repeat themselves."
-                return f"What would decide it: {'; '.join(self.needs)}.{vain if self.repetitive else ''}"
+                return (f"What would decide it: {'; '.join(self.needs)}.{vain if self.repetitive else ''}",)
 
     @property
     def _with_another_prompt(self) -> str:

@@ -106,6 +106,13 @@ def test_prompt_reason_and_next_step_are_shown() -> None:
     assert said.endswith("write new anew with another prompt: understudy eval w --candidate NEW")
 
 
+def test_each_way_to_go_on_has_a_line_of_its_own() -> None:
+    """A command that is broken in two by the width of a terminal cannot be typed as it stands."""
+    lines = shown(result(), 120).splitlines()
+    assert "Try to close the gap: understudy tune w --search --candidate new; or" in lines
+    assert "write new anew with another prompt: understudy eval w --candidate NEW" in lines
+
+
 def test_answers_cannot_steer_the_terminal() -> None:
     """Control and bidirectional characters of a model's answer are shown as replaced."""
     text = shown(result(), 80)
