@@ -10,7 +10,7 @@ from typing import Any
 
 from understudy.cli.output import plain, table
 from understudy.core.playbook import Verdict
-from understudy.gates.figures import amount, unit
+from understudy.gates.figures import amount, scale_of, unit
 
 MARKS = {
     Verdict.PASS: ("✓ pass", "green"),
@@ -29,7 +29,9 @@ def gates_table(gates: Gates, tracked: Collection[str]) -> list[Any]:
     rows: list[list[object]] = []
     for metric in dict.fromkeys(gate["metric"] for gate in gates):
         of_metric = [gate for gate in gates if gate["metric"] == metric]
-        rows += [_row(gate) for gate in sorted(of_metric, key=lambda gate: gate["slice"]) if _worth(gate, tracked)]
+        scale = scale_of(gates, metric)
+        shown = sorted((gate for gate in of_metric if _worth(gate, tracked)), key=lambda gate: gate["slice"])
+        rows += [_row(gate, scale) for gate in shown]
     right = ("change", "between", "allowed", "n")
     columns: list[str | tuple[str, str]] = ["gate", *((name, "right") for name in right), "verdict"]
     lines: list[Any] = [table("", columns, rows)]
@@ -50,15 +52,15 @@ def _watched(gate: Mapping[str, Any], tracked: Collection[str]) -> bool:
     return bool(gate["critical"]) or gate["slice"] in tracked or gate["slice"].partition("=")[2] in tracked
 
 
-def _row(gate: Mapping[str, Any]) -> list[object]:
+def _row(gate: Mapping[str, Any], scale: Mapping[str, Any]) -> list[object]:
     from rich.text import Text
 
     word, style = MARKS[Verdict(gate["verdict"])]
     name = gate["metric"] if not gate["slice"] else f"  {gate['slice']}{' !' if gate['critical'] else ''}"
     low, high, tolerated = gate["low"], gate["high"], gate["tolerated"]
-    between = "-" if low is None or high is None else f"{amount(gate, low)} to {amount(gate, high)}"
-    allowed = "-" if tolerated is None else amount(gate, tolerated).lstrip("+") + unit(gate)
-    change = "-" if gate["estimate"] is None else amount(gate, gate["estimate"]) + unit(gate)
+    between = "-" if low is None or high is None else f"{amount(scale, low)} to {amount(scale, high)}"
+    allowed = "-" if tolerated is None else amount(scale, tolerated).lstrip("+") + unit(scale)
+    change = "-" if gate["estimate"] is None else amount(scale, gate["estimate"]) + unit(scale)
     return [name, change, between, allowed, f"{gate['n']:,}", Text(word, style)]
 
 

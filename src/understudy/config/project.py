@@ -22,7 +22,7 @@ from understudy.config.explain import explain, suggest
 from understudy.config.lakes import STORAGE_SECRETS, LedgerSection
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
 from understudy.config.schema import Config, ModelSection, WorkloadSection
-from understudy.core.errors import ConfigError, Problem, UsageError
+from understudy.core.errors import ConfigError, NotThere, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
 from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
 from understudy.core.variant import Variant
@@ -86,16 +86,16 @@ class Project:
         )
 
     def workload(self, name: str) -> WorkloadSection:
-        """Raises UsageError with the nearest name where there is no such workload."""
+        """Raises NotThere with the nearest name where there is no such workload."""
         section = self.config.workloads.get(name)
         if section is None:
-            raise UsageError(
+            raise NotThere(
                 f"{self.document.file} has no workload {name!r}", remedy=suggest(name, self.config.workloads)
             )
         return section
 
     def variants(self, workload: str) -> dict[str, Variant]:
-        """All variants of a workload, with the text of their prompts. Raises UsageError for an unknown workload."""
+        """All variants of a workload, with the text of their prompts. Raises NotThere for an unknown workload."""
         sections = self.workload(workload).variants
         return {
             name: crosscheck.variant_of(name, section, self.prompts[workload, name])

@@ -2,6 +2,7 @@
 
     UnderstudyError            2
     ├── UsageError             2   the command or its arguments cannot be carried out as given
+    │   └── NotThere           2   what they name does not exist: a workload, an upgrade
     ├── ConfigError            2   a configuration, suite or recordings file, with file, line and column
     ├── Refused                2   a well-formed wish that the present state forbids (two upgrades at once, ...)
     ├── CannotMeasure          3   no data, provider unreachable, not enough cases
@@ -55,6 +56,10 @@ class UnderstudyError(Exception):
 
 class UsageError(UnderstudyError):
     """The command or its arguments cannot be carried out as given."""
+
+
+class NotThere(UsageError):
+    """What is named does not exist: a workload, an upgrade. Over HTTP that is another answer than a wrong request."""
 
 
 class Problem(NamedTuple):

@@ -63,9 +63,11 @@ class Wished(BaseModel):
 
 
 def _value(looked: Looked[Document]) -> Document:
-    """The answer with its age. Raises CannotMeasure where the ledger never gave one."""
+    """The answer with its age. Raises what the ledger said instead, CannotMeasure while it is read."""
     if looked.value is None:
-        raise CannotMeasure(looked.problem, remedy="ask again")
+        if looked.error is not None and looked.reading_s is None:
+            raise looked.error
+        raise CannotMeasure(looked.problem, remedy="ask again in a few seconds")
     return {**looked.value, "as_of": looked.at, "problem": looked.problem}
 
 

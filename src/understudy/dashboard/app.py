@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,13 +16,13 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.staticfiles import StaticFiles
 
 from understudy import __version__
-from understudy.core.errors import CannotMeasure, DataCorrupt, Refused, UnderstudyError
+from understudy.core.errors import CannotMeasure, DataCorrupt, NotThere, Refused, UnderstudyError
 from understudy.dashboard import api, pages
 from understudy.dashboard.access import Access
 from understudy.dashboard.facts import Facts
 from understudy.dashboard.guard import Guard
 
-CODES: dict[type[UnderstudyError], int] = {Refused: 409, CannotMeasure: 503, DataCorrupt: 503}
+CODES: dict[type[UnderstudyError], int] = {NotThere: 404, Refused: 409, CannotMeasure: 503, DataCorrupt: 503}
 """The status of an answer that is an error of ours; 400 for the others."""
 
 
@@ -110,5 +111,7 @@ def _defect(request: Request, error: Exception) -> Response:
 def _told(request: Request, code: int, document: Mapping[str, object], message: str, remedy: str) -> Response:
     if request.url.path.startswith("/api/"):
         return JSONResponse(dict(document), code)
-    text = pages.TEMPLATES.get_template("error.html").render(message=message, remedy=remedy, code=code)
+    text = pages.TEMPLATES.get_template("error.html").render(
+        message=message, remedy=remedy, code=code, phrase=HTTPStatus(code).phrase
+    )
     return HTMLResponse(text, code)

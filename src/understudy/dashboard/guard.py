@@ -93,6 +93,8 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
+        if scope["method"] == "HEAD":  # what there is to see; the server sends no body
+            scope = {**scope, "method": "GET"}
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
@@ -102,7 +104,11 @@ class Guard:
                 "this dashboard is not reached under that name: put it under dashboard.hosts\n", status_code=421
             )
         if not own_request(scope["method"], headers):
-            return PlainTextResponse("this request comes from another site\n", status_code=403)
+            return PlainTextResponse(
+                "this request comes from another site, or does not say from where: "
+                "send it from a page of this dashboard, or to /api with a key\n",
+                status_code=403,
+            )
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > MOST_BYTES or "transfer-encoding" in headers:
             return PlainTextResponse(f"a request may have {MOST_BYTES} bytes, and says how many\n", status_code=413)

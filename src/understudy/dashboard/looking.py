@@ -38,19 +38,22 @@ MOST_KEPT = 200
 class Looked(Generic[T]):
     """What the ledger said: `value` as of `at` (seconds since the epoch), None where it never answered.
 
-    `problem` says why there is no fresher value, "" where this is fresh.
+    `problem` says why there is no fresher value, "" where this is fresh. `reading_s` is how long it has been
+    read by now, None where nobody reads it; `error` is what the last reading ended with, None where it ended well.
     """
 
     value: T | None
     at: float | None
     problem: str
+    reading_s: float | None = None
+    error: UnderstudyError | None = None
 
 
 @dataclass(slots=True)
 class _Kept:
     value: object = None
     at: float | None = None
-    problem: str = ""
+    error: UnderstudyError | None = None
     asked_at: float = 0.0
     rests_until: float = 0.0
     under_way: asyncio.Future[None] | None = None
@@ -86,17 +89,19 @@ class Looking:
             kept.under_way = asyncio.ensure_future(self._asked(kept, ask, self._long if long else self._quick))
         if kept.under_way is not None:
             await asyncio.wait({kept.under_way}, timeout=max(patience_s, self._patience_s))
-        problem = kept.problem
+        problem = "; ".join(filter(None, (kept.error.message, kept.error.remedy))) if kept.error else ""
+        reading_s = None
         if kept.under_way is not None:
-            problem = f"the ledger has not answered for {time.monotonic() - kept.asked_at:.1f} s: look again in a while"
-        return Looked(kept.value, kept.at, problem)  # type: ignore[arg-type]
+            reading_s = time.monotonic() - kept.asked_at
+            problem = f"the ledger is being read, for {reading_s:.1f} s by now"
+        return Looked(kept.value, kept.at, problem, reading_s, kept.error)  # type: ignore[arg-type]
 
     async def _asked(self, kept: _Kept, ask: Callable[[Ledger], object], turn: threading.Semaphore) -> None:
         try:
             kept.value = await self._in_thread(ask, turn)
-            kept.at, kept.problem = time.time(), ""
+            kept.at, kept.error = time.time(), None
         except UnderstudyError as error:
-            kept.problem = "; ".join(filter(None, (error.message, error.remedy)))
+            kept.error = error
         finally:
             now = time.monotonic()
             kept.rests_until = now + max(FRESH_S, REST * (now - kept.asked_at))

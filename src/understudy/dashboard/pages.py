@@ -311,9 +311,6 @@ async def do(visit: Visitor, workload: str, what: str) -> Response:
     try:
         done = await act(visit.facts, workload, what, visit.person, {**given, "read": fields.get("read", [])})
         visit.session.said.append(told(done))
-    except UsageError:
-        visit.facts.project.workload(workload)  # one that is not there has no page to tell it on
-        raise
     except (Refused, CannotMeasure) as error:
         visit.session.said.append(("bad", f"{what}: {error.message}. {error.remedy}"))
     return RedirectResponse(f"/w/{quote(workload, safe='')}", 303)

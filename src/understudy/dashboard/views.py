@@ -12,7 +12,7 @@ from understudy.dashboard import charts
 from understudy.dashboard.charts import Exposed
 from understudy.dashboard.words import clock, dollars, percent, seconds
 from understudy.drift.figures import cells
-from understudy.gates.figures import amount, unit
+from understudy.gates.figures import amount, scale_of, unit
 from understudy.gates.lines import missing_lines, tail_lines
 
 PATH = (Stage.REGRESS, Stage.RETUNE, Stage.SHADOW, Stage.CANARY, Stage.SOAK)
@@ -110,7 +110,7 @@ def gates(assessment: Mapping[str, Any] | None) -> list[Group]:
     groups = []
     for metric in dict.fromkeys(gate["metric"] for gate in found):
         of_metric = [gate for gate in found if gate["metric"] == metric]
-        scale = next((gate for gate in of_metric if not gate["slice"]), of_metric[0])
+        scale = scale_of(found, metric)
         rows = [(gate, _gate(gate, scale, _reach(of_metric))) for gate in of_metric]
         slices = [row for gate, row in rows if gate["slice"]]
         groups.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FINE_SCALE = 0.2
@@ -27,3 +27,12 @@ def unit(gate: Mapping[str, Any]) -> str:
         return " %"
     scored = gate["tolerated"] is not None and gate["tolerated"] <= FINE_SCALE
     return " pt" if gate["kind"] in ("count", "exceedance") or scored else ""
+
+
+def scale_of(gates: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:
+    """The gate whose unit all of a metric's have: the one over all traffic, as slices have margins of their own.
+
+    Where that one has no margin yet, the first that has one.
+    """
+    of_metric = [gate for gate in gates if gate["metric"] == metric]
+    return min(of_metric, key=lambda gate: (gate["tolerated"] is None, gate["slice"] != ""))

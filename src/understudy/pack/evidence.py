@@ -9,7 +9,7 @@ from typing import Any
 from understudy.core.playbook import Stage, Verdict
 from understudy.drift.figures import cells
 from understudy.evals.figures import MEASURES, change, points, signed
-from understudy.gates.figures import amount, unit
+from understudy.gates.figures import amount, scale_of, unit
 from understudy.pack.agreement import AGREES, CONTRADICTS
 from understudy.pack.blocks import (
     TONES,
@@ -204,7 +204,9 @@ def _judged(visit: Found, where: str, tracked: Sequence[str]) -> list[Block]:
     gates = [g for g in details.get("gates", ()) if _worth(g, tracked)]
     if gates:
         columns = ("gate", "change >", "interval >", "allowed >", "candidate values >", "verdict")
-        blocks.append(Grid(f"gates {where}", columns, [_gate(gate) for gate in gates]))
+        blocks.append(
+            Grid(f"gates {where}", columns, [_gate(gate, scale_of(details["gates"], gate["metric"])) for gate in gates])
+        )
         rest = len(details["gates"]) - len(gates)
         if rest:
             blocks.append(
@@ -226,14 +228,14 @@ def _worth(gate: Found, tracked: Sequence[str]) -> bool:
     return not gate["slice"] or gate["required"] or gate["verdict"] == Verdict.FAIL or critical or watched
 
 
-def _gate(gate: Found) -> list[str | Cell]:
+def _gate(gate: Found, scale: Found) -> list[str | Cell]:
     low, high = gate["low"], gate["high"]
     name = gate["metric"] + (f" in {gate['slice']}" if gate["slice"] else "")
     return [
         f"{name}{' (critical)' if gate['critical'] else ''}{'' if gate['required'] else ' (watched)'}",
-        "-" if gate["estimate"] is None else amount(gate, gate["estimate"]) + unit(gate),
-        "-" if low is None or high is None else f"{amount(gate, low)} to {amount(gate, high)}",
-        "-" if gate["tolerated"] is None else amount(gate, gate["tolerated"]).lstrip("+") + unit(gate),
+        "-" if gate["estimate"] is None else amount(scale, gate["estimate"]) + unit(scale),
+        "-" if low is None or high is None else f"{amount(scale, low)} to {amount(scale, high)}",
+        "-" if gate["tolerated"] is None else amount(scale, gate["tolerated"]).lstrip("+") + unit(scale),
         f"{gate['n']:,}",
         verdict(gate["verdict"]),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from understudy.config.project import Project
-from understudy.core.errors import DataCorrupt, UsageError
+from understudy.core.errors import DataCorrupt, NotThere
 from understudy.core.playbook import Stage
 from understudy.rollout.board import Board
 from understudy.rollout.fold import UpgradeState
@@ -19,7 +19,7 @@ async def status_of(
 ) -> dict[str, Any]:
     """The document `upgrade status --json` prints and the dashboard shows, of the latest upgrade or a named one.
 
-    Raises UsageError for an unknown workload or upgrade, StoreUnavailable.
+    Raises NotThere for an unknown workload or upgrade, StoreUnavailable.
     """
     section = project.workload(workload)
     latest = await upgrade_of(store, workload, upgrade)
@@ -45,11 +45,13 @@ async def status_of(
 
 
 async def upgrade_of(store: Store, workload: str, upgrade: str = "") -> UpgradeState | None:
-    """The latest upgrade of a workload, None where there was none yet; or the one of this id. Raises UsageError."""
+    """The latest upgrade of a workload, None where there was none yet; or the one of this id. Raises NotThere."""
     states = await store.upgrades(workload)
     found = [state for state in states if upgrade in ("", state.id)]
     if upgrade and not found:
-        raise UsageError(
-            f"workload {workload} has no upgrade {upgrade!r}", remedy=f"there is {', '.join(s.id for s in states)}"
+        there = ", ".join(state.id for state in states)
+        raise NotThere(
+            f"workload {workload} has no upgrade {upgrade!r}",
+            remedy=f"there is {there}" if there else "it has had none yet",
         )
     return found[-1] if found else None

@@ -47,7 +47,18 @@ def test_every_page_shows_what_the_store_and_the_ledger_say(shared: Site) -> Non
     assert f"20 of {PAIRS // 2} pairs" in seen["/w/reply/answers?slice=refund"].text
     assert "m1-2026" in seen["/w/reply/served?user=user-7"].text
     assert "the ledger has no exchange of" in shared.get("/w/reply/served?user=nobody").text
-    assert shared.get("/w/nothing").status == 400
+    nowhere = (
+        "/w/nothing",
+        "/w/nothing/answers",
+        "/w/nothing/ask/pause",
+        "/w/reply?upgrade=none",
+        "/w/other?upgrade=x",
+    )
+    assert {path: shared.get(path).status for path in nowhere} == dict.fromkeys(nowhere, 404)
+    assert shared.send("/w/nothing/pause").status == 404
+    assert "Not Found" in shared.get("/w/nothing").text
+    head = shared.ask("HEAD", "/w/reply")
+    assert (head.status, head.text) == (200, "")
     assert shared.get("/nothing").status == 404
 
 
@@ -74,7 +85,11 @@ def test_the_control_api_gives_the_documents_of_the_commands(shared: Site) -> No
     described = shared.api("GET", "/openapi.json").json
     assert "/api/workloads/{workload}/{what}" in described["paths"]
     assert shared.get("/docs").status == 404
-    assert shared.api("GET", "/workloads/nothing").json["error"] == "UsageError"
+    nothing = shared.api("GET", "/workloads/nothing")
+    assert (nothing.status, nothing.json["error"]) == (404, "NotThere")
+    assert shared.api("POST", "/workloads/nothing/pause", {}).status == 404
+    wrong = shared.api("GET", "/workloads/reply/shadow?slice=nothing")
+    assert (wrong.status, "ticket=refund" in wrong.json["remedy"]) == (400, True), wrong.text
     assert shared.api("GET", "/workloads/reply/answers?count=9999").status == 400
     assert shared.api("GET", "/workloads", key="wrong").status == 401
 
@@ -139,7 +154,9 @@ def test_what_a_person_wishes_is_journaled_in_their_name(site: Site) -> None:
 def test_going_back_works_with_a_ledger_that_never_answers_and_with_a_store_that_is_none(stuck: Site) -> None:
     """The page says what it lacks and goes on; the kill file takes the place of the store."""
     page = stuck.get("/w/reply").text
-    assert "the ledger has not answered for" in page
+    assert "The ledger is being read, for" in page
+    waiting = stuck.api("GET", "/workloads/reply/figures")
+    assert (waiting.status, "is being read" in waiting.json["message"]) == (503, True)
     assert "Roll back" in page
     stuck.project.paths.store.write_bytes(b"no database any more" * 100)
     overview = stuck.get("/")

@@ -1,8 +1,28 @@
-"""What a terminal says of the watch over a soak."""
+"""What a terminal says of gates, and of the watch over a soak."""
 
 from __future__ import annotations
 
+from rich.console import Console
+
+from understudy.cli.gates_view import gates_table
 from understudy.gates.lines import tail_lines
+
+
+def gate(slice_: str, estimate: float, tolerated: float | None) -> dict[str, object]:
+    known = {"metric": "satisfaction", "slice": slice_, "kind": "mean", "verdict": "inconclusive", "critical": True}
+    return {**known, "estimate": estimate, "low": -0.1, "high": 0.05, "tolerated": tolerated, "n": 239}
+
+
+def test_the_slices_of_a_metric_have_the_unit_it_has_over_all_traffic() -> None:
+    """A slice with a wide margin of its own, or none yet, is not written as a bare number beside points."""
+    gates = [gate("ticket=refund", -0.0388, 0.25), gate("", -0.0214, 0.1), gate("ticket=other", -0.03, None)]
+    console = Console(width=100, record=True)
+    for part in gates_table(gates, ()):
+        console.print(part)
+    text = console.export_text()
+    for said in ("-2.14 pt", "-3.88 pt", "-3.00 pt", "-10.00 to +5.00", "25.00 pt"):
+        assert said in text, text
+    assert "-0.0" not in text
 
 
 def tail(metric: str, verdict: str, log_value: float) -> dict[str, object]:
