@@ -69,16 +69,19 @@ def lint(
         rules = _selected(select, ignore)
         now = deadlines.today(today)
         registry = Registry(declared_models(config))
-        files = list(sources(list(paths or [Path()]), exclude or []))
-        found, passed_over = _lint(files, registry, now, within)
+        closed: dict[str, str] = {}
+        files = {each.path.resolve(): each for each in sources(paths or [Path()], exclude or [], closed)}
+        found, passed_over = _lint(list(files.values()), registry, now, within)
+        read = len(files) - len(passed_over)
+        passed_over = {**closed, **passed_over}
         found = [each for each in found if each.finding.code in rules]
-        _print(wanted, found, len(files), passed_over, now)
+        _print(wanted, found, read, passed_over, now)
     if found:
         sys.exit(EXIT_FINDING)
 
 
 def _selected(select: str, ignore: str) -> set[str]:
-    """The rules that are asked for. Raises UsageError for one that is not there."""
+    """The rules that are asked for. Raises UsageError for one that is not there, and where none is left."""
     from understudy.registry.lint.rules import RULES
 
     def codes(text: str) -> set[str]:
@@ -87,12 +90,17 @@ def _selected(select: str, ignore: str) -> set[str]:
     unknown = sorted((codes(select) | codes(ignore)) - set(RULES))
     if unknown:
         raise UsageError(f"there is no rule {', '.join(unknown)}", remedy=f"the rules are {', '.join(RULES)}")
-    return (codes(select) or set(RULES)) - codes(ignore)
+    left = (codes(select) or set(RULES)) - codes(ignore)
+    if not left:
+        raise UsageError(
+            "--select and --ignore leave no rule", remedy="a run without rules finds nothing: leave one in"
+        )
+    return left
 
 
 def _lint(files: Sequence[Source], registry: Registry, now: date, within: int) -> tuple[list[Found], dict[str, str]]:
     """The findings of all files, and the files that were passed over, each with the reason."""
-    from understudy.registry.lint.files import is_generated, text_of
+    from understudy.registry.lint.files import PassedOver, is_generated, text_of
     from understudy.registry.lint.report import Found
     from understudy.registry.lint.rules import is_catalogue
     from understudy.registry.lint.rules import lint as found_in
@@ -110,6 +118,9 @@ def _lint(files: Sequence[Source], registry: Registry, now: date, within: int) -
                 findings = [] if text is None else found_in(source.reader(text), registry, now, within)
             except OSError as error:
                 passed_over[source.shown] = str(error.strerror or error)
+                continue
+            except PassedOver as error:
+                passed_over[source.shown] = str(error)
                 continue
             except (SyntaxError, ValueError, RecursionError) as error:
                 passed_over[source.shown] = f"not what its name says ({type(error).__name__})"

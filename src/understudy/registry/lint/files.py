@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ LEFT_OUT = frozenset((".git", ".hg", ".svn", ".venv", "venv", "node_modules", "_
 """Folders that are never entered on the way down; whoever wants one of them names it."""
 MAX_BYTES = 2 << 20
 """A larger file is data or was generated."""
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How a file begins that PowerShell redirected something into."""
 HINT = re2.compile(
     rb"gpt-|claude|gemini-|i[sx]tral|deepseek|anthropic\.|amazon\.(nova|titan)|meta\.llama|cohere\.(command|embed)"
     rb"|ai21\.j|from_pretrained\(|_download\(|Transformer\(|CrossEncoder\(|\bpipeline\(|\bo[1-9]\b|computer-use"
@@ -57,6 +60,10 @@ class Source(NamedTuple):
     reader: Reader
 
 
+class PassedOver(Exception):
+    """A file in which names may stand and that is not read; the text says why."""
+
+
 def reader_of(name: str) -> Reader | None:
     """Who reads a file of this name; None where nobody does."""
     if name.endswith((".d.ts", ".min.js")):
@@ -65,15 +72,16 @@ def reader_of(name: str) -> Reader | None:
     return READERS.get(suffix) or (read_hashed if NAMED.fullmatch(name) else None)
 
 
-def sources(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Source]:
-    """The files at and below these paths, in order; `exclude` are patterns as in a .gitignore.
+def sources(paths: Sequence[Path], exclude: Sequence[str], closed: dict[str, str]) -> Iterator[Source]:
+    """The files at and below these paths, in order; `exclude` are patterns as in a .gitignore. Folders that cannot be
+    listed go to `closed`, with the reason.
 
     Raises UsageError for a path that is not there, and for a file by name that nobody reads.
     """
     for root in paths:
         if root.is_dir():
             extra = parse(exclude)
-            yield from _below(root, "", [*_above(root), extra])
+            yield from _below(root, "", [*_above(root), extra], closed)
             continue
         if not root.exists():
             raise UsageError(f"{root} does not exist", remedy="name a file or a folder")
@@ -104,17 +112,18 @@ def _read(folder: Path, inner: str = "", way: str = "") -> list[Ignores]:
     return [parse(text.split("\n"), inner, way)]
 
 
-def _below(folder: Path, inner: str, ignores: list[Ignores]) -> Iterator[Source]:
+def _below(folder: Path, inner: str, ignores: list[Ignores], closed: dict[str, str]) -> Iterator[Source]:
     here = [*ignores, *_read(folder, inner)]
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
+    except OSError as error:
+        closed[_shown(str(folder))] = str(error.strerror or error)
         return
     for entry in entries:
         path = f"{inner}/{entry.name}" if inner else entry.name
         if entry.is_dir(follow_symlinks=False):
             if entry.name not in LEFT_OUT and not ignored(path, True, here):
-                yield from _below(Path(entry.path), path, here)
+                yield from _below(Path(entry.path), path, here, closed)
         elif entry.is_file(follow_symlinks=False):
             reader = reader_of(entry.name)
             if reader is not None and not ignored(path, False, here):
@@ -127,16 +136,21 @@ def _shown(path: str) -> str:
 
 
 def text_of(source: Source) -> str | None:
-    """The text of a file in which something could be found; None for all others, and for what is no text.
+    """The text of a file in which something could be found; None for all others. Its lines end in line feeds.
 
-    Raises OSError where it cannot be read.
+    Raises OSError where it cannot be read, PassedOver for what is too large and for what is no text.
     """
     if source.path.stat().st_size > MAX_BYTES:
-        return None
+        raise PassedOver(f"larger than {MAX_BYTES >> 20} MiB")
     data = source.path.read_bytes()
-    if HINT.search(data) is None or b"\0" in data:
+    if data.startswith(UTF_16):
+        data = data.decode("utf-16", errors="replace").encode()
+    if HINT.search(data) is None:
         return None
-    return data.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    if b"\0" in data:
+        raise PassedOver("no text")
+    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 GENERATED = 20_000

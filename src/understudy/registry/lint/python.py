@@ -29,6 +29,7 @@ NAMES = frozenset(("model", "repo_id", "pretrained_model_name_or_path", "model_n
 
 def read_python(text: str) -> Reading:
     """Raises SyntaxError or ValueError where this is no Python of the running version."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # its own lines, also those within the text of a notebook
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd escape in somebody's string is not for us to say
         tree = ast.parse(text)

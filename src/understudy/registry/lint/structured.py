@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
+    AliasEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
@@ -64,12 +65,15 @@ def _values(text: str) -> Iterator[Literal]:
             above = next((key for key in reversed(keys) if key), "")
             lists.append(isinstance(event, SequenceStartEvent))
             keys.append(above if lists[-1] else None)
-        elif isinstance(event, ScalarEvent):
+        elif isinstance(event, (AliasEvent, ScalarEvent)):
+            value = event.value if isinstance(event, ScalarEvent) else ""  # what an alias stands for was read before
             if lists and not lists[-1] and keys[-1] is None:
-                keys[-1] = event.value or "-"
+                keys[-1] = value or "-"
                 continue
             key = keys[-1] or "" if keys else ""
-            if not (routed and key == "model_name"):  # the router's own name for what stands under litellm_params
+            if value and not (
+                routed and key == "model_name"
+            ):  # the router's own name for what stands under litellm_params
                 yield from _scalar(event, key)
             _passed(keys, lists)
 
@@ -83,7 +87,7 @@ def _passed(keys: list[str | None], lists: list[bool]) -> None:
 def _scalar(event: Any, key: str) -> Iterator[Literal]:
     line, column = event.start_mark.line + 1, event.start_mark.column + 1
     quoted = event.style in ("'", '"')
-    if event.style in ("|", ">") or not event.value:
+    if event.style in ("|", ">"):
         return
     yield Literal(event.value, line, column + quoted, key)
     yield from defaults(event.value, line, column + quoted)

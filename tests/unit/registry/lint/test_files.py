@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from understudy.cli.main import app
 from understudy.core.errors import UsageError
-from understudy.registry.lint.files import sources
+from understudy.registry.lint.files import _below, sources
 from understudy.registry.lint.gitignore import ignored, parse
 from understudy.registry.lint.rules import RULES
 
@@ -75,7 +75,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def below(root: Path, *paths: str, exclude: tuple[str, ...] = ()) -> list[str]:
-    found = sources([root / path for path in paths] or [root], exclude)
+    found = sources([root / path for path in paths] or [root], exclude, {})
     return [str(source.path.relative_to(root)) for source in found]
 
 
@@ -149,6 +149,7 @@ def test_rules_are_chosen_and_exit_codes_follow(tree: Path, monkeypatch: pytest.
     assert typed(tree, "--ignore", "PIN001", monkeypatch=monkeypatch)[0] == 0
     assert typed(tree, "--select", "pin002, PIN003", monkeypatch=monkeypatch)[0] == 0
     assert typed(tree, "--select", "PIN01", monkeypatch=monkeypatch)[0] == 2
+    assert typed(tree, "--select", "PIN001", "--ignore", "PIN001", monkeypatch=monkeypatch)[0] == 2
     assert typed(tree, "nowhere", monkeypatch=monkeypatch)[0] == 2
 
 
@@ -165,6 +166,48 @@ def test_what_is_no_python_is_passed_over_and_said(tree: Path, monkeypatch: pyte
     code, said = typed(tree, "--json", monkeypatch=monkeypatch)
     assert code == 0
     assert json.loads(said)["passed_over"] == {"src/a.py": "not what its name says (SyntaxError)"}
+
+
+def test_no_file_that_could_hold_a_name_is_left_out_in_silence(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "src/a.py").write_bytes(b'MODEL = "gpt-4o"\0')
+    (tree / "large.json").write_text('"gpt-4o"' + " " * (2 << 20))
+    code, said = typed(tree, monkeypatch=monkeypatch)
+    assert (code, said) == (0, "no findings; 0 files read for names of models, 2 passed over\n")
+    document = json.loads(typed(tree, "large.json", ".", "--json", monkeypatch=monkeypatch)[1])
+    assert document["passed_over"] == {"large.json": "larger than 2 MiB", "src/a.py": "no text"}
+
+
+def test_a_folder_that_cannot_be_listed_is_said(tree: Path) -> None:
+    """A name that is longer than any file system lists."""
+    closed: dict[str, str] = {}
+    assert list(_below(tree / ("x" * 300), "", [], closed)) == []
+    assert list(closed.values()) == ["File name too long"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_however_they_end(
+    tree: Path, encoding: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows writes UTF-16 where a shell redirects, and old editors ended lines with a carriage return alone."""
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    for name, text in (
+        ("src/a.py", 'import os|M = "gpt-4o"|'),
+        ("b.env", "A=1|M=gpt-4o|"),
+        ("c.yaml", "a: 1|m: gpt-4o|"),
+    ):
+        (tree / name).write_bytes((mark + text.replace("|", end)).encode(encoding))
+    found = json.loads(typed(tree, "--json", monkeypatch=monkeypatch)[1])["findings"]
+    assert [(each["file"], each["line"], each["column"]) for each in found] == [
+        ("b.env", 2, 3),
+        ("c.yaml", 2, 4),
+        ("src/a.py", 2, 6),
+    ]
+
+
+def test_a_file_that_is_named_twice_is_read_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, said = typed(tree, "src", ".", "src/a.py", "./src/../src/a.py", monkeypatch=monkeypatch)
+    assert said.endswith("1 finding in 1 of 1 file read for names of models: PIN001 1\n")
 
 
 def test_bundles_and_catalogues_are_passed_over_and_pictures_in_notebooks_are_not(

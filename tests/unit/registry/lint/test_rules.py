@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from understudy.config.schema import ModelSection
 from understudy.registry.lifetimes import Registry
 from understudy.registry.lint.python import read_python
-from understudy.registry.lint.rules import CATALOGUE, RULES, Finding, is_catalogue, lint
+from understudy.registry.lint.rules import CATALOGUE, RULES, SPOKEN_OF, Finding, is_catalogue, lint
 
 TODAY = date(2026, 11, 21)
 CLEAN = [
@@ -159,3 +160,9 @@ def test_a_finding_stands_where_it_is_said_to(before: list[str], name: str, wide
     source = "\n".join([*before, f"t, m = '{wide}', '{name}'"])
     (only,) = [each for each in found(source) if each.code == "PIN001"]
     assert source.split("\n")[only.line - 1][only.column - 1 :].startswith(name)
+
+
+def test_the_page_names_the_words_that_tell_a_list_from_a_choice() -> None:
+    page = (Path(__file__).parents[4] / "docs/reference/lint.md").read_text()
+    for word in SPOKEN_OF.pattern.split("|"):
+        assert f"`{word}`" in page
