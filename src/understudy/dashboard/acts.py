@@ -16,7 +16,7 @@ from understudy.dashboard.facts import Facts
 from understudy.rollout import operate
 from understudy.rollout.intents import Wish, expiry
 from understudy.rollout.operate import Asked, Effect
-from understudy.rollout.store.base import StoreUnavailable
+from understudy.rollout.store.base import Store, StoreUnavailable
 
 DRILL = "drill"
 WISHES = (Wish.PROMOTE, Wish.PAUSE, Wish.RESUME, Wish.APPROVE, Wish.WAIVE, Wish.ABORT, Wish.ROLLBACK)
@@ -31,8 +31,8 @@ EFFECT_S = 10.0
 async def act(facts: Facts, workload: str, what: str, person: Person, given: Mapping[str, Any]) -> dict[str, Any]:
     """Do it, in the person's name, and return what the command would print as JSON.
 
-    given: `why` for all; `subject`, and for an approval `read` (the exchanges that were read); for a waiver `owner`
-        and `until`.
+    given: `why` for all; `upgrade` where only the one of this id is meant (going back is never refused for it);
+        `subject`, and for an approval `read` (the exchanges that were read); for a waiver `owner` and `until`.
 
     Raises Refused where the person only reads or the present state forbids it, UsageError for what is missing,
     CannotMeasure where nobody answered.
@@ -54,10 +54,17 @@ async def act(facts: Facts, workload: str, what: str, person: Person, given: Map
         data |= {"owner": _text(given, "owner"), "expires_at": expiry(_text(given, "until"), time.time())}
         why = _text(given, "why")
     opened = await facts.control()
+    await _still(opened.store, workload, _text(given, "upgrade", needed=False))
     state, answer = await operate.carry_out(
         facts.project, opened.store, opened.board, workload, Asked(Wish(what), person.name, why, data)
     )
     return {"upgrade": state.id, "workload": workload, "stage": str(state.stage), "answer": answer}
+
+
+async def _still(store: Store, workload: str, meant: str) -> None:
+    """Raises Refused where another upgrade is under way than the page showed that was read."""
+    if meant and (state := await operate.active(store, workload)).id != meant:
+        raise Refused(f"{state.id} is under way now, and not {meant}", remedy="look at the page again, then ask again")
 
 
 def _text(given: Mapping[str, Any], name: str, *, needed: bool = True) -> str:

@@ -56,6 +56,7 @@ class Wished(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     why: str = Field(default="", max_length=2_000, description="The reason, for the journal.")
+    upgrade: str = Field(default="", max_length=400, description="Only if this upgrade is under way; not for rollback.")
     subject: str = Field(default="", max_length=400, description="approve, waive: a slice, SLICE/KIND, or `all`.")
     owner: str = Field(default="", max_length=200, description="waive: who answers for it.")
     until: str = Field(default="", max_length=40, description="waive: how long, like 14d, or the last day: 2026-12-24.")

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from understudy.config.project import Project
-from understudy.core.errors import UnderstudyError
+from understudy.core.errors import CannotMeasure, UnderstudyError
 from understudy.ledger.queries import Ledger
 from understudy.ledger.stores import lake_of
 
@@ -102,6 +104,10 @@ class Looking:
             kept.at, kept.error = time.time(), None
         except UnderstudyError as error:
             kept.error = error
+        except Exception as error:  # a mistake of ours: where is said to whoever runs this
+            traceback.print_exception(error, file=sys.stderr)
+            remedy = "the dashboard's standard error says where; report it"
+            kept.error = CannotMeasure(f"a defect of understudy: {type(error).__name__}", remedy=remedy)
         finally:
             now = time.monotonic()
             kept.rests_until = now + max(FRESH_S, REST * (now - kept.asked_at))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -244,7 +244,9 @@ async def answers(
     visit.facts.current()
     state = await visit.facts.state(workload, upgrade)
     status = await visit.facts.status(workload, state.id)
-    sheet = await visit.facts.sheet(state, slice, min(max(1, count), MOST), max(0, turn))
+    count = min(max(1, count), MOST)
+    sheet = await visit.facts.sheet(state, slice, count, max(0, turn))
+    kept = urlencode({**({"upgrade": upgrade} if upgrade else {}), "slice": slice, "count": count})
     return show(
         visit,
         "answers.html",
@@ -253,6 +255,9 @@ async def answers(
         status=status,
         slice=slice,
         turn=max(0, turn),
+        count=count,
+        named=upgrade,
+        kept=kept,
         sheet=sheet,
         running=not state.over,
         fewest=FEWEST,
@@ -307,7 +312,7 @@ async def do(visit: Visitor, workload: str, what: str) -> Response:
     fields = await form(visit.request)
     if not genuine(visit.session, first(fields, "forgery")):
         raise Refused("this form is not of this session", remedy="open the page again, and send it from there")
-    given = {name: first(fields, name) for name in ("why", "subject", "owner", "until")}
+    given = {name: first(fields, name) for name in ("why", "subject", "owner", "until", "upgrade")}
     try:
         done = await act(visit.facts, workload, what, visit.person, {**given, "read": fields.get("read", [])})
         visit.session.said.append(told(done))

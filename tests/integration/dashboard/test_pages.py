@@ -169,6 +169,24 @@ def test_going_back_works_with_a_ledger_that_never_answers_and_with_a_store_that
     assert (kill.by, kill.why) == ("operator", "fire")
 
 
+def test_a_form_that_was_open_for_an_upgrade_acts_on_no_other(site: Site) -> None:
+    """Who read the answers of one upgrade does not sign for the next; going back is never refused for it."""
+    here = site.state().id
+    page = site.get("/w/reply/answers?slice=refund&count=30").text
+    assert f'name="upgrade" value="{here}"' in page
+    assert f'name="upgrade" value="{here}"' in site.get("/w/reply/ask/promote").text
+    assert "?slice=refund&amp;count=25&amp;turn=1" in site.get("/w/reply/answers?slice=refund&count=25").text
+    before = site.journal()
+    for what in ("approve", "pause"):
+        site.send(f"/w/reply/{what}", subject="refund", upgrade="reply-before")
+        assert f"{here} is under way now, and not reply-before" in site.get("/").text
+    assert site.api("POST", "/workloads/reply/pause", {"upgrade": "reply-before"}).status == 409
+    assert site.journal() == before
+    site.send("/w/reply/approve", subject="refund", upgrade=here)
+    site.send("/w/reply/rollback", upgrade="reply-before")
+    assert [str(event.kind) for event in site.journal()[len(before) :]] == ["approved", "rolled_back"]
+
+
 def test_what_the_configuration_says_now_holds_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An error in it is told and the last good one used; a new name of the dashboard is heard."""
     project = planted(tmp_path_factory.mktemp("changing"))

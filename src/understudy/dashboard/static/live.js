@@ -46,6 +46,8 @@
         take(request.response);
         failed = null;
         if (link) link.textContent = "live";
+      } else if (request.status === 200 && new URL(request.responseURL).pathname === "/sign-in") {
+        if (link) link.textContent = "signed out: load the page again to sign in";
       } else {
         failed = failed || new Date();
         if (link) link.textContent = "not reached since " + failed.toISOString().slice(11, 19) + " UTC";
