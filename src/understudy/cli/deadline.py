@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 def day(text: str, option: str) -> date:
-    """The day that an option names. Raises UsageError for anything else."""
+    """The day that an option names. Raises UsageError for anything else, also for nothing."""
+    from understudy.config.durations import Wrong
+    from understudy.config.schema import day as checked
+
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no day", remedy="write it like 2026-12-11") from None
+        written = checked(text)
+    except Wrong as wrong:
+        raise UsageError(f"{option} {wrong}", remedy="write it like 2026-12-11") from None
+    if not written:
+        raise UsageError(f"{option} {text!r} is no day", remedy="write it like 2026-12-11")
+    return date.fromisoformat(written)
 
 
 def today(text: str) -> date:
@@ -67,8 +73,8 @@ def verdict(found: dict[str, Any]) -> str:
             return f"Fits only with profile forced: begin by {found['stages'][0]['begin_by']}, {_days(slack)} from now."
         case _:
             return (
-                f"Too late by {_days(-slack)}, even with profile {profile}: ask the provider for more time, "
-                "or bring the prompt work down with --prompt-work."
+                f"Too late by {_days(-slack)}, even with profile {profile}: "
+                "ask the provider for more time, or shorten --prompt-work."
             )
 
 
@@ -92,4 +98,6 @@ def print_plan(console: Console, found: dict[str, Any], why: str) -> None:
 
 
 def _days(count: float) -> str:
-    return "1 day" if count == 1 else f"{count:.3g} days"
+    if count == 1:
+        return "1 day"
+    return f"{count:,.0f} days" if abs(count) >= 100 else f"{count:.3g} days"

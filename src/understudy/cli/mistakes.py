@@ -68,7 +68,8 @@ def _value(name: str, given: str, found: Any) -> str:
         return f"{name} {given!r}: a whole number is expected"
     if found["type"] == "float_parsing":
         return f"{name} {given!r}: a number is expected"
-    return f"{name} {given!r}: {found['msg']}"
+    # Raised by the reader of a choice as an error of its own, which the checker announces.
+    return f"{name} {given!r}: {found['msg'].removeprefix('Value error, ')}"
 
 
 def nearest(word: str, names: Iterable[str]) -> str:

@@ -69,7 +69,8 @@ class Traffic(NamedTuple):
 
 
 Deadline = Annotated[
-    str, typer.Option(help="First day without the incumbent; default: the date known of its model, if there is one.")
+    str | None,
+    typer.Option(help="First day without the incumbent; default: the date known of its model, if there is one."),
 ]
 PromptWork = Annotated[float, typer.Option(min=0, max=365, help="Days that eval and prompt work take before shadow.")]
 Today = Annotated[str, typer.Option(help="Plan as if it were this day.")]
@@ -110,7 +111,7 @@ def plan(
     ] = None,
     upgrade: Annotated[str, typer.Option(help="Read the incumbent's traffic during this upgrade.")] = "",
     seed: Annotated[int, typer.Option(help="Of the rehearsal.")] = 1,
-    deadline: Deadline = "",
+    deadline: Deadline = None,
     prompt_work: PromptWork = 12.0,
     today: Today = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
@@ -156,7 +157,9 @@ def plan(
         sys.exit(EXIT_FINDING)
 
 
-def _backwards(project: Project, workload: str, deadline: str, today: str, preparation_s: float) -> dict[str, Any]:
+def _backwards(
+    project: Project, workload: str, deadline: str | None, today: str, preparation_s: float
+) -> dict[str, Any]:
     """The plan counted back from the deadline, as a part of the document; nothing where there is none."""
     gone, why = _deadline(project, workload, deadline)
     if gone is None:
@@ -165,9 +168,9 @@ def _backwards(project: Project, workload: str, deadline: str, today: str, prepa
     return {"deadline": {**found.as_dict(), "why": why}}
 
 
-def _deadline(project: Project, workload: str, written: str) -> tuple[date | None, str]:
+def _deadline(project: Project, workload: str, written: str | None) -> tuple[date | None, str]:
     """The first day without the incumbent, and who says so; None where nobody does."""
-    if written:
+    if written is not None:
         return deadlines.day(written, "--deadline"), ""
     incumbent = project.workload(workload).incumbent
     found = deadlines.known(project, deadlines.registry(project), workload, incumbent).lifetime

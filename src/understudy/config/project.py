@@ -296,10 +296,12 @@ def find(path: Path | None, environment: Mapping[str, str]) -> Path:
     here = _here()
     if named is not None:
         file = here / named
-        file = file / FILE if file.is_dir() else file
+        folder = file.is_dir()
+        file = file / FILE if folder else file
         if not _is_there(file):
             by = "--config" if path else f"${VARIABLE}"
-            raise UsageError(f"{named}, named by {by}, does not exist", remedy="check the path, or `understudy init`")
+            said = f"has no {FILE} in it" if folder else "does not exist"
+            raise UsageError(f"{named}, named by {by}, {said}", remedy="check the path, or `understudy init`")
         return file
     for folder in (here, *here.parents):
         if _is_there(folder / FILE):

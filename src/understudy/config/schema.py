@@ -91,11 +91,18 @@ def margin(value: object) -> str:
 
 
 def day(value: str) -> str:
-    """A day like 2025-09-02, or nothing. Raises Wrong for anything else, and for days that no calendar has."""
+    """A day like 2025-09-02, or nothing. Raises Wrong for anything else, for days that no calendar has, and for years
+    in which no model is served: a plan cannot be counted back from the first day there is.
+    """
+    if not value:
+        return value
     try:
-        return value and date.fromisoformat(value).isoformat()
+        found = date.fromisoformat(value)
     except ValueError:
         raise Wrong(f"{value!r} is no day", "write it like 2025-09-02") from None
+    if not 2000 <= found.year <= 2999:
+        raise Wrong(f"{value!r} lies outside the years 2000 to 2999", "write it like 2025-09-02")
+    return found.isoformat()
 
 
 def _source(value: str) -> str:

@@ -149,10 +149,28 @@ def test_a_model_that_nobody_knows_a_date_of_has_a_plan_without_a_deadline(tmp_p
     assert "deadline" not in planned(written(tmp_path, "unheard-of"), code=0)
 
 
-def test_a_day_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = RUN.invoke(plan.app, ["reply", "-c", written(tmp_path, "x"), "--deadline", "soon"])
+@pytest.mark.parametrize(
+    ("option", "day", "said"),
+    [
+        ("--deadline", "soon", "'soon' is no day"),
+        ("--deadline", "", "'' is no day"),
+        ("--deadline", "0001-01-02", "'0001-01-02' lies outside the years 2000 to 2999"),
+        ("--today", "9999-12-31", "'9999-12-31' lies outside the years 2000 to 2999"),
+    ],
+)
+def test_a_day_that_is_none_is_refused(tmp_path: Path, option: str, day: str, said: str) -> None:
+    given = ["--deadline", "2027-03-01", option, day]
+    done = RUN.invoke(plan.app, ["reply", "-c", written(tmp_path, "x"), *given])
     assert done.exit_code == 2
-    assert "--deadline 'soon' is no day" in done.output
+    assert f"{option} {said}" in done.output
+
+
+@pytest.mark.parametrize(("day", "said"), [("2030-01-01", "(in 1,137 days)"), ("2020-01-01", "(2,516 days ago)")])
+def test_days_are_counted_to_the_last(tmp_path: Path, day: str, said: str) -> None:
+    given = ["--today", "2026-11-21", "--deadline", day]
+    shown = RUN.invoke(plan.app, ["reply", "-c", written(tmp_path, "x"), *given]).output
+    assert said in shown
+    assert max(map(len, shown.splitlines())) <= 120
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,9 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find(None, {"UNDERSTUDY_CONFIG": str(tmp_path)}) == tmp_path / FILE
     with pytest.raises(UsageError, match=r"none\.yaml, named by --config, does not exist"):
         find(Path("none.yaml"), {})
+    (inner / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"empty, named by --config, has no understudy\.yaml in it"):
+        find(Path("empty"), {})
     with pytest.raises(UsageError, match=r"none\.yaml, named by \$UNDERSTUDY_CONFIG, does not exist"):
         find(None, {"UNDERSTUDY_CONFIG": "none.yaml"})
     (tmp_path / "gone").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,35 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
         "gone.md: no such file",
         "other.md#gone: no such heading",
     ]
+
+
+def test_pages_that_a_merge_cut_off_are_found(tmp_path: Path) -> None:
+    """The pages of this tree are whole; each of them that lost its second half is named, as is a page nobody finds."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from check_docs import cut_off, unfinished
+    finally:
+        sys.path.pop(0)
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("README.md", "GLOSSARY.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert cut_off(tmp_path) == []
+    for name, said in (
+        ("README.md", "README.md: does not end with Apache-2.0."),
+        ("GLOSSARY.md", "GLOSSARY.md: no row for committer"),
+        ("docs/index.md", "docs/index.md: no link to docs/sdk.md"),
+    ):
+        whole = (tmp_path / name).read_text()
+        lines = whole.splitlines(keepends=True)
+        (tmp_path / name).write_text("".join(lines[: len(lines) // 2]))
+        assert f"{tmp_path}/{said}" in cut_off(tmp_path)
+        (tmp_path / name).write_text(whole)
+    (tmp_path / "docs" / "lost.md").write_text("# Lost\n")
+    assert cut_off(tmp_path) == [f"{tmp_path}/docs/index.md: no link to docs/lost.md"]
+    assert unfinished("```sh\nls\n") == ["a code block is not closed"]
+    assert unfinished("| a | b |\n|---|---|\n| c\n") == ["the last line is not whole"]
+    assert unfinished("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> x\n") == ["a conflict of a merge is left in it"]
 
 
 def test_a_generated_part_that_drifted_is_found() -> None:
