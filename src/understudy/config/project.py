@@ -296,11 +296,11 @@ def find(path: Path | None, environment: Mapping[str, str]) -> Path:
     here = _here()
     if named is not None:
         file = here / named
-        folder = file.is_dir()
-        file = file / FILE if folder else file
+        is_folder = file.is_dir()
+        file = file / FILE if is_folder else file
         if not _is_there(file):
             by = "--config" if path else f"${VARIABLE}"
-            said = f"has no {FILE} in it" if folder else "does not exist"
+            said = f"has no {FILE} in it" if is_folder else "does not exist"
             raise UsageError(f"{named}, named by {by}, {said}", remedy="check the path, or `understudy init`")
         return file
     for folder in (here, *here.parents):
