@@ -175,7 +175,8 @@ def test_pages_fit_are_legible_and_act(browser: Browser, site: Site) -> None:
 def hostile(what: str, n: int) -> str:
     """A payload in every field; what people and programs look for in a text stays."""
     places = ("asked", "served", "copied", "user", "model", "error", "why", "by", "sentence")
-    return payload((places.index(what) * 29 + n) % COUNT)
+    long = "y" * 90 if what == "by" else ""
+    return payload((places.index(what) * 29 + n) % COUNT) + long
 
 
 def test_nothing_that_models_and_people_write_becomes_code(
@@ -197,6 +198,9 @@ def test_nothing_that_models_and_people_write_becomes_code(
             page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
             shown += page.content().count("__hit(")
             assert seen.injected() == [], path
+            page.set_viewport_size({"width": 390, "height": 900})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390, f"{path} is {wide} wide"
         assert shown > 200, "the payloads are there, as text"
         site.sign_in()
         site.send("/w/reply/pause", why=payload(0))

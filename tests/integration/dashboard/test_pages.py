@@ -40,7 +40,7 @@ def test_every_page_shows_what_the_store_and_the_ledger_say(shared: Site) -> Non
         assert "</html>" in answer.text, path
         assert KEY not in answer.text, path
     assert "no upgrade yet" in seen["/"].text
-    for said in ("canary <b>1 %</b>", "waits for an approval of refund", "armed", "satisfaction in 1 slices"):
+    for said in ("canary <b>1 %</b>", "waits for an approval of refund", "armed", "satisfaction in 1 slice "):
         assert said in seen["/w/reply"].text, said
     assert "0 % of the answers end with the closing line" in seen["/w/reply"].text
     assert seen["/w/reply/answers?slice=refund"].text.count('class="card pair"') == 20

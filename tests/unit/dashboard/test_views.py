@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from understudy.dashboard import charts, views, words
+from understudy.dashboard import charts, pages, views, words
 from understudy.dashboard.charts import Exposed
 
 
@@ -117,3 +117,15 @@ def test_words() -> None:
     assert [words.dollars(v) for v in (None, 0.0, 0.0000888, 1.5)] == ["-", "$0.00", "$0.0000888", "$1.50"]
     assert (words.seconds(0.0162), words.seconds(2.0), words.seconds(None)) == ("16 ms", "2 s", "-")
     assert (words.ago(0, 120), words.ago(120, 0)) == ("2 min ago", "in 2 min")
+
+
+def test_a_journal_of_very_many_events_shows_the_latest() -> None:
+    """A page is read anew every two seconds: ten thousand events would be megabytes."""
+    known = {"event": "noted", "share": 0.0, "variant": "new", "by": "controller", "effective_s": None}
+    changes = [{**known, "at": float(n), "why": f"why {n}."} for n in range(10_000)]
+    parts: Any = pages.TEMPLATES.get_template("parts.html").module
+    written = str(parts.journal(changes, 100))
+    assert written.count("<li>") == 100
+    assert written.index("why 9999.") < written.index("why 9900.")
+    assert "why 9899." not in written
+    assert str(parts.journal(changes[:3], 100)).count("<li>") == 3
