@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -34,6 +35,8 @@ class Target(NamedTuple):
 
 async def post(target: Target, message: Mapping[str, Any], now: float) -> str:
     """ "" where the target took it (2xx), else what went wrong. The answer's body is not read."""
+    if not _address(target.url):
+        return "no address of a webhook: it begins with https:// or http://, names a host, and a port below 65536"
     body = slack(message) if target.form == "slack" else plain(message)
     headers = {"content-type": "application/json", "user-agent": "understudy", "idempotency-key": str(message["id"])}
     if target.secret:
@@ -51,6 +54,15 @@ async def post(target: Target, message: Mapping[str, Any], now: float) -> str:
         return f"no answer ({type(error).__name__})"
     except (ValueError, OSError) as error:  # a proxy or certificates that this machine's environment names wrongly
         return f"cannot be sent from here ({type(error).__name__}): see HTTPS_PROXY and SSL_CERT_FILE"
+
+
+def _address(url: str) -> bool:
+    """Whether this may be a webhook at all. The client would end in an exception of its own for some that are none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, or half an IPv6 address
+        return False
 
 
 def client() -> httpx2.AsyncClient:

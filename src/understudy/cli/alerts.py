@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json
-from understudy.cli.output import errors_shown, out, plain, print_json, table
+from understudy.cli.output import errors_shown, facts, out, plain, print_json, spoken
 from understudy.core.errors import EXIT_CANNOT_MEASURE, EXIT_FINDING, UsageError
 
 if TYPE_CHECKING:
     from understudy.alerts.alert import Alert
     from understudy.config.project import Project
+    from understudy.rollout.store.base import Post
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who is told what cannot wait: test, list, send.")
 
@@ -103,15 +104,25 @@ def list_(
         elif not posts:
             out().print("nobody was told anything yet")
         else:
-            rows = []
-            for post in posts:
-                when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(post.at))
-                became = f"{post.state}: {post.problem}" if post.problem and post.state != "sent" else post.state
-                rows.append([when, post.target, post.message["title"], became, post.attempts])
-            columns: list[str | tuple[str, str]] = [("UTC", "whole"), "target", "what", "became", ("attempts", "right")]
-            out().print(table("", columns, rows))
+            _print_posts(posts)
         if any(post.state == GIVEN_UP for post in posts):
             raise typer.Exit(EXIT_FINDING)
+
+
+def _print_posts(posts: list[Post]) -> None:
+    """An alert with its time in UTC, and below it a line for each target that it is meant for."""
+    from rich.text import Text
+
+    told: dict[str, Text] = {}
+    when: dict[str, str] = {}
+    for post in posts:
+        if post.alert not in told:
+            told[post.alert] = Text(plain(post.message["title"]), style="bold")
+            when[post.alert] = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(post.at))
+        became = f"{post.state}: {post.problem}" if post.problem and post.state != "sent" else post.state
+        tried = f", {post.attempts} attempts" if post.attempts > 1 else ""
+        told[post.alert].append(f"\n{plain(post.target)} {plain(spoken(became))}{tried}", style="not bold")
+    out().print(facts((when[alert], said) for alert, said in told.items()))
 
 
 @app.command()
@@ -136,7 +147,8 @@ def send(
         if as_json:
             print_json(found)
         else:
-            out().print(f"{found['queued']} new to tell, {found['waiting']} waiting")
+            why = ": `understudy alerts list` says why" if found["waiting"] else ""
+            out().print(f"{found['queued']} new to tell, {found['waiting']} waiting{why}", markup=False)
             for title in found["silent"]:
                 out().print(plain(title), style="bold red", markup=False)
         if found["silent"]:

@@ -61,8 +61,11 @@ def _print(found: dict[str, Any]) -> None:
         for one in found["checks"]:
             if one["part"] == part:
                 word, style = MARKS[one["verdict"]]
-                said = one["seen"] + (f"\ndo: {one['remedy']}" if one["remedy"] else "")
-                rows.append([Text(word, style), one["name"], said])
-        console.print(table(part, [("", "whole"), "", "what was seen, and what to do"], rows))
+                said = Text(plain(one["name"]), style="bold")
+                said.append(f"\n{plain(one['seen'])}", style="not bold")
+                if one["remedy"]:
+                    said.append(f"\ndo: {plain(one['remedy'])}", style="not bold")
+                rows.append([Text(word, style), said])
+        console.print(table(part, [("", "whole"), "what was seen, and what to do"], rows))
     counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in MARKS)
     console.print(counts, style="red" if found["gap"] else "green")

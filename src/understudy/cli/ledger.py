@@ -18,6 +18,7 @@ from understudy.cli.asking import one_workload
 from understudy.cli.output import err, errors_shown, out, plain, print_json, table
 from understudy.core.errors import EXIT_FINDING
 from understudy.core.moment import moment
+from understudy.core.signed import signed
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
@@ -231,7 +232,7 @@ def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:
     for month in months:
         change = "-"
         if before and month.usd is not None and month.variant != incumbent:
-            change = f"{(month.usd / before - 1) * 100:+.0f} %"
+            change = f"{signed((month.usd / before - 1) * 100, '.0f')} %"
         usd = "unknown" if month.usd is None else f"{month.usd:,.0f}" if month.usd >= 1_000 else f"{month.usd:,.2f}"
         each = "-" if month.usd_per_exchange is None else f"{month.usd_per_exchange * 1_000:.4f}"
         tokens = (month.input_tokens, month.cached_tokens, month.output_tokens, month.reasoning_tokens)

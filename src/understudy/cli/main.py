@@ -188,6 +188,10 @@ _REMEDIES = {
     errno.EROFS: "name a folder that can be written: `state:` in understudy.yaml",
     errno.EEXIST: "a file is where a folder has to be: move it away",
     errno.ENOTDIR: "a file is where a folder has to be: move it away",
+    errno.ENOENT: "it is not there and could not be made: check the path, or name another place",
+    errno.EISDIR: "a folder is where a file has to be: name a file, or move the folder away",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ELOOP: "a link on the way there leads to itself: name another place",
 }
 
 

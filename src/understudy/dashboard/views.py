@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from understudy.core.playbook import Stage, Verdict
+from understudy.core.signed import signed
 from understudy.dashboard import charts
 from understudy.dashboard.charts import Exposed
 from understudy.dashboard.words import clock, dollars, percent, seconds
@@ -173,8 +174,8 @@ def _case_row(row: Mapping[str, Any], reach: float) -> Row:
     low, high, difference = row["low"], row["high"], row["difference"]
     name = row["slice"] or "all cases"
     known = low is not None and high is not None and difference is not None
-    between = f"{100 * low:+.1f} to {100 * high:+.1f}" if known else "-"
-    change = f"{100 * difference:+.1f} pt" if known else "-"
+    between = f"{signed(100 * low, '.1f')} to {signed(100 * high, '.1f')}" if known else "-"
+    change = f"{signed(100 * difference, '.1f')} pt" if known else "-"
     scores = " to ".join("-" if row[side] is None else f"{100 * row[side]:.1f}" for side in ("incumbent", "candidate"))
     sentence = f"{name}: {scores}, {change}, between {between}, {row['verdict']}"
     drawing = charts.interval(low, difference, high, row["margin"], reach, sentence) if known else Markup("")

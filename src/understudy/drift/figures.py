@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.core.signed import signed
 from understudy.drift.catalogue import FEATURES, Kind
 
 
@@ -34,4 +35,4 @@ def _value(name: str, is_rate: bool, value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.1f}"
+    return signed(value, ",.0f" if abs(value) >= 100 else ".1f")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from understudy.core.signed import signed as with_sign
+
 
 def points(score: float) -> str:
     """A score in [0, 1] in points of 100."""
@@ -13,8 +15,7 @@ def points(score: float) -> str:
 
 def signed(value: float) -> str:
     """A difference of two scores in points of 100, with its sign."""
-    text = f"{100 * value:+.1f}"
-    return "-" if math.isnan(value) else "0.0" if text in ("+0.0", "-0.0") else text
+    return "-" if math.isnan(value) else with_sign(100 * value, ".1f")
 
 
 def change(ratio: float | None) -> str:
@@ -23,7 +24,7 @@ def change(ratio: float | None) -> str:
         return "-"
     if 0 < ratio < 0.1:
         return f"÷ {1 / ratio:,.0f}"
-    return f"x {ratio:,.1f}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %"
+    return f"x {ratio:,.1f}" if ratio >= 2 else f"{with_sign(100 * (ratio - 1), '.0f')} %"
 
 
 def _money(value: float) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from understudy.core.signed import signed
+
 FINE_SCALE = 0.2
 """Up to this margin a mean is taken for a score from 0 to 1 and shown in points, as the sentences do."""
 
@@ -14,11 +16,11 @@ def amount(gate: Mapping[str, Any], value: float) -> str:
     """A difference without its unit."""
     match unit(gate):
         case " %":
-            return f"{100 * math.expm1(value):+.1f}"
+            return signed(100 * math.expm1(value), ".1f")
         case " pt":
-            return f"{100 * value:+.2f}"
+            return signed(100 * value, ".2f")
         case _:
-            return f"{value:+.3g}"
+            return signed(value, ".3g")
 
 
 def unit(gate: Mapping[str, Any]) -> str:

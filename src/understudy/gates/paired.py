@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from understudy.core.evidence import ALL_SLICES
 from understudy.core.playbook import Outcome, Verdict
+from understudy.core.signed import signed
 from understudy.gates.stats.distributions import normal_cdf, normal_quantile, t_cdf, t_quantile
 from understudy.gates.stats.multiple import holm
 from understudy.gates.stats.paired import mcnemar, sample_size, tango
@@ -408,7 +409,7 @@ def _sentence(outcome: Outcome, rows: Sequence[SliceComparison], failures: Seque
     aggregate = rows[0]
     scores = f"{100 * aggregate.incumbent:.1f} to {100 * aggregate.candidate:.1f} over {aggregate.n} cases"
     failed = ", ".join(
-        f"{row.slice or 'the aggregate'} ({100 * row.difference:+.1f} points)"
+        f"{row.slice or 'the aggregate'} ({signed(100 * row.difference, '.1f')} points)"
         for row in rows
         if row.verdict is Verdict.FAIL
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from understudy.core.playbook import Verdict
+from understudy.core.signed import signed
 from understudy.gates.gate import Gate, GateVerdict
 
 
@@ -21,11 +22,11 @@ def amount(gate: Gate, value: float) -> str:
     """A difference in the metric's own unit: points for shares and scores, per cent for logarithms."""
     match scale_of(gate):
         case "percent":
-            return f"{100 * math.expm1(value):+.1f} %"
+            return f"{signed(100 * math.expm1(value), '.1f')} %"
         case "points":
-            return f"{100 * value:+.2f} points"
+            return f"{signed(100 * value, '.2f')} points"
         case _:
-            return f"{value:+.4g}"
+            return signed(value, ".4g")
 
 
 def scale_of(gate: Gate) -> str:

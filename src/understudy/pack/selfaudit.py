@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from understudy.config.schema import WorkloadSection
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, Outcome, Profile, Stage
 from understudy.core.variant import Variant
-from understudy.rollout.fold import UpgradeState, fold
+from understudy.rollout.fold import EVERYTHING, UpgradeState, Waiver, fold
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
 from understudy.stages.assessment import lasting
+from understudy.stages.regress import REGRESSION
 
 OK, GAP, UNKNOWN = "ok", "gap", "unknown"
 FAILURES, READINESS = "how swaps fail", "is the way back ready?"
@@ -180,11 +181,30 @@ def _cheaper(seen: Seen) -> Answer:
         said = f"the quality gate tolerates a loss of {100 * margin:g} points"
         return name, GAP, said, f"{100 * QUALITY_MARGIN:g}pt at most: gates.quality.margin"
     took = [fold(journal) for journal in seen.journals if _happened(journal, Kind.TAKEN_OVER)]
-    waived = [f"{s.id} ({', '.join(s.eval.failed)})" for s in took if s.eval and s.eval.outcome is Outcome.CAUTION]
-    if waived:
-        said = f"took over with slices that fell: {'; '.join(waived)}"
-        return name, GAP, said, "win these slices back, or write down what was saved for what was lost"
-    return name, OK, "quality is gated live, and nothing took over with a slice that fell", ""
+    accepted: list[str] = []
+    for state in took:
+        for slice_ in state.eval.failed if state.eval and state.eval.outcome is Outcome.CAUTION else ():
+            waiver, fell = _waiver(state, slice_), f"{state.id} took over though {slice_ or EVERYTHING} fell"
+            if waiver is None:
+                return name, GAP, f"{fell}, and nobody signed for it", f"win it back: understudy tune {seen.workload}"
+            until = datetime.fromtimestamp(waiver.expires_at, UTC).date()
+            signed = f"{fell}, accepted by {waiver.owner} until {until}: {waiver.reason}"
+            if waiver.expires_at <= seen.now and state is took[-1] and state.stage in _SERVING:
+                return name, GAP, signed, f"that day is past: win {slice_ or EVERYTHING} back with another upgrade"
+            accepted.append(signed)
+    lost = "; ".join(accepted) or "nothing took over with a slice that fell"
+    return name, OK, f"quality is gated live; {lost}", ""
+
+
+_SERVING = {Stage.CANARY, Stage.SOAK, Stage.DONE}
+"""Where an upgrade that took over has its candidate answer users still."""
+
+
+def _waiver(state: UpgradeState, slice_: str) -> Waiver | None:
+    """The longest waiver of a slice that fell in the eval, given before its candidate took over."""
+    given = (w for w in state.waivers if w.given_at <= (state.taken_over_at or 0.0))
+    covering = [w for w in given if w.covers(w.stage, slice_, REGRESSION, w.given_at)]
+    return max(covering, key=lambda w: w.expires_at, default=None)
 
 
 def _reasoning(seen: Seen) -> Answer:

@@ -15,6 +15,7 @@ from understudy.core.errors import DataCorrupt, UnderstudyError
 from understudy.core.playbook import Verdict
 from understudy.evals import result as results
 from understudy.evals import runner, setup
+from understudy.evals.figures import signed as points
 from understudy.evals.result import Bound, EvalResult
 from understudy.evals.suite import Suite
 from understudy.rollout.fold import EvalRecord, UpgradeState
@@ -173,5 +174,5 @@ def _figures(found: EvalResult) -> str:
     total = found.comparison.aggregate
     return (
         f"All: {100 * total.incumbent:.1f} to {100 * total.candidate:.1f} "
-        f"({100 * total.difference:+.1f}, {100 * total.low:+.1f} to {100 * total.high:+.1f}), {total.n} cases."
+        f"({points(total.difference)}, {points(total.low)} to {points(total.high)}), {total.n} cases."
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from typer._click.exceptions import ClickException
 
-from understudy.cli.main import app
+from understudy.cli.main import _disk, app
 from understudy.cli.mistakes import mistake
 from understudy.core.errors import UsageError
 
@@ -51,3 +53,10 @@ def test_a_mistake_says_what_and_what_to_do(line: str, message: str, remedy: str
     assert message in told.message
     assert remedy in (told.remedy or "")
     assert told.exit_code == 2
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOSPC, errno.EISDIR, errno.ELOOP])
+def test_what_the_system_refuses_of_a_path_names_it_and_a_remedy(code: int) -> None:
+    """A wrong path is the caller's to mend, and no defect to report."""
+    said = _disk(OSError(code, "refused", "/proc/x"))
+    assert said.message == "/proc/x: refused" and "report it" not in str(said.remedy)

@@ -33,13 +33,20 @@ SECTION: dict[str, Any] = {
 EVALUATED = {"id": "e", "binding": "e", "critical": [], "summary": "s", "needed": [], "document": "d"}
 
 
-def journal(*left_out: Kind, outcome: str = "proceed", failed: tuple[str, ...] = ()) -> list[Event]:
+def journal(
+    *left_out: Kind,
+    outcome: str = "proceed",
+    failed: tuple[str, ...] = (),
+    waived: tuple[str, ...] = (),
+    until: float = 0,
+) -> list[Event]:
     """An upgrade that is in its canary's last rung, without some of its events; `taken_over` only where it is asked."""
     variants = {"incumbent": Variant("old", "p", "m1").as_dict(), "candidate": Variant("new", "p", "m2").as_dict()}
     told: list[tuple[Kind, dict[str, Any]]] = [
         (Kind.STARTED, {"workload": "reply", **variants, "salt": "s", "profile": "interactive"}),
         (Kind.OPENED, {}),
         (Kind.EVALUATED, {**EVALUATED, "outcome": outcome, "failed": list(failed)}),
+        *((Kind.WAIVED, {"subject": subject, "owner": "Head of Support", "expires_at": until}) for subject in waived),
         (Kind.CLEARED, {}),
         (Kind.CLOCK_STARTED, {}),
         (Kind.EXPOSED, {"share": 1_000_000}),
@@ -51,7 +58,12 @@ def journal(*left_out: Kind, outcome: str = "proceed", failed: tuple[str, ...] =
         if kind in left_out:
             continue
         seq = len(events) + 1
-        draft = Draft(kind, "controller", "", {**data, "judged": clock} if kind in JUDGING else data)
+        draft = Draft(
+            kind,
+            "controller",
+            "30 % cheaper" if kind is Kind.WAIVED else "",
+            {**data, "judged": clock} if kind in JUDGING else data,
+        )
         previous = events[-1].hash if events else GENESIS
         events.append(seal(draft, upgrade="u1", seq=seq, at=float(seq), epoch=seq, previous=previous))
         if kind in (Kind.STARTED, Kind.OPENED, Kind.CLOCK_STARTED, Kind.EXPOSED, Kind.TAKEN_OVER):
@@ -107,6 +119,11 @@ def edited() -> Seen:
     return replace(base, variants={**base.variants, "old": replace(base.variants["old"], system_prompt="other")})
 
 
+def fallen(waived: str, until: float = NOW + DAY) -> Seen:
+    """A candidate took over though a slice fell, and one waiver was given."""
+    return replace(seen(), journals=[journal(outcome="caution", failed=("refund",), waived=(waived,), until=until)])
+
+
 SUITE, SLICES, SHADOW = "upgrading without an eval suite", "gating on the aggregate alone", "skipping shadow"
 CANARY, FLIP, KEPT = (
     "a canary too short to see anything",
@@ -139,6 +156,12 @@ PLANTED: list[tuple[Callable[[], Seen], dict[str, str]]] = [
     (lambda: replace(seen(), graded_live=False), {CHEAPER: GAP}),
     (lambda: seen(gates={"quality": {"margin": "5pt"}}), {CHEAPER: GAP}),
     (lambda: replace(seen(), journals=[journal(outcome="caution", failed=("refund",))]), {CHEAPER: GAP}),
+    (lambda: fallen("refund"), {}),
+    (lambda: fallen("refund/regression"), {}),
+    (lambda: fallen("order"), {CHEAPER: GAP}),
+    (lambda: fallen("refund/tone"), {CHEAPER: GAP}),
+    (lambda: fallen("refund", until=NOW - 1), {CHEAPER: GAP}),
+    (lambda: replace(was := fallen("refund", until=NOW - 1), journals=[*was.journals, journal()]), {}),
     (lambda: seen(**reasoning()), {REASONING: GAP}),
     (lambda: replace(seen(**reasoning(cost={"limit": 0.01})), priced={"old": True, "new": False}), {REASONING: GAP}),
     (lambda: seen(**reasoning(cost={"limit": 0.01})), {}),
@@ -168,6 +191,12 @@ def test_a_planted_gap_is_found_and_no_other(planted: Callable[[], Seen], found:
 def test_a_shadow_that_was_skipped() -> None:
     """An upgrade whose users saw the candidate before any clock ran."""
     assert verdicts(replace(seen(), journals=[journal(Kind.CLOCK_STARTED)]))[SHADOW] == GAP
+
+
+def test_an_accepted_loss_is_said_with_who_and_why() -> None:
+    """Quality given up for a price is no gap where somebody signed for it, and it is never silent."""
+    said = next(one for one in checks(fallen("refund")) if one.name == CHEAPER)
+    assert said.verdict == OK and "refund fell, accepted by Head of Support until 1970-04-12: 30 % cheaper" in said.seen
 
 
 def test_a_pin_without_a_reason() -> None:
