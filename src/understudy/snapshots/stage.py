@@ -36,6 +36,7 @@ class Stage:
                 write_head=len(models) <= 1,
                 tolerate=config.option.understudy_tolerate,
                 warn=config.option.understudy_warn,
+                updating=config.option.update_snapshots,
                 today=datetime.now(UTC).date(),
             )
         )

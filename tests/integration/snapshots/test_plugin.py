@@ -209,6 +209,20 @@ def test_unused(project: Project) -> None:
     assert len(project.files()) == 3, "nobody asked a model: nothing is known of what is unused"
 
 
+@pytest.mark.parametrize("damaged", [b"", b"understudy snapshot 1\nlabel: a\n", b"\xff\xfe\0", b"<<<<<<< ours\n"])
+def test_a_damaged_snapshot_is_named_and_an_update_writes_it_anew(project: Project, damaged: bytes) -> None:
+    assert outcome(project.run("--snapshot-update", "-k", "hose")) == (1, 0)
+    (file,) = project.stored.glob("test_hose*.model-answer")
+    whole = file.read_bytes()
+    file.write_bytes(damaged)
+    failed = project.run("-k", "hose")
+    assert outcome(failed) == (0, 1)
+    failed.stdout.fnmatch_lines(["*Broken: *.model-answer: *restore it, or run with --snapshot-update"])
+    assert outcome(project.run("--snapshot-warn-on-failure", "-k", "hose")) == (0, 1)
+    assert outcome(project.run("--snapshot-update", "-k", "hose")) == (1, 0)
+    assert file.read_bytes() == whole
+
+
 def test_tolerance(project: Project) -> None:
     """--snapshot-tolerate lets acceptable differences pass and no worrying one; --snapshot-warn-on-failure both, but no
     missing snapshot. What passed is listed."""
