@@ -91,15 +91,17 @@ def _print(console: Console, document: dict[str, Any]) -> None:
 
 
 def _print_evals(console: Console, evals: list[dict[str, Any]]) -> None:
+    years = {_when(seen["last_at"])[:4] for seen in evals}
+    cut = 5 if len(years) == 1 else 0  # the year is in the heading
     rows = []
     for seen in evals:
         score = "-" if seen["score"] is None else f"{100 * seen['score']:.1f}"
-        rows.append([_when(seen["last_at"]), seen["eval"], seen["arm"], seen["variant"], score, seen["cases"]])
+        rows.append([_when(seen["last_at"])[cut:], seen["eval"], seen["arm"], seen["variant"], score, seen["cases"]])
         rows[-1].append(seen["answers"])
     if rows:
-        heads: list[str | tuple[str, str]] = [("until", "whole"), ("eval", "whole"), "side", "variant"]
+        heads: list[str | tuple[str, str]] = [("until", "whole"), ("eval", "whole"), ("side", "whole"), "variant"]
         heads += [("score", "right"), ("cases", "right"), ("answers", "right")]
-        console.print(table("what evals said (UTC)", heads, rows))
+        console.print(table(f"what evals said{', ' + years.pop() if cut else ''} (UTC)", heads, rows))
 
 
 def _brief(why: str) -> str:

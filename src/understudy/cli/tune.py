@@ -167,8 +167,10 @@ def _print_searches(console: Console, searches: list[dict[str, Any]]) -> None:
         name, seed = each["candidate"]["name"], each["seed"]
         console.print(plain(f"search {each['id']} for {name}, seed {seed}, begun {at} UTC"), markup=False)
         if each["finished_at"] is None:
-            console.print("  was stopped: --resume goes on with it", markup=False)
-            continue
+            before = "; what it had found before:" if "outcome" in each else ""
+            console.print(f"  was stopped: --resume goes on with it{before}", markup=False)
+            if not before:
+                continue
         console.print(plain(f"  {each['outcome'].upper()}  {each['sentence']}"), markup=False)
         for line in each["wanted"]:
             console.print(plain(f"  {line}"), markup=False)

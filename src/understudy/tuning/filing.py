@@ -88,18 +88,27 @@ def folder_of(evals: Path, workload: str) -> Path:
 
 
 def begin(folder: Path, id: str, started: float, settings: Mapping[str, Any]) -> None:
-    """Note that a search is under way, so that --resume finds it; one that has ended is under way again."""
-    _write(
-        folder / RESULTS / f"{id}.json",
-        {"format": FORMAT, "id": id, "started_at": started, "finished_at": None, **settings},
-    )
+    """Note that a search is under way, so that --resume finds it; one that has ended is under way again, and what it
+    found before stands until it has ended again. Raises DataCorrupt where its file was edited or cut.
+    """
+    path = folder / RESULTS / f"{id}.json"
+    _write(path, {**_before(path), "format": FORMAT, "id": id, "started_at": started, "finished_at": None, **settings})
 
 
 def save(folder: Path, report: Report) -> Path:
-    """Keep what a search found in the place of the note that it is under way."""
+    """Keep what a search found in the place of the note that it is under way, and which prompts it found before."""
     path = folder / RESULTS / f"{report.document['id']}.json"
-    _write(path, report.as_dict())
+    _write(path, {**report.as_dict(), "tuned_before": sorted(_fingerprints(_before(path)))})
     return path
+
+
+def _before(path: Path) -> dict[str, Any]:
+    return _read(path) if path.exists() else {}
+
+
+def _fingerprints(search: Mapping[str, Any]) -> set[str]:
+    """Of every variant that this search ever made."""
+    return {*search.get("tuned_before", ()), *([search["tuned"]["fingerprint"]] if search.get("tuned") else [])}
 
 
 def searches(folder: Path) -> list[dict[str, Any]]:
@@ -110,7 +119,7 @@ def searches(folder: Path) -> list[dict[str, Any]]:
 
 def tuned(folder: Path) -> frozenset[str]:
     """The fingerprints of all variants that a search made. Raises DataCorrupt as `searches` does."""
-    return frozenset(each["tuned"]["fingerprint"] for each in searches(folder) if each.get("tuned"))
+    return frozenset().union(*map(_fingerprints, searches(folder)))
 
 
 def load_split(folder: Path) -> dict[str, Part]:

@@ -199,7 +199,7 @@ def reflecting_model(project: Project, workload: str, named: str) -> Variant:
     if not slash or not model:
         raise UsageError(
             f"--reflect-with {named!r} is no variant of {workload}",
-            remedy=f"{suggest(named, variants)} A model that is no variant is written PROVIDER/MODEL.",
+            remedy=f"{suggest(named, variants)}; a model that is no variant is written PROVIDER/MODEL",
         )
     if provider not in project.config.providers:
         raise UsageError(

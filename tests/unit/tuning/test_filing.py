@@ -32,3 +32,28 @@ def test_searches_are_listed_by_when_they_began(tmp_path: Path) -> None:
     with pytest.raises(DataCorrupt) as error:
         filing.searches(tmp_path)
     assert "writes it anew" in error.value.remedy
+
+
+def tuned_by(tmp_path: Path, fingerprint: str) -> None:
+    """File a search that ended with a prompt."""
+    document = {
+        "id": "a",
+        "started_at": 1.0,
+        "finished_at": 2.0,
+        "ended": "cleared",
+        "gap": {"before": 0.1, "after": 0},
+    }
+    document |= {"candidate": {"name": "new"}, "proposals": 1, "asked": 9, "tuned": {"fingerprint": fingerprint}}
+    filing.save(tmp_path, filing.Report(document, None))
+
+
+def test_a_search_that_is_begun_again_takes_back_nothing_it_found(tmp_path: Path) -> None:
+    """A prompt of a search is never judged on what that search saw: not while it is played again, and not when a larger
+    budget led it on to another prompt."""
+    tuned_by(tmp_path, "first")
+    filing.begin(tmp_path, "a", 3.0, {"seed": 0})
+    (begun,) = filing.searches(tmp_path)
+    assert filing.tuned(tmp_path) == {"first"} and begun["finished_at"] is None and begun["outcome"] == "stop"
+    tuned_by(tmp_path, "second")
+    tuned_by(tmp_path, "third")
+    assert filing.tuned(tmp_path) == {"first", "second", "third"}
