@@ -34,15 +34,20 @@ class Gateway:
     slice_by: Mapping[str, str] = field(default_factory=dict)
 
     def headers(
-        self, *, unit: str = "", conversation: str = "", slices: Mapping[str, str] | None = None
+        self,
+        *,
+        unit: str | None = None,
+        conversation: str | None = None,
+        slices: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
-        """Headers of one request: who asks, in which conversation, and the slices it belongs to.
+        """Headers of one request: who asks, in which conversation, and the slices it belongs to. None and "" are not
+        sent.
 
         Raises UsageError for one that the workload does not read from a header, and for a value no header can hold.
         """
         made = {WORKLOAD: self.workload}
         for what, value, sources in (("unit", unit, self.unit), ("conversation", conversation, self.conversation)):
-            if value:
+            if value is not None and value != "":
                 made[_header(self.workload, what, sources)] = _checked(what, value)
         for name, value in (slices or {}).items():
             made[_header(self.workload, f"slice {name}", (self.slice_by.get(name, ""),))] = _checked(name, value)
@@ -85,7 +90,7 @@ def gateway(
     except UsageError:
         if not workload or not url or environment.get(VARIABLE):
             raise
-        return Gateway(workload, _address(url), key)
+        return Gateway(_checked("workload", workload), _address(url), _sendable(key))
     project = project_of(environment)
     name = workload_of(project, workload)
     section, listens = project.workload(name), project.config.gateway
@@ -95,7 +100,7 @@ def gateway(
     return Gateway(
         workload=name,
         url=_address(url or f"http://{host}:{listens.port}"),
-        key=key,
+        key=_sendable(key),
         unit=tuple(section.unit),
         conversation=tuple(section.conversation),
         slice_by=dict(section.slice_by),
@@ -104,8 +109,13 @@ def gateway(
 
 def _address(url: str) -> str:
     """Without a last slash, and without the /v1 that one SDK wants and the others do not."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        reachable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        whole = reachable and not parts.query and not parts.fragment
+    except ValueError:  # a port beyond 65535, or half of an IPv6 address
+        whole = False
+    if not whole:
         raise UsageError(f"{url!r} is no address of a gateway", remedy="write it like http://127.0.0.1:8080")
     return url.rstrip("/").removesuffix("/v1")
 
@@ -122,6 +132,17 @@ def _header(workload: str, what: str, sources: tuple[str, ...]) -> str:
 
 
 def _checked(what: str, value: str) -> str:
+    if not isinstance(value, str):  # ids of databases are numbers, and apps are not all type-checked
+        raise UsageError(f"the {what} {value!r} is no text", remedy="send str(...) of it")
     if not value.isascii() or not value.isprintable():
         raise UsageError(f"the {what} {value!r} cannot stand in a header", remedy="send an id of ASCII characters")
     return value
+
+
+def _sendable(key: str) -> str:
+    """The key as it is; what is wrong with one is said without it."""
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            "the key cannot stand in a header", remedy="look for a line end or a space of another kind in it"
+        )
+    return key

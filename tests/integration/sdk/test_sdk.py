@@ -146,9 +146,14 @@ def test_without_a_project(front: Served, tmp_path: Path, monkeypatch: pytest.Mo
     assert front.exchanges[0].unit == "u-9"
     with pytest.raises(UsageError, match=r"no understudy\.yaml"):
         sdk.gateway("chat", environment={})
-    for wrong in ("localhost:8080", "ftp://x", "http://x/?a=1"):
+    for wrong in ("localhost:8080", "ftp://x", "http://x/?a=1", "http://x:99999", "http://:8080"):
         with pytest.raises(UsageError, match="no address of a gateway"):
             sdk.gateway("chat", url=wrong, environment={})
+    with pytest.raises(UsageError, match="the workload 'ch\u00e4t' cannot stand in a header"):
+        sdk.gateway("ch\u00e4t", url=front.base_url, environment={})
+    with pytest.raises(UsageError, match="the key cannot stand in a header") as refused:
+        sdk.gateway("chat", url=front.base_url, key="s3cr3t\n", environment={})
+    assert "s3cr3t" not in str(refused.value)
 
 
 def test_what_no_header_can_say(project: dict[str, str]) -> None:
@@ -160,9 +165,13 @@ def test_what_no_header_can_say(project: dict[str, str]) -> None:
         ({"slices": {"colour": "red"}}, "slice colour from no header"),
         ({"unit": "u\r\nx-evil: 1"}, "cannot stand in a header"),
         ({"unit": "ü"}, "cannot stand in a header"),
+        ({"unit": 17}, "the unit 17 is no text"),
+        ({"unit": 0}, "the unit 0 is no text"),
+        ({"slices": {"colour": None}}, "the colour None is no text"),
     ):
         with pytest.raises(UsageError, match=said):
             desk.headers(**wrong)  # type: ignore[arg-type]
+    assert desk.headers(unit=None) == desk.headers()  # nobody is signed in
     with pytest.raises(UsageError, match="reads its unit from no header"):
         replace(desk, unit=("body:user",)).headers(unit="u-1")
 
