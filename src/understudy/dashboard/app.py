@@ -112,6 +112,11 @@ def _told(request: Request, code: int, document: Mapping[str, object], message: 
     if request.url.path.startswith("/api/"):
         return JSONResponse(dict(document), code)
     text = pages.TEMPLATES.get_template("error.html").render(
-        message=message, remedy=remedy, code=code, phrase=HTTPStatus(code).phrase
+        message=message,
+        remedy=remedy,
+        code=code,
+        phrase=HTTPStatus(code).phrase,
+        # Going back needs nothing that failed here.
+        stays=request.path_params.get("workload", "") if code == HTTPStatus.SERVICE_UNAVAILABLE else "",
     )
     return HTMLResponse(text, code)

@@ -23,6 +23,7 @@ from understudy.dashboard.facts import Facts
 from understudy.rollout.fold import EVERYTHING
 from understudy.rollout.intents import subjects
 from understudy.rollout.sheet import FEWEST, MOST
+from understudy.rollout.store.base import StoreUnavailable
 
 HERE = Path(__file__).parent
 
@@ -166,7 +167,12 @@ async def sign_out(visit: Visitor) -> Response:
 async def overview(visit: Visitor) -> HTMLResponse:
     """Where every workload stands."""
     project = visit.facts.current()
-    cards = [await _card(visit.facts, name) for name in project.config.workloads]
+    cards: list[dict[str, Any]] = []
+    lost: UnderstudyError | None = None
+    for name in project.config.workloads:
+        # Where the store cannot be used it is waited for once, and not once for each workload.
+        cards.append({"name": name, "error": lost} if lost else await _card(visit.facts, name))
+        lost = cards[-1]["error"] if isinstance(cards[-1]["error"], StoreUnavailable) else None
     return show(visit, "overview.html", cards=cards)
 
 
@@ -317,5 +323,5 @@ async def do(visit: Visitor, workload: str, what: str) -> Response:
         done = await act(visit.facts, workload, what, visit.person, {**given, "read": fields.get("read", [])})
         visit.session.said.append(told(done))
     except (Refused, CannotMeasure) as error:
-        visit.session.said.append(("bad", f"{what}: {error.message}. {error.remedy}"))
+        visit.session.said.append(("bad", "; ".join(filter(None, (f"{what}: {error.message}", error.remedy)))))
     return RedirectResponse(f"/w/{quote(workload, safe='')}", 303)

@@ -56,8 +56,9 @@ def path(status: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> lis
         elif stage in seen:
             state = "done"
         else:
-            at = PATH.index(Stage(here)) if here in PATH else len(PATH) if over else 0
-            state = "skipped" if PATH.index(stage) < at and not over else "ahead"
+            reached = here if here in PATH else last
+            at = PATH.index(Stage(reached)) if reached else 0
+            state = "skipped" if PATH.index(stage) < at else "ahead"
         note = ""
         if stage is Stage.CANARY and state == "now":
             note = percent(upgrade["share"])

@@ -160,7 +160,9 @@ def test_going_back_works_with_a_ledger_that_never_answers_and_with_a_store_that
     assert "Roll back" in page
     stuck.project.paths.store.write_bytes(b"no database any more" * 100)
     overview = stuck.get("/")
-    assert (overview.status, "Roll back" in overview.text) == (200, True)
+    assert (overview.status, overview.text.count("/ask/rollback")) == (200, 2)
+    page = stuck.get("/w/reply")
+    assert (page.status, "/w/reply/ask/rollback" in page.text) == (503, True)
     asked = stuck.get("/w/reply/ask/rollback").text
     assert "by the kill file" in asked
     done = stuck.api("POST", "/workloads/reply/rollback", {"why": "fire"})

@@ -68,7 +68,7 @@ def status(stage: str, ended_at: float | None = None) -> dict[str, Any]:
         ("draft", ["draft"], ["now", "ahead", "ahead", "ahead", "ahead"]),
         ("canary", ["regress", "shadow", "canary"], ["done", "skipped", "done", "now", "ahead"]),
         ("done", ["regress", "shadow", "canary", "soak", "done"], ["done", "skipped", "done", "done", "done"]),
-        ("rolled_back", ["regress", "shadow", "canary", "rolled_back"], ["done", "ahead", "done", "ended", "ahead"]),
+        ("rolled_back", ["regress", "shadow", "canary", "rolled_back"], ["done", "skipped", "done", "ended", "ahead"]),
     ],
 )
 def test_the_path_says_what_became_of_each_stage(stage: str, seen: list[str], states: list[str]) -> None:
