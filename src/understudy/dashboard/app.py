@@ -72,7 +72,8 @@ def _away(request: Request, error: Exception) -> Response:
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         # A link from elsewhere comes without the cookie of a session; from here the browser sends it.
         return HTMLResponse(pages.TEMPLATES.get_template("again.html").render())
-    return RedirectResponse("/sign-in", 303)
+    undone = request.method == "POST" and request.url.path != "/sign-out"
+    return RedirectResponse("/sign-in?undone=true" if undone else "/sign-in", 303)
 
 
 def _unknown(request: Request, error: Exception) -> Response:

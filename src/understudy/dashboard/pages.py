@@ -115,9 +115,10 @@ def first(fields: Mapping[str, list[str]], name: str) -> str:
 
 
 @router.get("/sign-in")
-def signing_in(request: Request) -> HTMLResponse:
-    """The form that asks for a key."""
-    return HTMLResponse(TEMPLATES.get_template("sign_in.html").render(wrong=False, linked=request.app.state.linked))
+def signing_in(request: Request, undone: bool = False) -> HTMLResponse:
+    """The form that asks for a key; `undone` where somebody whose session had ended asked for something."""
+    text = TEMPLATES.get_template("sign_in.html").render(wrong=False, undone=undone, linked=request.app.state.linked)
+    return HTMLResponse(text)
 
 
 @router.post("/sign-in")
@@ -127,7 +128,7 @@ async def sign_in(request: Request) -> Response:
     answer = _begun(request, key)
     if answer is None:
         await asyncio.sleep(WRONG_KEY_S)
-        text = TEMPLATES.get_template("sign_in.html").render(wrong=True, linked=request.app.state.linked)
+        text = TEMPLATES.get_template("sign_in.html").render(wrong=True, undone=False, linked=request.app.state.linked)
         return HTMLResponse(text, 403)
     return answer
 

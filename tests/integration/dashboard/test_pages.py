@@ -107,7 +107,8 @@ def test_nobody_is_heard_who_has_no_business_here(shared: Site) -> None:
     assert shared.get("/", sec_fetch_site="cross-site", sec_fetch_mode="no-cors").status == 403
     assert shared.send("/w/reply/rollback", forgery="x").status == 409
     stranger = shared.ask("POST", "/w/reply/rollback", fields, origin=shared.url, cookie="")
-    assert (stranger.status, stranger.headers["location"]) == (303, "/sign-in")
+    assert (stranger.status, stranger.headers["location"]) == (303, "/sign-in?undone=true")
+    assert "Nothing was done: your session has ended" in shared.get("/sign-in?undone=true", cookie="").text
     assert shared.get("/", cookie="").headers["location"] == "/sign-in"
     assert shared.ask("POST", "/api/workloads/reply/rollback", "{}", origin=shared.url).status == 401
     assert shared.ask("POST", "/w/reply/pause", b"x" * 70_000, origin=shared.url).status == 413
