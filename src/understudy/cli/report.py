@@ -73,6 +73,12 @@ def report(
     gap; 3 where there was no upgrade yet.
     """
     with errors_shown(as_json):
+        if verify is not None or audit:
+            of_a_pack = {"--out": to is not None, "--format": form is not None, "--upgrade": bool(upgrade)}
+            of_a_pack |= {"--examples": examples > 0, "--audit": verify is not None and audit}
+            if surplus := ", ".join(option for option, given in of_a_pack.items() if given):
+                asked = "--verify" if verify is not None else "--audit"
+                raise UsageError(f"{asked} writes nothing, and excludes {surplus}", remedy=f"leave {surplus} out")
         if verify is not None:
             in_order = _verify(verify, seal, as_json)
         elif audit:

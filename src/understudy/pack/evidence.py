@@ -128,7 +128,8 @@ def shadow(pack: Found) -> Section:
     coverage = report["coverage"]
     lost = ", ".join(f"{count:,} {spoken(reason)}" for reason, count in coverage["lost"].items()) or "none"
     made = f"{coverage['copies']:,} copies of {coverage['served']:,} answers served; lost: {lost}"
-    section.brief.append(Facts([("coverage", made), ("pairs", f"{report['pairs']:,} compared")]))
+    later = "" if report["stage"] == Stage.SHADOW else ", those that were made since the shadow ended among them"
+    section.brief.append(Facts([("coverage", made), ("pairs", f"{report['pairs']:,} compared{later}")]))
     for finding in report["findings"]:
         waived = " (waived)" if finding["waived"] else ""
         where = f"{finding['slice']}: " if finding["slice"] else ""

@@ -70,10 +70,12 @@ def check(file: bytes, seal: str = "") -> Checked:
     if seal and seal != digest(listed):
         changed.append(f"the seal is {digest(listed)}, and not {seal}: this is another file, or it was sealed anew")
     place = 0
+    grown = at - sum(length for _, length, _ in listed)
     for name, length, sha in listed:
-        content = file[place : min(place + length, at)]
+        # Behind a part that became longer or shorter, the others are where they are counted from the end.
+        places = [file[begin : min(begin + length, at)] for begin in {place, max(place + grown, 0)}]
         place += length
-        if hashlib.sha256(content).hexdigest() != sha:
+        if sha not in {hashlib.sha256(content).hexdigest() for content in places}:
             changed.append(f"part {name} was changed")
     if place != at:
         changed.append(f"the parts end at byte {place}, the manifest begins at byte {at}")

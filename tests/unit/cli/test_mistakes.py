@@ -60,3 +60,20 @@ def test_what_the_system_refuses_of_a_path_names_it_and_a_remedy(code: int) -> N
     """A wrong path is the caller's to mend, and no defect to report."""
     said = _disk(OSError(code, "refused", "/proc/x"))
     assert said.message == "/proc/x: refused" and "report it" not in str(said.remedy)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("report --audit --out x --upgrade u", "--audit writes nothing, and excludes --out, --upgrade"),
+        ("report --verify x --audit", "--verify writes nothing, and excludes --audit"),
+        ("report --verify x --examples 1", "--verify writes nothing, and excludes --examples"),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody waits for a file that is never written."""
+    with pytest.raises(SystemExit) as ended:
+        app(line.split(), prog_name="understudy", standalone_mode=False)
+    assert ended.value.code == 2 and message in capsys.readouterr().err

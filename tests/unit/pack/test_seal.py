@@ -82,3 +82,13 @@ def test_a_json_pack_is_json() -> None:
     """The manifest is a member of the document, not something behind it."""
     file, seal = sealed([Part("a", b'{\n"a":1'), Part("b", b',\n"b":2')], "json")
     assert json.loads(file)["manifest"]["seal"] == seal
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("text", [b"", b"<h1>longer than before</h1>\n"])
+def test_a_part_of_another_length_is_named_alone(kind: str, text: bytes) -> None:
+    """Whoever reads which part was changed is not sent to all that stand behind it."""
+    file, _ = sealed(PARTS, kind)
+    for part in (PARTS[0], PARTS[2]):
+        said = check(file.replace(part.content, text, 1)).changed
+        assert said[0] == f"part {part.name} was changed" and said[1].startswith("the parts end at") and len(said) == 2
