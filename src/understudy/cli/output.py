@@ -101,10 +101,15 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def fail(error: UnderstudyError, *, as_json: bool) -> NoReturn:
-    """Print an error the way the caller asked for, and leave with its exit code."""
+    """Print an error the way the caller asked for, and leave with its exit code. Where standard output is what cannot
+    be written, or nobody reads it, the error is said on standard error.
+    """
     if as_json:
-        print_json(error.as_dict())
-    else:
+        try:
+            print_json(error.as_dict())
+        except OSError:
+            as_json = False
+    if not as_json:
         console = err()
         console.print("error: ", style="bold red", end="")
         console.print(plain(error.message), markup=False)

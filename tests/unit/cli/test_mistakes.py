@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import errno
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer._click.exceptions import ClickException
 
 from understudy.cli.main import _disk, app
 from understudy.cli.mistakes import mistake
 from understudy.core.errors import UsageError
+
+
+def full(*words: str) -> tuple[int, str]:
+    """Exit code and standard error of a command whose standard output goes to a disk without room."""
+    with Path("/dev/full").open("w") as disk:
+        done = subprocess.run(
+            [sys.executable, "-m", "understudy", *words], stdout=disk, stderr=subprocess.PIPE, text=True, check=False
+        )
+    return done.returncode, done.stderr
+
+
+def test_a_document_that_cannot_be_written_is_no_finding() -> None:
+    """Exit code 1 would tell a pipeline that the linter found something."""
+    refused = "error: No space left on device\nremedy: make room, then run this again\n"
+    assert full("lint", __file__, "--json") == (3, refused)
+    code, shown = full("lint", "--nope", "--json")
+    assert (code, shown.partition("\n")[0]) == (2, "error: understudy lint has no option --nope")
+
+
+def test_an_error_that_nobody_reads_is_no_defect() -> None:
+    """`| head` may be gone before the document is there."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "understudy", "lint", "--nope", "--json"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2)
+    assert done.stderr.startswith("error: understudy lint has no option --nope\n")
 
 
 def said(line: str) -> UsageError:
