@@ -146,9 +146,14 @@ def _print(wanted: Format, found: Sequence[Found], files: int, passed_over: Mapp
             _write([*report.text_lines(found), report.summary(found, files, len(passed_over))])
     if passed_over and wanted is not Format.JSON:
         for name, why in passed_over.items():
-            sys.stderr.write(plain(f"passed over: {name}: {why}") + "\n")
+            sys.stderr.write(_one_line(f"passed over: {name}: {why}") + "\n")
 
 
 def _write(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stdout.write(plain(line) + "\n")
+        sys.stdout.write(_one_line(line) + "\n")
+
+
+def _one_line(text: str) -> str:
+    """A line that stays one, also where the name of a file has two."""
+    return plain(text).replace("\n", "\ufffd")

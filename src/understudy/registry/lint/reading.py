@@ -60,7 +60,13 @@ class Lines:
         return self._at + 1, offset - self._starts[self._at] + 1
 
 
+_FLAG = re.compile(r"--?(?P<name>[\w-]*model[\w-]*)=(?P<value>[^\s\"'${}]+)")
+
+
 def defaults(value: str, line: int, column: int) -> Iterator[Literal]:
-    """The values that shells and compose files fall back on: ${LLM_MODEL:-gpt-4o}."""
-    for found in _DEFAULT.finditer(value):
+    """Names within a value: what shells and compose files fall back on, ${LLM_MODEL:-gpt-4o}, and what a program is
+    started with, --model=gpt-4o.
+    """
+    flag = _FLAG.fullmatch(value)
+    for found in (*_DEFAULT.finditer(value), *([flag] if flag else [])):
         yield Literal(found["value"], line, column + found.start("value"), found["name"])

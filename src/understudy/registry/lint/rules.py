@@ -117,7 +117,9 @@ class Finding(NamedTuple):
     """Where the rule or the date is written."""
 
 
-SPOKEN_OF = re.compile("prefix|marker|pattern|famil|series|deprecated|support|known|retired|placeholder", re.IGNORECASE)
+SPOKEN_OF = re.compile(
+    "prefix|marker|pattern|famil|series|deprecated|support|known|retired|placeholder|choices", re.IGNORECASE
+)
 """In the name of what a text is given to: a list of what there is or was, not a choice."""
 AUTOMATIC = {
     "OnceNewDefaultVersionAvailable": "as soon as another version becomes the default",

@@ -118,6 +118,11 @@ def test_a_name_that_is_no_text_is_printed_all_the_same(tree: Path, monkeypatch:
     assert place["artifactLocation"]["uri"] == "src/%EF%BF%BD%20%1B.py"
 
 
+def test_a_name_of_two_lines_is_printed_in_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "src/a.py").rename(tree / "src/two\nlines.py")
+    assert typed(tree, monkeypatch=monkeypatch)[1].startswith("src/two\ufffdlines.py:1:10: PIN001")
+
+
 def test_the_formats_say_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (only,) = json.loads(typed(tree, "--json", monkeypatch=monkeypatch)[1])["findings"]
     assert (only["file"], only["line"], only["column"], only["code"]) == ("src/a.py", 1, 10, "PIN001")

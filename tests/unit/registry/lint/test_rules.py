@@ -65,6 +65,7 @@ def test_what_is_pinned_is_not_found(source: str) -> None:
         'NEW = frozenset(["gpt-4o", "gpt-4"])',
         'PREFIXES = ("gpt-4o", "gpt-4")',
         'SUPPORTED_MODELS = ["gpt-4o"]',
+        'add_argument("--model", choices=["gpt-4o", "gpt-4"])',
         'TABLE = {"gpt-4o": {"name": "gpt-4o"}}',
         'headers = {"chatgpt-account-id": x, "y": "chatgpt-account-id"}',
         'create(model_name="default")',
