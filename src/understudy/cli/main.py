@@ -147,6 +147,7 @@ TRACEBACK = "UNDERSTUDY_TRACEBACK"
 
 def run() -> NoReturn:
     """Run the command line and leave with its exit code; what went wrong is said in the form that was asked for."""
+    _open_what_is_closed()
     try:
         code = app(prog_name="understudy", standalone_mode=False)
     except NoArgsIsHelpError as error:
@@ -178,6 +179,15 @@ def run() -> NoReturn:
             as_json="--json" in sys.argv,
         )
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Where a shell closed standard output or error (`>&-`) nobody wants to read them: that is no defect, and nothing
+    that is opened later may take their place.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 _REMEDIES = {

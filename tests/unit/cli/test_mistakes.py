@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_an_error_that_nobody_reads_is_no_defect() -> None:
     os.close(writing)
     assert (done.returncode, done.stderr.count("\n")) == (2, 2)
     assert done.stderr.startswith("error: understudy lint has no option --nope\n")
+
+
+def test_a_closed_output_is_no_defect() -> None:
+    """Exit codes are the same, and standard error has nothing to say."""
+    command = f"{shlex.quote(sys.executable)} -m understudy lint {shlex.quote(__file__)}"
+    for option, code in (("--json", 0), ("--nope", 2)):
+        assert subprocess.run(["sh", "-c", f"{command} {option} >&- 2>&-"], check=False).returncode == code
+    kept = subprocess.run(["sh", "-c", f"{command} --nope >&-"], capture_output=True, text=True, check=False)
+    assert kept.stderr.startswith("error: understudy lint has no option --nope\n")
 
 
 def said(line: str) -> UsageError:
