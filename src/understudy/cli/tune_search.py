@@ -213,7 +213,7 @@ def _print(
 
     document = report.document
     cases = document["cases"]
-    spent = "unknown" if document["spent_usd"] is None else f"US$ {document['spent_usd']:.4f}"
+    spent = "an unknown sum" if document["spent_usd"] is None else f"US$ {document['spent_usd']:.4f}"
     console.print(
         plain(
             f"search {plan.id}: {cases['train']} cases to learn from, {cases['selection']} to choose by, "
@@ -225,7 +225,7 @@ def _print(
         plain(
             f"{counted(document['proposals'], 'proposal')} by {plan.reflecting.model}, "
             f"{counted(len(document['prompts']), 'prompt')} scored, ended: {document['ended']}; "
-            f"{document['asked']:,} questions ({document['paid']:,} asked now), cost {spent}"
+            f"{document['asked']:,} questions ({document['paid']:,} asked now), {spent} for all of them"
         ),
         markup=False,
     )

@@ -190,7 +190,7 @@ def _left(visit: Found, name: str = "") -> Said:
         return Said(f"{began}, still there. {said}{missing}", "open")
     held = lasting(visit["until"] - visit["since"])
     tone: Tone = "bad" if ended["event"] in ("rolled_back", "blocked", "aborted", "gave_up", "fell_short") else "good"
-    return Said(f"{began}, {held}. {spoken(ended['event'])} by {ended['by']}: {ended['why']}", tone)
+    return Said(f"{began}, for {held}; {spoken(ended['event'])} by {ended['by']}: {ended['why']}", tone)
 
 
 def _judged(visit: Found, where: str, tracked: Sequence[str]) -> list[Block]:
