@@ -87,9 +87,12 @@ def gateway(
     url, key = url or environment.get(ADDRESS, ""), key or environment.get(KEY, "")
     try:
         find(None, environment)
-    except UsageError:
-        if not workload or not url or environment.get(VARIABLE):
+    except UsageError as error:
+        if environment.get(VARIABLE):
             raise
+        if not workload or not url:
+            remedy = f"give the workload and url= or ${ADDRESS}, or run where an understudy.yaml is"
+            raise UsageError(error.message, remedy=remedy) from None
         return Gateway(_checked("workload", workload), _address(url), _sendable(key))
     project = project_of(environment)
     name = workload_of(project, workload)

@@ -144,8 +144,9 @@ def test_without_a_project(front: Served, tmp_path: Path, monkeypatch: pytest.Mo
         hello(one)
     until(lambda: len(front.exchanges) == 1)
     assert front.exchanges[0].unit == "u-9"
-    with pytest.raises(UsageError, match=r"no understudy\.yaml"):
+    with pytest.raises(UsageError, match=r"no understudy\.yaml") as lost:
         sdk.gateway("chat", environment={})
+    assert "$UNDERSTUDY_GATEWAY" in lost.value.remedy
     for wrong in ("localhost:8080", "ftp://x", "http://x/?a=1", "http://x:99999", "http://:8080"):
         with pytest.raises(UsageError, match="no address of a gateway"):
             sdk.gateway("chat", url=wrong, environment={})
