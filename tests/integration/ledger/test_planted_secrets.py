@@ -234,11 +234,12 @@ def afterwards(folder: Path) -> None:
 
 @contextmanager
 def defect(folder: Path, code: str) -> Iterator[None]:
-    """Every Python process that is started meanwhile has this defect."""
+    """Every Python process that is started meanwhile has this defect. It runs the sources: what is compiled does not
+    look its own parts up by name."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
     before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{before}"
+    os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{Path(__file__).parents[3] / 'src'}"
     try:
         yield
     finally:

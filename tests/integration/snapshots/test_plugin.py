@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from _pytest.pytester import SysModulesSnapshot
 
 # Imported here once, or each inner run would import them anew.
 from understudy.config import starter
@@ -74,9 +75,18 @@ class Project:
         return self.stored / f"test_hose[{model}].model-answer"
 
 
+@pytest.fixture(autouse=True)
+def _modules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an inner run imports stays: a library that is imported twice does not know its own exceptions."""
+    begin = SysModulesSnapshot.__init__
+    stays = lambda name: not name.startswith(("test_", "conftest"))  # noqa: E731
+    monkeypatch.setattr(SysModulesSnapshot, "__init__", lambda snapshot, preserve: begin(snapshot, stays))
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(_modules_stay: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # the inner run is nobody's worker
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # looking for plugins costs more than all else
     return Project(pytester)
 
