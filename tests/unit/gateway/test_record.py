@@ -9,8 +9,8 @@ from understudy.core.playbook import Arm
 from understudy.core.records import Exchange
 from understudy.core.routing import Route
 from understudy.gateway.ask import Ask, Outcome
-from understudy.gateway.exchange import exchange_of
 from understudy.gateway.core import Gateway
+from understudy.gateway.exchange import exchange_of
 from understudy.gateway.record import Content
 from understudy.ledger.redact import Redactor
 from understudy.testing.served import table
