@@ -37,11 +37,21 @@ SCENES = (
     Scene("account-help", "orbit", "passes eval and shadow, then breaks in canary", "rolled back"),
 )
 
+VOICE = "desk"
+"""What is not part of a story is equal by construction: two ways to write the same differ by chance now and then, and a
+differ that looks at every slice would sometimes say so, which is its job and would be another story."""
 MODELS: dict[str, dict[str, Any]] = {
     # The incumbent is no saint: a third of its billing answers are wrong, so the candidate gains there what it loses
     # on refunds and the average alone would let it pass.
-    "classic-1": {"wrong_slice": "billing", "wrong_share": 0.34, "latency_s": 0.012, "latency_spread": 0.3},
+    "classic-1": {
+        "voice": VOICE,
+        "wrong_slice": "billing",
+        "wrong_share": 0.34,
+        "latency_s": 0.012,
+        "latency_spread": 0.3,
+    },
     "nova-2": {
+        "voice": VOICE,
         "wrong_slice": "refund",
         "wrong_share": 0.4,
         "wrong_unless": RULE,
@@ -56,7 +66,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "tail_share": 0.03,
         "tail_s": 0.25,
     },
-    "orbit-2": {"latency_s": 0.011, "latency_spread": 0.3},
+    "orbit-2": {"voice": VOICE, "latency_s": 0.011, "latency_spread": 0.3},
 }
 PRICES = {"classic-1": (2.5, 10.0), "nova-2": (2.0, 8.0), "swift-2": (0.4, 1.6), "orbit-2": (1.1, 4.4)}
 """US dollars per million tokens, in and out, of models that exist only here."""

@@ -24,6 +24,8 @@ class Behaviour:
     """Part of the answer's body that is written; below 1 answers get shorter."""
     tone: str = "warm"
     """"warm", or "cold": no greeting by kindness, no sympathy, curt sentences."""
+    voice: str = ""
+    """Models of one voice choose the same words for a prompt, as versions of one model mostly do; "": its own."""
     closing: bool = True
     """False leaves the closing line out."""
     json: str = "valid"

@@ -1,7 +1,7 @@
 """Writes the answers of a simulated model: replies to support tickets, or JSON where that was asked for. Pure.
 
 A reply has a greeting, sympathy, the resolution (what a suite checks), some sentences of advice, and a closing line.
-Which wording is used depends on (seed, model, prompt), so an answer is the same on every machine and every run.
+Which wording is used depends on (seed, model or its voice, prompt): an answer is the same on every machine, in every run.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def reply(model: str, prompt: str, system: str, behaviour: Behaviour, seed: int)
     """A reply to a support ticket."""
     name = kind_of(prompt)
     kind = KINDS[name]
-    style = int(draw(seed, "style", model, prompt) * 1_000_000)
+    style = int(draw(seed, "style", behaviour.voice or model, prompt) * 1_000_000)
     wrong = is_wrong(name, model, prompt, system, behaviour, seed)
     body = [kind.wrong if wrong else kind.resolution, *kind.advice[: 1 + style % len(kind.advice)]]
     order = _ORDER.search(prompt)

@@ -30,6 +30,15 @@ def test_the_text_is_pinned() -> None:
     assert write(ask("I was charged twice for order 4711, please refund."), GOOD, 0) == GOLDEN
 
 
+def test_models_of_one_voice_say_the_same() -> None:
+    """Two models choose their words each for itself, and the same ones where they share a voice."""
+    other = [Asked(model="other", turns=(Turn("user", prompt),)) for prompt in PROMPTS]
+    alone = [write(asked, GOOD, 0) == write(ask(asked.last_user), GOOD, 0) for asked in other]
+    assert 0 < sum(alone) < len(alone) / 2
+    voice = Behaviour(voice="desk")
+    assert all(write(asked, voice, 0) == write(ask(asked.last_user), voice, 0) for asked in other)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_recognised_and_resolved(kind: str) -> None:
     """A ticket's own words give its kind away, and a model without faults gives that kind's resolution."""
