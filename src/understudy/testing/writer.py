@@ -1,7 +1,7 @@
 """Writes the answers of a simulated model: replies to support tickets, or JSON where that was asked for. Pure.
 
 A reply has a greeting, sympathy, the resolution (what a suite checks), some sentences of advice, and a closing line.
-Which wording is used depends on (seed, model or its voice, prompt): an answer is the same on every machine, in every run.
+Which wording is used depends on (seed, model or its voice, prompt): an answer is the same on every machine and run.
 """
 
 from __future__ import annotations
