@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import io
 import os
 import resource
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -33,9 +34,9 @@ def _mount(*arguments: str) -> bool:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """A disk of 1 MB at a folder; False where there is no right to mount one."""
+    """A disk of 16 MB at a folder, which holds every record of the row; False where there is no right to mount one."""
     folder.mkdir(mode=0o700)
-    mounted = _mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder))
+    mounted = _mount("-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", str(folder))
     try:
         yield mounted
     finally:
@@ -51,10 +52,21 @@ def set_full(made: World, mounted: bool, full: bool) -> None:
         return
     filler = made.segments / "filler"
     if full:
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(made.segments).free)
+        with filler.open("wb", buffering=0) as file:
+            _fill(file)
     else:
         filler.unlink()
+
+
+def _fill(file: io.FileIO) -> None:
+    """Until the disk takes no more: how much that is cannot be asked beforehand, the gateway writes too."""
+    while True:
+        try:
+            file.write(bytes(64 * 1024))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return
 
 
 async def resumed(made: World, patience: float = 60.0) -> float:
