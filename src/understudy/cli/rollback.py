@@ -48,7 +48,7 @@ def rollback(
             from understudy.config.project import open_project
 
             effect = asyncio.run(_flip(open_project(config), workload, who(by), why, drill=drill, timeout=timeout))
-        document = _document(workload, effect, drill=drill)
+        document = {"workload": workload, "drill": drill, **effect.as_dict(), "at": time.time()}
         print_json(document) if as_json else _print(document)
         if not document["effective"] and document["workers"]:
             raise typer.Exit(EXIT_CANNOT_MEASURE)
@@ -89,20 +89,6 @@ def _routing(config: Path | None) -> Path:
         if not folder.is_dir():
             raise
         return folder
-
-
-def _document(workload: str, effect: Effect, *, drill: bool) -> dict[str, Any]:
-    return {
-        "workload": workload,
-        "drill": drill,
-        "answer": effect.answer,
-        "epoch": effect.epoch or None,
-        "seconds": round(effect.seconds, 4),
-        "workers": effect.workers,
-        "waiting": list(effect.waiting),
-        "effective": bool(effect.workers) and not effect.waiting,
-        "at": time.time(),
-    }
 
 
 def _print(document: dict[str, Any]) -> None:

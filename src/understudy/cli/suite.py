@@ -15,7 +15,7 @@ from understudy.core.errors import CannotMeasure, UsageError
 from understudy.core.moment import moment
 
 if TYPE_CHECKING:
-    from understudy.ledger.queries import Answer
+    from understudy.ledger.answers import Answer
     from understudy.ledger.sampling import Sampled
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Eval cases from live traffic.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from understudy.config.explain import dotted, suggest
 from understudy.config.lakes import STORAGE_SECRETS
 from understudy.config.load import Document, KeyPath
-from understudy.config.schema import Config, VariantSection, WorkloadSection
+from understudy.config.schema import Config, KeySection, UserSection, VariantSection, WorkloadSection
 from understudy.core.errors import Problem
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, PROFILES, Profile
 from understudy.core.playbook import ladder as rising
@@ -176,28 +176,27 @@ def _gates(section: WorkloadSection, path: KeyPath) -> Found:
 
 
 def _keys(config: Config) -> Found:
-    seen: set[str] = set()
+    yield from _holders(config.gateway.keys, ("gateway", "keys"), "the key of", "keys")
     for index, section in enumerate(config.gateway.keys):
-        path: KeyPath = ("gateway", "keys", index)
-        if bool(section.key) == bool(section.sha256):
-            yield path, f"the key of {section.name} needs either key or sha256", "write key: ${NAME}, or its sha256"
-        if section.name in seen:
-            yield (*path, "name"), f"there are two keys named {section.name!r}", "choose another name"
-        seen.add(section.name)
         for at, name in enumerate(section.workloads):
             if name != "*" and name not in config.workloads:
                 message = f"the key of {section.name} is for workload {name!r}, which is not there"
-                yield (*path, "workloads", at), message, suggest(name, config.workloads)
+                yield ("gateway", "keys", index, "workloads", at), message, suggest(name, config.workloads)
 
 
 def _users(config: Config) -> Found:
+    yield from _holders(config.dashboard.users, ("dashboard", "users"), "the user", "users")
+
+
+def _holders(sections: Sequence[KeySection | UserSection], where: KeyPath, one: str, many: str) -> Found:
+    """Each has a name of its own, and a key as it is or as its hash."""
     seen: set[str] = set()
-    for index, section in enumerate(config.dashboard.users):
-        path: KeyPath = ("dashboard", "users", index)
+    for index, section in enumerate(sections):
+        path: KeyPath = (*where, index)
         if bool(section.key) == bool(section.sha256):
-            yield path, f"the user {section.name} needs either key or sha256", "write key: ${NAME}, or its sha256"
+            yield path, f"{one} {section.name} needs either key or sha256", "write key: ${NAME}, or its sha256"
         if section.name in seen:
-            yield (*path, "name"), f"there are two users named {section.name!r}", "choose another name"
+            yield (*path, "name"), f"there are two {many} named {section.name!r}", "choose another name"
         seen.add(section.name)
 
 

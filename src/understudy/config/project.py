@@ -94,6 +94,19 @@ class Project:
             )
         return section
 
+    def workload_of(self, named: str, *, remedy: str = "") -> str:
+        """The workload that is named, else the only one. Raises NotThere as `workload` does, UsageError where there are
+        several, with `remedy` or their names."""
+        known = list(self.config.workloads)
+        if named:
+            self.workload(named)
+        elif len(known) > 1:
+            names = ", ".join(known)
+            raise UsageError(
+                f"{self.document.file} has {len(known)} workloads: {names}", remedy=remedy or f"name one of {names}"
+            )
+        return named or known[0]
+
     def variants(self, workload: str) -> dict[str, Variant]:
         """All variants of a workload, with the text of their prompts. Raises NotThere for an unknown workload."""
         sections = self.workload(workload).variants

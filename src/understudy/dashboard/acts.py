@@ -44,7 +44,8 @@ async def act(facts: Facts, workload: str, what: str, person: Person, given: Map
         raise UsageError(f"nobody can ask for {what!r}", remedy=f"there is {', '.join(ACTS)}")
     why = _text(given, "why", needed=False)
     if what in (Wish.ROLLBACK, DRILL):
-        return _effect(workload, await _flip(facts, workload, person.name, why, drill=what == DRILL))
+        effect = await _flip(facts, workload, person.name, why, drill=what == DRILL)
+        return {"workload": workload, **effect.as_dict()}
     data: dict[str, Any] = {}
     if what in (Wish.APPROVE, Wish.WAIVE):
         data["subject"] = _text(given, "subject")
@@ -91,18 +92,6 @@ async def _flip(facts: Facts, workload: str, by: str, why: str, *, drill: bool) 
             raise
         routing = facts.project.paths.routing
         return await operate.kill(routing, workload, by, why or "the control store cannot be used", timeout_s=EFFECT_S)
-
-
-def _effect(workload: str, effect: Effect) -> dict[str, Any]:
-    return {
-        "workload": workload,
-        "answer": effect.answer,
-        "epoch": effect.epoch or None,
-        "seconds": round(effect.seconds, 4),
-        "workers": effect.workers,
-        "waiting": list(effect.waiting),
-        "effective": bool(effect.workers) and not effect.waiting,
-    }
 
 
 def told(document: Mapping[str, Any]) -> tuple[str, str]:

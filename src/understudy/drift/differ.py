@@ -40,7 +40,7 @@ class LedgerSide(Side, Protocol):
 
 
 class Pair(Protocol):
-    """A served exchange and its shadow copy, as `ledger.queries` gives them."""
+    """A served exchange and its shadow copy, as the ledger gives them."""
 
     @property
     def served(self) -> LedgerSide: ...

@@ -6,10 +6,7 @@ of them changes, `stale` says so and the result is void.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,9 +14,10 @@ from typing import Any
 
 from understudy import __version__
 from understudy.core.canonical import digest
-from understudy.core.errors import CannotMeasure, DataCorrupt
+from understudy.core.errors import DataCorrupt
 from understudy.core.playbook import Outcome, Verdict
 from understudy.core.variant import Variant
+from understudy.evals import sealed
 from understudy.evals.scoring import Example, Measure
 from understudy.evals.suite import Suite
 from understudy.gates.paired import MIN_CASES, Comparison, SliceComparison
@@ -230,43 +228,21 @@ def save(result: EvalResult, folder: Path) -> Path:
 
     An eval of the same things replaces its former result. Raises CannotMeasure where the disk refuses.
     """
-    document = result.as_dict()
-    document["checksum"] = digest(document)
     target = (
         _folder(folder, result.workload) / f"{result.bound.incumbent}-{result.bound.candidate}-{result.bound.id}.json"
     )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".result-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise CannotMeasure(
-            f"the result cannot be written to {target}: {error.strerror or error}",
-            remedy="make room or check the permissions, then run this again: the answers are kept",
-        ) from None
+    remedy = "make room or check the permissions, then run this again: the answers are kept"
+    sealed.write(target, result.as_dict(), remedy=remedy)
     return target
 
 
 def load(path: Path) -> EvalResult:
     """Read a result back. Raises DataCorrupt where it was cut, edited or written by another format."""
     remedy = "delete the file and run `understudy eval` again: the answers are kept"
+    document = sealed.read(path, FORMAT, remedy=remedy)
     try:
-        document = json.loads(path.read_bytes())
-        stated = document.pop("checksum")
-        if document["format"] != FORMAT:
-            raise DataCorrupt(f"{path} has format {document['format']}, this version reads {FORMAT}", remedy=remedy)
-        if stated != digest(document):
-            raise DataCorrupt(f"{path} does not match its checksum", remedy=remedy)
         return _result(document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataCorrupt(f"{path} cannot be read: {error}", remedy=remedy) from error
 
 

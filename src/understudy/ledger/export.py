@@ -12,7 +12,7 @@ from understudy.core.errors import UsageError
 from understudy.ledger import sealing
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.sealing import Seal
-from understudy.ledger.views import Views
+from understudy.ledger.views import Views, asked_again
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -44,8 +44,7 @@ def export(
     cipher = sealing.configured() if seal is None else seal
     views = Views(lake if isinstance(lake, Lake) else Lake(lake))
     try:
-        chosen = _chosen(views, workload, unit, since, until)
-        found = views.run(chosen)
+        found = asked_again(lambda: views.run(_chosen(views, workload, unit, since, until)))
     finally:
         views.close()
     fresh = to.with_name(f".{to.name}.part")

@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.evidence import Sums
 from understudy.ledger import sealing
+from understudy.ledger.answers import (
+    Answer,
+    Asked,
+    Count,
+    Coverage,
+    Drawn,
+    Ended,
+    EvalSeen,
+    Mark,
+    PairRow,
+    Quantiles,
+    Served,
+    SliceFigures,
+    Span,
+)
 from understudy.ledger.arrivals import Arrivals
 from understudy.ledger.lake import EvalScore, Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
@@ -22,7 +38,7 @@ from understudy.ledger.rows import day_of
 from understudy.ledger.sealing import Seal
 from understudy.ledger.ticking import Question, Ticker
 from understudy.ledger.uncollected import uncollected
-from understudy.ledger.views import Views
+from understudy.ledger.views import Views, asked_again
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -36,189 +52,19 @@ _ONE_EVAL_SCORE = ("eval", "arm", "suite", "case_id", "repeat", "grader", "at")
 """What tells one score of an eval from all others. An answer that is asked for anew has another time."""
 
 
-class Answer(NamedTuple):
-    """One exchange as the drift tests, the graders and a person read it."""
-
-    exchange: str
-    workload: str
-    started_at: float
-    unit: str
-    bucket: int
-    slices: dict[str, str]
-    upgrade: str
-    stage: str
-    step: int
-    role: str
-    arm: str
-    variant: str
-    served_variant: str
-    fingerprint: str
-    model_requested: str
-    model_served: str
-    masked: bool
-    status: int
-    error: str
-    finish_reason: str
-    latency_s: float | None
-    ttft_s: float | None
-    cost_usd: float | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
-    request: bytes
-    answer: str
-    tool_calls: str
-    truncated_content: bool
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
-class Asked(NamedTuple):
-    """One exchange without its content."""
+def _question(method: Callable[Concatenate[Ledger, _P], _T]) -> Callable[Concatenate[Ledger, _P], _T]:
+    """One at a time; and asked again where a removal took files away meanwhile, of those that are there now."""
 
-    exchange: str
-    slices: dict[str, str]
+    @wraps(method)
+    def answer(ledger: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with ledger._lock:  # a method in all but its place
+            return asked_again(lambda: method(ledger, *args, **kwargs))
 
-
-class PairRow(NamedTuple):
-    """A served exchange and the shadow copy that was made of it."""
-
-    served: Answer
-    shadow: Answer
-
-    @property
-    def slices(self) -> dict[str, str]:
-        return self.served.slices
-
-    @property
-    def unit(self) -> str:
-        return self.served.unit
-
-
-class Mark(NamedTuple):
-    """How far exchanges were read: a version of their table, and its data files."""
-
-    version: int
-    files: frozenset[str]
-
-
-class Coverage(NamedTuple):
-    """How much of what the incumbent served was copied: copies answered, and what became of the rest, by reason."""
-
-    served: int
-    copies: int
-    lost: dict[str, int]
-
-
-class Span(NamedTuple):
-    """A variant that answered, from when to when and how often, under one epoch of the routing table."""
-
-    generation: str
-    epoch: int
-    upgrade: str
-    stage: str
-    step: int
-    arm: str
-    served_variant: str
-    fingerprint: str
-    model_served: str
-    first_at: float
-    last_at: float
-    exchanges: int
-    masked: int
-    units: int
-
-
-class Served(NamedTuple):
-    """Which variant answered a unit, and why that one."""
-
-    exchange: str
-    started_at: float
-    generation: str
-    epoch: int
-    upgrade: str
-    stage: str
-    step: int
-    arm: str
-    reason: str
-    variant: str
-    served_variant: str
-    fingerprint: str
-    masked: bool
-    model_requested: str
-    model_served: str
-    conversation: str
-    status: int
-    error: str
-
-
-class Quantiles(NamedTuple):
-    """Quantiles in the order they were asked for."""
-
-    values: tuple[float, ...]
-    approximate: bool
-    """True where the engine estimates them: never compare those across engines, and say so to people."""
-
-
-class Drawn(NamedTuple):
-    step: int
-    arm: str
-    units: int
-
-
-class Ended(NamedTuple):
-    """How one exchange ended."""
-
-    status: int
-    error: str
-    masked: bool
-
-
-class EvalSeen(NamedTuple):
-    """One side of an eval: the mean of the score that its gate compared."""
-
-    eval: str
-    arm: str
-    variant: str
-    fingerprint: str
-    score: float | None
-    cases: int
-    answers: int
-    first_at: float
-    last_at: float
-
-
-class Count(NamedTuple):
-    """How much was seen of one role and arm in one step."""
-
-    stage: str
-    step: int
-    role: str
-    arm: str
-    exchanges: int
-    units: int
-    errors: int
-    masked: int
-    first_at: float
-    last_at: float
-
-
-class SliceFigures(NamedTuple):
-    """One arm on one slice; None where there is no value."""
-
-    slice: str
-    arm: str
-    exchanges: int
-    errors: int
-    latency_mean_s: float | None
-    latency_p50_s: float | None
-    latency_p99_s: float | None
-    ttft_p50_s: float | None
-    cost_usd: float | None
-    """Total, over the exchanges whose cost is known."""
-    priced: int
-    """Exchanges whose cost is known."""
-    approximate: bool = False
-    """True where the engine estimates quantiles (the p50 and p99 here)."""
+    return answer
 
 
 class Ledger:
@@ -245,6 +91,7 @@ class Ledger:
         with self._lock:
             self._views.close()
 
+    @_question
     def sums(
         self,
         metrics: Sequence[MetricSpec],
@@ -260,9 +107,10 @@ class Ledger:
         read, where cycles divide the day. Raises UsageError for a metric that reads no numeric field, CannotMeasure
         where the lake cannot be read.
         """
-        with self._lock, uncollected():
+        with uncollected():
             return self._ticker.sums(Question(workload, upgrade, role, cycle_s, tuple(metrics)))
 
+    @_question
     def quantiles(
         self,
         field: str,
@@ -278,14 +126,14 @@ class Ledger:
         """Quantiles of a numeric field, interpolated; no values where the field has none."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            expression = expressions.quantiles(chosen, field, qs, arm=arm, stage=stage, since=since)
-            (row,) = self._rows(expression)
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+        expression = expressions.quantiles(chosen, field, qs, arm=arm, stage=stage, since=since)
+        (row,) = self._rows(expression)
         values = tuple(row[f"q_{index}"] for index in range(len(qs)))
         return Quantiles(() if None in values else values, self.approximates)
 
+    @_question
     def pairs(
         self,
         *,
@@ -303,28 +151,27 @@ class Ledger:
         """
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            found = expressions.pairs(
-                exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
-            )
-            if only is not None:
-                found = found.filter(found.exchange.isin(only))
-            rows = self._pairs(found if limit is None else found.limit(limit))
-        yield from rows
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        found = expressions.pairs(
+            exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
+        )
+        if only is not None:
+            found = found.filter(found.exchange.isin(only))
+        return iter(self._pairs(found if limit is None else found.limit(limit)))
 
+    @_question
     def paired(self, *, workload: str, upgrade: str, fingerprint: str) -> list[Asked]:
         """The served exchanges of which one candidate answered a copy; their content is not read."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            found = expressions.pairs(
-                exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=None
-            )
-            rows = self._rows(found.filter(found.error == "", found.error_shadow == "").select(*Asked._fields))
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        found = expressions.pairs(
+            exchanges, exchanges, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=None
+        )
+        rows = self._rows(found.filter(found.error == "", found.error_shadow == "").select(*Asked._fields))
         return [Asked(row["exchange"], dict(each.split("=", 1) for each in row["slices"])) for row in rows]
 
+    @_question
     def new_pairs(
         self, mark: Mark | None, *, workload: str, upgrade: str, fingerprint: str, since: float
     ) -> tuple[list[PairRow] | None, Mark]:
@@ -336,34 +183,34 @@ class Ledger:
         """
         from understudy.ledger import expressions
 
-        with self._lock:
-            version, days = self._lake.listing(Table.EXCHANGES, workload)
-            here = Mark(version, frozenset(file for files in days.values() for file in files))
-            before = frozenset[str]() if mark is None else mark.files
-            arrivals = Arrivals(self._lake, Table.EXCHANGES, since=-1 if mark is None else mark.version, until=version)
-            files = arrivals.among(before, here.files)
-            if not files:
-                return (None if files is None else []), here
-            new = self._views.over(Table.EXCHANGES, sorted(files), "new")
-            sides = [(new, new)]
-            if before:
-                (span,) = self._rows(new.agg(first=new.started_at.min(), last=new.started_at.max()))
-                first, last = span["first"] - APART_S, span["last"] + APART_S
-                near = [file for day in days if day_of(first) <= day <= day_of(last) for file in days[day]]
-                around = self._views.over(Table.EXCHANGES, near, "around")
-                around = around.filter(around.started_at >= first, around.started_at <= last)
-                sides = [(around, new), (new, around)]
-            found = {
-                (pair.served.exchange, pair.shadow.exchange): pair
-                for exchanges, copies in sides
-                for pair in self._pairs(
-                    expressions.pairs(
-                        exchanges, copies, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
-                    )
+        version, days = self._lake.listing(Table.EXCHANGES, workload)
+        here = Mark(version, frozenset(file for files in days.values() for file in files))
+        before = frozenset[str]() if mark is None else mark.files
+        arrivals = Arrivals(self._lake, Table.EXCHANGES, since=-1 if mark is None else mark.version, until=version)
+        files = arrivals.among(before, here.files)
+        if not files:
+            return (None if files is None else []), here
+        new = self._views.over(Table.EXCHANGES, sorted(files), "new")
+        sides = [(new, new)]
+        if before:
+            (span,) = self._rows(new.agg(first=new.started_at.min(), last=new.started_at.max()))
+            first, last = span["first"] - APART_S, span["last"] + APART_S
+            near = [file for day in days if day_of(first) <= day <= day_of(last) for file in days[day]]
+            around = self._views.over(Table.EXCHANGES, near, "around")
+            around = around.filter(around.started_at >= first, around.started_at <= last)
+            sides = [(around, new), (new, around)]
+        found = {
+            (pair.served.exchange, pair.shadow.exchange): pair
+            for exchanges, copies in sides
+            for pair in self._pairs(
+                expressions.pairs(
+                    exchanges, copies, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
                 )
-            }
+            )
+        }
         return sorted(found.values(), key=lambda pair: (pair.served.started_at, pair.served.exchange)), here
 
+    @_question
     def shadow_coverage(
         self, *, workload: str, upgrade: str, since: float = 0.0, without: Sequence[tuple[float, float]] = ()
     ) -> Coverage:
@@ -373,11 +220,10 @@ class Ledger:
         """
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            rows = self._rows(
-                expressions.coverage(exchanges, workload=workload, upgrade=upgrade, since=since, without=without)
-            )
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        rows = self._rows(
+            expressions.coverage(exchanges, workload=workload, upgrade=upgrade, since=since, without=without)
+        )
         by_reason = {"not_copied" if row["why"] is None else row["why"]: int(row["n"]) for row in rows}
         return Coverage(
             served=sum(by_reason.values()),
@@ -385,6 +231,7 @@ class Ledger:
             lost=dict(sorted(by_reason.items())),
         )
 
+    @_question
     def exchanges(
         self,
         *,
@@ -403,46 +250,44 @@ class Ledger:
         """
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            if since is not None:
-                chosen = chosen.filter(chosen.started_at >= since)
-            if arm is not None:
-                chosen = chosen.filter(chosen.arm == arm)
-            if only is not None:
-                chosen = chosen.filter(chosen.exchange.isin(only))
-            if ungraded_by is not None:
-                chosen = expressions.ungraded(chosen, self._views.table(Table.SCORES, workload), ungraded_by)
-            chosen = chosen.select(Answer._fields)
-            at = chosen.started_at.desc() if newest else chosen.started_at
-            chosen = chosen.order_by(at, "exchange")
-            rows = self._rows(chosen if limit is None else chosen.limit(limit))
-        for row in rows:
-            yield self._answer(row)
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+        if since is not None:
+            chosen = chosen.filter(chosen.started_at >= since)
+        if arm is not None:
+            chosen = chosen.filter(chosen.arm == arm)
+        if only is not None:
+            chosen = chosen.filter(chosen.exchange.isin(only))
+        if ungraded_by is not None:
+            chosen = expressions.ungraded(chosen, self._views.table(Table.SCORES, workload), ungraded_by)
+        chosen = chosen.select(Answer._fields)
+        at = chosen.started_at.desc() if newest else chosen.started_at
+        chosen = chosen.order_by(at, "exchange")
+        rows = self._rows(chosen if limit is None else chosen.limit(limit))
+        return map(self._answer, rows)
 
+    @_question
     def asked(self, *, workload: str, variant: str, since: float, most: int, turn: int = 0) -> list[Asked]:
         """What a variant answered, without its content: all of it, or about `most` drawn evenly over all the time."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            every = expressions.asked(exchanges, workload=workload, variant=variant, since=since)
-            (row,) = self._rows(every.agg(n=every.count()))
-            part = most / max(1, int(row["n"]))
-            rows = self._rows(expressions.drawn_evenly(every, part, turn).select(*Asked._fields))
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        every = expressions.asked(exchanges, workload=workload, variant=variant, since=since)
+        (row,) = self._rows(every.agg(n=every.count()))
+        part = most / max(1, int(row["n"]))
+        rows = self._rows(expressions.drawn_evenly(every, part, turn).select(*Asked._fields))
         return [Asked(row["exchange"], dict(each.split("=", 1) for each in row["slices"])) for row in rows]
 
+    @_question
     def endings(self, *, workload: str, upgrade: str, arm: str, since: float, newest: int) -> list[Ended]:
         """How the newest served exchanges of an arm ended, in order of time; content is not read."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade)
-            chosen = chosen.filter(chosen.arm == arm, chosen.started_at >= since)
-            chosen = chosen.order_by(chosen.started_at.desc(), "exchange").limit(newest)
-            rows = self._rows(chosen.select(*Ended._fields, "started_at"))
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade)
+        chosen = chosen.filter(chosen.arm == arm, chosen.started_at >= since)
+        chosen = chosen.order_by(chosen.started_at.desc(), "exchange").limit(newest)
+        rows = self._rows(chosen.select(*Ended._fields, "started_at"))
         # The engine promises no order of a limited selection once columns are cut away.
         rows.sort(key=lambda row: float(row["started_at"]))
         return [Ended(int(row["status"]), row["error"], bool(row["masked"])) for row in rows]
@@ -479,67 +324,67 @@ class Ledger:
             rows.eval_scores,
         )
 
+    @_question
     def evals(self, workload: str) -> list[EvalSeen]:
         """What evals found, by eval and arm, in order of time."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            found = expressions.evals(self._views.table(Table.EVAL_SCORES, workload), workload=workload)
-            return [EvalSeen(**row) for row in self._rows(found)]
+        found = expressions.evals(self._views.table(Table.EVAL_SCORES, workload), workload=workload)
+        return [EvalSeen(**row) for row in self._rows(found)]
 
+    @_question
     def by_slice(self, workload: str, *, upgrade: str | None = None, role: str = "served") -> list[SliceFigures]:
         """What a person looks at: figures of each arm on each slice and over all. Quantiles are not for comparing."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
-            rows = self._rows(expressions.by_slice(chosen))
-            return [SliceFigures(**row, approximate=self.approximates) for row in rows]
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        chosen = expressions.served(exchanges, workload=workload, upgrade=upgrade, role=role)
+        rows = self._rows(expressions.by_slice(chosen))
+        return [SliceFigures(**row, approximate=self.approximates) for row in rows]
 
+    @_question
     def spent(self, workload: str, *, since: float | None = None) -> list[Spent]:
         """Tokens and cost by role and variant: what `projection.project` makes a month of."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            return [Spent(**row) for row in self._rows(expressions.spent(exchanges, workload=workload, since=since))]
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        return [Spent(**row) for row in self._rows(expressions.spent(exchanges, workload=workload, since=since))]
 
+    @_question
     def history(self, workload: str) -> list[Span]:
         """Which variant answered when, oldest first."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            return [Span(**row) for row in self._rows(expressions.history(exchanges, workload=workload))]
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        return [Span(**row) for row in self._rows(expressions.history(exchanges, workload=workload))]
 
+    @_question
     def who_served(self, workload: str, unit: str, at: float) -> Served | None:
         """The exchange of a unit that was the last at or before `at`; None where there is none."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            found = expressions.who_served(exchanges, workload=workload, unit=unit, at=at)
-            for row in self._rows(found.select(Served._fields)):
-                return Served(**row)
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        found = expressions.who_served(exchanges, workload=workload, unit=unit, at=at)
+        for row in self._rows(found.select(Served._fields)):
+            return Served(**row)
         return None
 
+    @_question
     def counts(self, workload: str, *, upgrade: str | None = None, since: float | None = None) -> list[Count]:
         """Exchanges, units and failures by stage, step, role and arm."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            exchanges = self._views.table(Table.EXCHANGES, workload)
-            found = expressions.counts(exchanges, workload=workload, upgrade=upgrade, since=since)
-            return [Count(**row) for row in self._rows(found)]
+        exchanges = self._views.table(Table.EXCHANGES, workload)
+        found = expressions.counts(exchanges, workload=workload, upgrade=upgrade, since=since)
+        return [Count(**row) for row in self._rows(found)]
 
+    @_question
     def drawn(self, workload: str, upgrade: str) -> list[Drawn]:
         """Distinct units by step of the canary and arm, of those whom the draw itself sent there."""
         from understudy.ledger import expressions
 
-        with self._lock:
-            found = expressions.drawn(self._views.table(Table.EXCHANGES, workload), workload=workload, upgrade=upgrade)
-            return [Drawn(**row) for row in self._rows(found)]
+        found = expressions.drawn(self._views.table(Table.EXCHANGES, workload), workload=workload, upgrade=upgrade)
+        return [Drawn(**row) for row in self._rows(found)]
 
     def _pairs(self, expression: ir.Table) -> list[PairRow]:
         names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
@@ -556,6 +401,7 @@ class Ledger:
                 values[field] = sealing.opened(self._seal, name, field, values[field].encode()).decode()
         return Answer(**values)
 
+    @_question
     def _add_once(
         self,
         table: Table,
@@ -568,21 +414,20 @@ class Ledger:
         app = str(table)
         workloads = {row.workload for row in given.values()}
         for _ in range(_RETRIES):
-            with self._lock:
-                version = self._lake.transaction(table, app)
-                known: set[tuple[Any, ...]] = set()
-                for workload in workloads:
-                    found = self._views.table(table, workload)
-                    found = found.filter(found.workload == workload, may_be(found)).select(*key)
-                    known |= set(zip(*self._views.run(found).to_pydict().values(), strict=True))
-                new = [row for name, row in given.items() if name not in known]
-                if not new:
-                    return 0
-                try:
-                    self._lake.append(table, columns(new), {app: version + 1})
-                except Refused:
-                    continue  # somebody else added scores since we looked: look again
-                return len(new)
+            version = self._lake.transaction(table, app)
+            known: set[tuple[Any, ...]] = set()
+            for workload in workloads:
+                found = self._views.table(table, workload)
+                found = found.filter(found.workload == workload, may_be(found)).select(*key)
+                known |= set(zip(*self._views.run(found).to_pydict().values(), strict=True))
+            new = [row for name, row in given.items() if name not in known]
+            if not new:
+                return 0
+            try:
+                self._lake.append(table, columns(new), {app: version + 1})
+            except Refused:
+                continue  # somebody else added scores since we looked: look again
+            return len(new)
         raise CannotMeasure(
             f"scores could not be added in {_RETRIES} tries: others add them all the time",
             remedy="grade from one process",

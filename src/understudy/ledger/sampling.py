@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from understudy.core.errors import UsageError
-from understudy.ledger.queries import Answer, Asked
+from understudy.ledger.answers import Answer, Asked
 from understudy.ledger.redact import Redactor
 
 HEADER = (

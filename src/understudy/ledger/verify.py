@@ -16,7 +16,7 @@ from understudy.ledger.frames import Boot
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.reading import UNCOUNTED, BootReader, boots
 from understudy.ledger.rows import NUMBERED, table_of
-from understudy.ledger.views import Views
+from understudy.ledger.views import Views, asked_again
 
 
 class BootState(NamedTuple):
@@ -81,9 +81,9 @@ def verify(segments: Path, lake: str | Path | Lake) -> Verification:
     opened = lake if isinstance(lake, Lake) else Lake(lake)
     # The segments are listed first: what the committer moves meanwhile is then seen in the lake, never in neither.
     open_boots = boots(segments)
-    before = _in_lake(opened)
+    before = asked_again(lambda: _in_lake(opened))
     waiting = {boot: _waiting(segments, boot, opened) for boot in open_boots}
-    after = _in_lake(opened)
+    after = asked_again(lambda: _in_lake(opened))
     states = []
     for boot in sorted({*before, *waiting, *after}, key=lambda b: (b.boot, b.worker)):
         # A boot whose rows moved while we counted is counted as the lake has it now.

@@ -22,8 +22,9 @@ from understudy.evals.setup import load_suites
 from understudy.gates.guards import Assigned, HardGuard, blamed
 from understudy.gates.panel import judge
 from understudy.gates.soak import tails
+from understudy.ledger.answers import Answer
 from understudy.ledger.lake import Lake, Score
-from understudy.ledger.queries import Answer, Ledger
+from understudy.ledger.queries import Ledger
 from understudy.rollout import gating
 from understudy.rollout.budget import Spending, midnight
 from understudy.rollout.fold import UpgradeState

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from understudy.drift.differ import Differ, accumulate
 from understudy.drift.features import learn
 from understudy.drift.report import DriftReport, report
-from understudy.ledger.queries import Ledger, Mark, PairRow
+from understudy.ledger.answers import Mark, PairRow
+from understudy.ledger.queries import Ledger
 
 LEARNED_FROM = 1_000
 """Pairs that habits are learned from, once there are so many."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from understudy.core.playbook import PARTS_PER_MILLION
-from understudy.ledger.queries import Span
+from understudy.ledger.answers import Span
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import Event
 from understudy.rollout.store.base import Publication

@@ -8,7 +8,8 @@ from understudy.assign.choose import Reason
 from understudy.config.project import Project
 from understudy.core.errors import CannotMeasure
 from understudy.core.moment import said
-from understudy.ledger.queries import Ledger, Served
+from understudy.ledger.answers import Served
+from understudy.ledger.queries import Ledger
 from understudy.rollout.history import changes, spans
 from understudy.rollout.store.base import Store
 

@@ -142,6 +142,17 @@ class Effect(NamedTuple):
     waiting: tuple[str, ...]
     answer: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """For commands and pages; `effective` is False where no worker lived to take it."""
+        return {
+            "answer": self.answer,
+            "epoch": self.epoch or None,
+            "seconds": round(self.seconds, 4),
+            "workers": self.workers,
+            "waiting": list(self.waiting),
+            "effective": bool(self.workers) and not self.waiting,
+        }
+
 
 async def roll_back(
     project: Project, store: Store, board: Board, workload: str, by: str, why: str, *, timeout_s: float = 10.0

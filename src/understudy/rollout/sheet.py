@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.ledger.queries import Ledger, PairRow
+from understudy.ledger.answers import PairRow
+from understudy.ledger.queries import Ledger
 from understudy.ledger.sampling import conversation, in_turn
 from understudy.rollout.fold import EVERYTHING, UpgradeState
 

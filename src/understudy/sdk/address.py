@@ -81,7 +81,7 @@ def gateway(
     Raises UsageError for what is missing or unknown, ConfigError for what is wrong in understudy.yaml.
     """
     from understudy.config.project import VARIABLE, find
-    from understudy.sdk.pins import project_of, workload_of
+    from understudy.sdk.pins import project_of
 
     environment = os.environ if environment is None else environment
     url, key = url or environment.get(ADDRESS, ""), key or environment.get(KEY, "")
@@ -95,7 +95,7 @@ def gateway(
             raise UsageError(error.message, remedy=remedy) from None
         return Gateway(_checked("workload", workload), _address(url), _sendable(key))
     project = project_of(environment)
-    name = workload_of(project, workload)
+    name = project.workload_of(workload)
     section, listens = project.workload(name), project.config.gateway
     if not url and not listens.port:
         raise UsageError("the gateway listens on a free port that nobody knows", remedy=f"export {ADDRESS}=http://...")

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 import httpx2
 
 from understudy.sdk.address import WORKLOAD, Gateway
-from understudy.sdk.pins import project_of, workload_of
+from understudy.sdk.pins import project_of
 from understudy.wires.base import WireError
 from understudy.wires.registry import recognise, wire
 
@@ -42,7 +42,7 @@ class _Direct:
     def __init__(self, gateway: Gateway, environment: Mapping[str, str] | None, clock: Callable[[], float]) -> None:
         """Raises UsageError and ConfigError, also where the key is not set: better now than in the emergency."""
         project = project_of(os.environ if environment is None else environment)
-        name = workload_of(project, gateway.workload)
+        name = project.workload_of(gateway.workload)
         self._variant = project.variant(name, project.workload(name).incumbent)
         provider = project.providers()[self._variant.provider]
         self._speaks, self._base_url = wire(provider.wire), provider.base_url

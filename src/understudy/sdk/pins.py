@@ -51,7 +51,7 @@ def get_model(tier: str = PRODUCTION, workload: str = "", *, environment: Mappin
             warnings.warn(f"{message}; {naming.remedy}" if naming.remedy else message, FloatingModel, stacklevel=2)
         return given
     project = project_of(environment)
-    name = workload_of(project, workload)
+    name = project.workload_of(workload)
     incumbent = project.variant(name, project.workload(name).incumbent)
     route = _route(project.paths.table, name)
     serving = route.variants[route.incumbent] if route is not None else incumbent
@@ -78,17 +78,6 @@ def project_of(environment: Mapping[str, str]) -> Project:
     if known is None or known[0] != changed or known[1].environment != environment:
         known = _opened[file] = (changed, open_project(file, dict(environment)))
     return known[1]
-
-
-def workload_of(project: Project, named: str) -> str:
-    """The workload that is named, else the only one. Raises UsageError."""
-    if named:
-        project.workload(named)
-        return named
-    known = list(project.config.workloads)
-    if len(known) > 1:
-        raise UsageError(f"{project.document.file} has several workloads", remedy=f"name one of {', '.join(known)}")
-    return known[0]
 
 
 def _route(table: Path, workload: str) -> WorkloadRoute | None:

@@ -44,20 +44,6 @@ class Cast(NamedTuple):
     label: str
 
 
-def workload_of(project: Project, named: str) -> str:
-    """The workload a test is about: the one that is named, else the only one. Raises UsageError."""
-    if named:
-        project.workload(named)
-        return named
-    known = list(project.config.workloads)
-    if len(known) > 1:
-        raise UsageError(
-            f"{project.document.file} has {len(known)} workloads: {', '.join(known)}",
-            remedy='say which one the test is about: @pytest.mark.understudy("NAME")',
-        )
-    return known[0]
-
-
 def cast(project: Project, workload: str, models: Sequence[str]) -> list[Cast]:
     """Who answers: the variants of these models or names, else the incumbent. Empty where the workload has none.
 

@@ -43,7 +43,8 @@ class Stage:
 
     def players(self, named: str) -> list[Cast]:
         """Who answers a test of this workload, the only one where none is named; none where another has the model."""
-        found = asking.cast(self.project, asking.workload_of(self.project, named), self.models)
+        remedy = 'say which one the test is about: @pytest.mark.understudy("NAME")'
+        found = asking.cast(self.project, self.project.workload_of(named, remedy=remedy), self.models)
         extension.run.labels.update(one.label for one in found)
         return found
 

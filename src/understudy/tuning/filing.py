@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from understudy.core.canonical import digest
-from understudy.core.errors import CannotMeasure, DataCorrupt
 from understudy.core.evidence import ALL_SLICES, Finding
 from understudy.core.playbook import Outcome, Verdict
+from understudy.evals import sealed
 from understudy.tuning.proof import Proof
 from understudy.tuning.split import Part
 
@@ -138,36 +134,12 @@ def _share(gap: Mapping[str, float]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
-        stated = document.pop("checksum")
-        if document["format"] != FORMAT or stated != digest(document):
-            raise ValueError("its checksum or its format is another one")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "delete it: the same search, from answers that are kept, writes it anew"
-        if path.name == SPLIT:
-            remedy = "restore it from a copy: without it nobody knows which cases a search has seen"
-        raise DataCorrupt(f"{path} cannot be read: {error}", remedy=remedy) from error
-    return document
+    remedy = "delete it: the same search, from answers that are kept, writes it anew"
+    if path.name == SPLIT:
+        remedy = "restore it from a copy: without it nobody knows which cases a search has seen"
+    return sealed.read(path, FORMAT, remedy=remedy)
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Whole or not at all. Raises CannotMeasure where the disk refuses."""
-    sealed = {**document, "checksum": digest(document)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tuning-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False).encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise CannotMeasure(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="make room or check the permissions, then go on with --resume: the answers are kept",
-        ) from None
+    remedy = "make room or check the permissions, then go on with --resume: the answers are kept"
+    sealed.write(path, document, remedy=remedy)

@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from understudy.cli.main import app
 from understudy.core.errors import CannotMeasure, UsageError
+from understudy.ledger.answers import Coverage
 from understudy.ledger.choice import Choice
 from understudy.ledger.export import export
 from understudy.ledger.lake import Lake, Table
 from understudy.ledger.metrics import MetricSpec
-from understudy.ledger.queries import Coverage, Ledger
+from understudy.ledger.queries import Ledger
 from understudy.ledger.verify import verify
 
 pytestmark = [

@@ -10,9 +10,10 @@ import pytest
 from understudy.core.errors import CannotMeasure, DataCorrupt, UsageError
 from understudy.core.evidence import ALL_SLICES, Stratum
 from understudy.core.records import Feedback
+from understudy.ledger.answers import Coverage
 from understudy.ledger.lake import Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
-from understudy.ledger.queries import Coverage, Ledger
+from understudy.ledger.queries import Ledger
 
 DAY = 86_400.0
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from understudy.core.errors import UsageError
+from understudy.ledger.answers import Answer
 from understudy.ledger.erase import erase
-from understudy.ledger.queries import Answer, Ledger
+from understudy.ledger.queries import Ledger
 from understudy.ledger.redact import Redactor
 from understudy.ledger.sampling import conversation, in_turn, sample, write
 

@@ -17,7 +17,7 @@ def test_a_split_that_was_edited_is_no_split(tmp_path: Path) -> None:
     assert filing.load_split(tmp_path) == {"q1": Part.TRAIN, "q2": Part.PROOF}
     file = tmp_path / filing.SPLIT
     file.write_text(file.read_text().replace("train", "proof"))
-    with pytest.raises(DataCorrupt, match=r"split\.json cannot be read") as error:
+    with pytest.raises(DataCorrupt, match=r"split\.json does not match its checksum") as error:
         filing.load_split(tmp_path)
     assert "which cases a search has seen" in error.value.remedy
 

@@ -43,10 +43,10 @@ class DuckDB:
             return self._registered(name, table, files)
         try:
             self._connection.con.execute(self._view(name, table, files))
+            if name not in self._tables:
+                self._tables[name] = self._connection.table(name)
         except duckdb.Error as error:
             raise unreadable(self._lake, error) from error
-        if name not in self._tables:
-            self._tables[name] = self._connection.table(name)
         return self._tables[name]
 
     def _view(self, name: str, table: Table, files: Sequence[str]) -> str:
