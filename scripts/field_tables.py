@@ -167,13 +167,13 @@ _LAKE = "ledger/lake.py"
 
 def translation() -> str:
     """What each dialect can say and another one cannot be told, as a request that uses everything shows it."""
-    from understudy.wires.compat import never_carried
+    from understudy.wires.compat import APPS, never_carried
     from understudy.wires.registry import NAMES
 
     parts: list[str] = []
-    for app in NAMES:
+    for app in APPS:
         for provider in NAMES:
-            if app == provider:
+            if not never_carried(app, provider):
                 continue
             parts += [f"### From {app} to {provider}\n", "| what the app says | what becomes of it |\n|---|---|"]
             parts += [f"| `{loss.what}` | {loss.why} |" for loss in never_carried(app, provider)]

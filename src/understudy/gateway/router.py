@@ -138,7 +138,7 @@ def _ask(
         choice = _bound(gateway, lane, lane.route, bucket, conversation, spot.endpoint, now, fields)
         bound = not same_account(lane)
     else:
-        choice = _choose(gateway, lane, bucket, conversation, spot.endpoint, now)
+        choice = _choose(gateway, lane, bucket, conversation, spot.endpoint, now, peek.effects)
     return Ask(
         gateway.next_id(),
         snapshot,
@@ -162,14 +162,22 @@ def _ask(
     )
 
 
-def _choose(gateway: Gateway, lane: Lane, bucket: int, conversation: str, endpoint: Endpoint, now: float) -> Choice:
+def _choose(
+    gateway: Gateway,
+    lane: Lane,
+    bucket: int,
+    conversation: str,
+    endpoint: Endpoint,
+    now: float,
+    effects: tuple[str, ...] = (),
+) -> Choice:
     """The exposure function, given what this worker knows, and the pin it leaves behind."""
     route, candidate, killed = lane.route, lane.candidate, lane.name in gateway.killed
     if route is None or candidate is None:
         return choose(None, now=now, bucket=bucket, killed=killed)
     pinned = gateway.pins.get(route.upgrade, conversation, now) if conversation else None
     choice = choose(
-        route if candidate.wire is lane.incumbent.wire or answers(candidate, endpoint) else None,
+        route if candidate.wire is lane.incumbent.wire or answers(candidate, endpoint, effects) else None,
         now=now,
         bucket=bucket,
         killed=killed,

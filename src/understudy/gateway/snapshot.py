@@ -251,9 +251,9 @@ class Compiler:
         return key
 
 
-def answers(target: Target, endpoint: Endpoint) -> bool:
+def answers(target: Target, endpoint: Endpoint, effects: tuple[str, ...] = ()) -> bool:
     """Whether the target's provider can answer: in the caller's own dialect, or carried over from its own."""
-    return target.wire.name == endpoint.wire or carries(endpoint)
+    return target.wire.name == endpoint.wire or carries(endpoint, effects)
 
 
 def _forced(headers: _Lines, forwarded: bytes) -> bytes:

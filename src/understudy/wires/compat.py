@@ -80,14 +80,15 @@ def pair_problems(app: str, provider: str, variant: Variant) -> tuple[str, ...]:
 
 
 def never_carried(source: str, target: str) -> tuple[Loss, ...]:
-    """What an app that speaks `source` can say and a provider that speaks `target` cannot be told.
+    """What an app that speaks `source`, one of `APPS`, can say and a provider on the wire `target` cannot be told.
 
     Found by carrying over a request that uses everything; empty where both speak the same.
     """
-    if source == target:
+    on = source.removesuffix(_RESPONSES)
+    if on == target:
         return ()
     path, body = _EVERYTHING[source]
-    endpoint = wire(source).endpoint("POST", path)
+    endpoint = wire(on).endpoint("POST", path)
     if endpoint is None:
         return ()
     return request(endpoint, path, encode(body), target).losses
@@ -130,6 +131,7 @@ def _reasoning_problems(wire_name: str, variant: Variant) -> list[str]:
 
 
 _SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+_RESPONSES = "-responses"
 _EVERYTHING: Mapping[str, tuple[str, dict[str, Any]]] = {
     "openai": (
         "/v1/chat/completions",
@@ -174,6 +176,45 @@ _EVERYTHING: Mapping[str, tuple[str, dict[str, Any]]] = {
             "safety_identifier": "s",
             "user": "u",
             "web_search_options": {},
+        },
+    ),
+    f"openai{_RESPONSES}": (
+        "/v1/responses",
+        {
+            "store": False,
+            "instructions": "s",
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "input_text", "text": "t"},
+                        {"type": "input_image", "image_url": "https://example.com/i.png", "detail": "high"},
+                        {"type": "input_file", "file_id": "f"},
+                    ],
+                },
+                {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "e"},
+                {"type": "web_search_call", "id": "w"},
+                {"role": "developer", "content": "later"},
+            ],
+            "tools": [
+                {"type": "function", "name": "f", "parameters": _SCHEMA, "strict": True},
+                {"type": "web_search"},
+                {"type": "custom", "name": "c"},
+            ],
+            "parallel_tool_calls": False,
+            "max_tool_calls": 2,
+            "text": {"format": {"type": "json_object"}, "verbosity": "low"},
+            "temperature": 2,
+            "top_logprobs": 1,
+            "reasoning": {"effort": "minimal", "summary": "auto"},
+            "include": ["reasoning.encrypted_content"],
+            "truncation": "auto",
+            "service_tier": "flex",
+            "metadata": {"k": "v"},
+            "prompt_cache_key": "k",
+            "safety_identifier": "s",
+            "user": "u",
+            "stream_options": {"include_obfuscation": True},
         },
     ),
     "anthropic": (
@@ -242,3 +283,5 @@ _EVERYTHING: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+APPS = tuple(_EVERYTHING)
+"""The dialects that apps speak."""

@@ -5,13 +5,14 @@
     ...
     answer(carried.back, status, body)      or      stream(carried.back), fed as the bytes come
 
-Only chats are carried over: OpenAI chat completions, Anthropic messages, Gemini generateContent and its streams.
+Only chats are carried over: OpenAI chat completions, Anthropic messages, Gemini generateContent and its streams; and
+OpenAI responses that nobody is to keep, from an app to a provider of another dialect.
 What cannot be carried over is in `losses`; nothing is dropped without being named there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from understudy.wires.base import Endpoint, WireError
 from understudy.wires.body import UNREADABLE, encode
 from understudy.wires.gemini_generate import STREAM_ARRAY, place
 from understudy.wires.jsonarray import JsonArrayParser
+from understudy.wires.openai_responses import ENDPOINT as RESPONSES
 from understudy.wires.registry import wire
 from understudy.wires.sse import SseParser
 from understudy.wires.translation import (
@@ -29,6 +31,8 @@ from understudy.wires.translation import (
     gemini_stream,
     openai,
     openai_stream,
+    responses,
+    responses_stream,
 )
 from understudy.wires.translation.neutral import (
     Ask,
@@ -40,11 +44,13 @@ from understudy.wires.translation.neutral import (
     Piece,
     PieceReader,
     PieceWriter,
+    Spoken,
     Start,
 )
 from understudy.wires.translation.shapes import an_object
 
 _DIALECTS: dict[str, Dialect] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
+_SPOKEN: dict[str, Spoken] = {**_DIALECTS, RESPONSES.name: responses}
 _READERS: dict[str, Callable[[Losses], PieceReader]] = {
     "openai": openai_stream.Reader,
     "anthropic": anthropic_stream.Reader,
@@ -52,7 +58,7 @@ _READERS: dict[str, Callable[[Losses], PieceReader]] = {
 }
 _UNSIGNED = ("gemini-1", "gemini-2")
 """Models that know no signatures of thoughts."""
-_CHATS = frozenset({"chat.completions", "messages", "generate_content", "stream_generate_content"})
+_CHATS = frozenset({"chat.completions", "messages", "generate_content", "stream_generate_content", RESPONSES.name})
 
 
 class Back(NamedTuple):
@@ -65,6 +71,8 @@ class Back(NamedTuple):
     include_usage: bool
     created: int = 0
     """Seconds since the epoch, for dialects whose answers say when they were made."""
+    repeated: Mapping[str, Any] = {}
+    """Members of the request that an answer says again, for the dialect whose answers do."""
 
 
 class Carried(NamedTuple):
@@ -87,14 +95,15 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str, *, model: s
 
     `model` is the one it is meant for, where that is known; `now`, seconds since the epoch, dates the answer.
 
-    Raises WireError: 400 where the body cannot be read, 501 where the operation has no counterpart there.
+    Raises WireError: 400 where the body cannot be read, 501 where the operation, or what it asks for, has no
+    counterpart there.
     """
     if not carries(endpoint):
         raise WireError(f"{endpoint.name} cannot be carried over to {target}: it is no chat", 501)
     losses = Losses()
     members = _object(body, "the body")
     try:
-        ask = _DIALECTS[endpoint.wire].read_ask(members, losses)
+        ask = _spoken(endpoint).read_ask(members, losses)
     except RecursionError as error:
         raise WireError("the body is too deeply nested") from error
     where = place(path) if endpoint.wire == "gemini" else None
@@ -105,7 +114,8 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str, *, model: s
         written = gemini.signed(written)
     options = members.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    back = Back(endpoint, target, ask.stream, include_usage, int(now))
+    repeated = responses.repeated(members) if endpoint.name == RESPONSES.name else {}
+    back = Back(endpoint, target, ask.stream, include_usage, int(now), repeated)
     to_path = _path(target, ask)
     to_endpoint = wire(target).endpoint("POST", to_path)
     if to_endpoint is None:
@@ -113,8 +123,10 @@ def request(endpoint: Endpoint, path: str, body: bytes, target: str, *, model: s
     return Carried(to_endpoint, to_path, encode(written), losses.all(), back)
 
 
-def carries(endpoint: Endpoint) -> bool:
-    """Whether an operation can be carried over to other dialects at all."""
+def carries(endpoint: Endpoint, effects: Sequence[str] = ()) -> bool:
+    """Whether an operation can be carried over to other dialects at all, with the effects that a request of it has."""
+    if endpoint.name == RESPONSES.name and effects:
+        return False
     return endpoint.name.removesuffix(".array") in _CHATS
 
 
@@ -129,9 +141,9 @@ def answer(back: Back, status: int, body: bytes) -> CarriedAnswer:
         reply = _DIALECTS[back.target].read_reply(_object(body, "the answer"), losses)
     except (WireError, RecursionError) as error:
         raise WireError(f"the provider's answer cannot be carried over: {error}", 502) from error
-    written = _DIALECTS[back.source.wire].write_reply(reply, losses)
-    if "created" in written:
-        written["created"] = back.created
+    written = _spoken(back.source).write_reply(reply, losses) | dict(back.repeated)
+    for dated in written.keys() & {"created", "created_at"}:
+        written[dated] = back.created
     return CarriedAnswer(encode(written), losses.all())
 
 
@@ -205,6 +217,8 @@ def stream(back: Back) -> Stream:
 
 
 def _writer(back: Back, losses: Losses) -> PieceWriter:
+    if back.source.name == RESPONSES.name:
+        return responses_stream.Writer(losses, repeated={**back.repeated, "created_at": back.created})
     match back.source.wire:
         case "openai":
             return openai_stream.Writer(losses, include_usage=back.include_usage, created=back.created)
@@ -212,6 +226,11 @@ def _writer(back: Back, losses: Losses) -> PieceWriter:
             return anthropic_stream.Writer(losses)
         case _:
             return gemini_stream.Writer(losses, array=back.source.name == STREAM_ARRAY.name)
+
+
+def _spoken(endpoint: Endpoint) -> Spoken:
+    """Responses are a dialect of their own on the wire they share with chats."""
+    return _SPOKEN[endpoint.name if endpoint.name == RESPONSES.name else endpoint.wire]
 
 
 def _path(target: str, ask: Ask) -> str:

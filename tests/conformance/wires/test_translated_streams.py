@@ -13,6 +13,7 @@ from understudy.wires.translate import Back, stream
 
 PATHS = {
     "openai": "/v1/chat/completions",
+    "openai-responses": "/v1/responses",
     "anthropic": "/v1/messages",
     "gemini": "/v1beta/models/w:streamGenerateContent?alt=sse",
     "gemini-array": "/v1beta/models/w:streamGenerateContent",

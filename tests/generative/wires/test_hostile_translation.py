@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.wires.base import WireError
+from understudy.wires.base import Endpoint, WireError
 from understudy.wires.registry import NAMES, wire
 from understudy.wires.translate import Back, answer, request, stream
 
@@ -17,8 +17,9 @@ PATHS = {
     "openai": "/v1/chat/completions",
     "anthropic": "/v1/messages",
     "gemini": "/v1beta/models/w:streamGenerateContent",
+    "openai-responses": "/v1/responses",
 }
-PAIRS = [(a, b) for a in NAMES for b in NAMES if a != b]
+PAIRS = [(a, b) for a in PATHS for b in NAMES if a.partition("-")[0] != b]
 SCALARS: Any = (
     st.none()
     | st.booleans()
@@ -42,7 +43,8 @@ SCALARS: Any = (
 )
 WORDS = [
     "type", "role", "content", "text", "parts", "name", "id", "input", "arguments", "function", "tool_calls", "args",
-    "functionCall", "functionResponse", "response", "inlineData", "source", "schema", "index", "delta", "message",
+    "call_id", "output", "file_data", "functionCall", "functionResponse", "response", "inlineData", "source", "schema",
+    "index", "delta", "message",
     "finishReason", "finish_reason", "stop_reason", "image_url", "url", "tool_use_id", "tool_call_id", "partial_json",
 ]  # fmt: skip
 INNER: Any = st.recursive(
@@ -53,7 +55,21 @@ INNER: Any = st.recursive(
 PARTS = st.fixed_dictionaries(
     {
         "type": st.sampled_from(
-            ["text", "image", "image_url", "tool_use", "tool_result", "file", "document", "thinking"]
+            [
+                "text",
+                "image",
+                "image_url",
+                "tool_use",
+                "tool_result",
+                "file",
+                "document",
+                "thinking",
+                "input_text",
+                "input_image",
+                "function_call",
+                "function_call_output",
+                "message",
+            ]
         )
     },
     optional=dict.fromkeys(("text", "source", "image_url", "input", "id", "name", "content", "file"), INNER),
@@ -75,12 +91,13 @@ MESSAGES = st.fixed_dictionaries(
 MEMBERS = [
     "system", "systemInstruction", "tools", "tool_choice", "toolConfig", "response_format", "output_config", "thinking",
     "stop", "generationConfig", "temperature", "max_tokens", "metadata", "user", "stream", "reasoning_effort",
-    "parallel_tool_calls",
+    "parallel_tool_calls", "text", "reasoning", "include", "instructions", "stream_options", "max_output_tokens",
 ]  # fmt: skip
 REQUESTS = st.fixed_dictionaries(
     {},
     optional={
         "messages": st.lists(MESSAGES, max_size=3) | INNER,
+        "input": st.lists(MESSAGES | PARTS, max_size=3) | INNER,
         "contents": st.lists(MESSAGES, max_size=3) | INNER,
         **dict.fromkeys(MEMBERS, INNER),
     },
@@ -111,15 +128,20 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
+def endpoint_of(source: str) -> Endpoint:
+    endpoint = wire(source.partition("-")[0]).endpoint("POST", PATHS[source])
+    assert endpoint
+    return endpoint
+
+
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(body=REQUESTS)
 def test_requests(source: str, target: str, body: dict[str, Any]) -> None:
     """A request becomes one that the target's wire can read, or is refused with 400."""
-    endpoint = wire(source).endpoint("POST", PATHS[source])
-    assert endpoint
+    endpoint = endpoint_of(source)
     try:
-        found = request(endpoint, PATHS[source], json.dumps(body).encode(), target)
+        found = request(endpoint, PATHS[source], json.dumps({**body, "store": False}).encode(), target)
     except WireError as refused:
         assert refused.status == 400
         return
@@ -131,14 +153,13 @@ def test_requests(source: str, target: str, body: dict[str, Any]) -> None:
 @given(body=EVENTS, status=st.sampled_from([200, 200, 429]))
 def test_answers(source: str, target: str, body: dict[str, Any], status: int) -> None:
     """An answer becomes one that the app's wire can read, or is refused with 502."""
-    endpoint = wire(source).endpoint("POST", PATHS[source])
-    assert endpoint
+    endpoint = endpoint_of(source)
     try:
         found = answer(Back(endpoint, target, False, False), status, json.dumps(body).encode())
     except WireError as refused:
         assert refused.status == 502
         return
-    assert not wire(source).read(endpoint, status, found.body).unreadable
+    assert not wire(endpoint.wire).read(endpoint, status, found.body).unreadable
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -146,12 +167,11 @@ def test_answers(source: str, target: str, body: dict[str, Any], status: int) ->
 @given(events=st.lists(EVENTS, max_size=5))
 def test_streams(source: str, target: str, events: list[dict[str, Any]]) -> None:
     """A stream is told to its end or ends with an error, in bytes the app's own reader can read."""
-    endpoint = wire(source).endpoint("POST", PATHS[source])
-    assert endpoint
+    endpoint = endpoint_of(source)
     carrying = stream(Back(endpoint, target, True, True))
     told = b"".join(carrying.feed(b"data: " + json.dumps(event).encode() + b"\n\n") for event in events)
     told += carrying.finish()
-    reader = wire(source).reader(endpoint)
+    reader = wire(endpoint.wire).reader(endpoint)
     reader.feed(told)
     found = reader.answer()
     assert not found.unreadable
@@ -162,8 +182,7 @@ def test_streams(source: str, target: str, events: list[dict[str, Any]]) -> None
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_depth(source: str, target: str) -> None:
     """Depth that the decoder lets pass and a walk could not is refused like any other."""
-    endpoint = wire(source).endpoint("POST", PATHS[source])
-    assert endpoint
+    endpoint = endpoint_of(source)
     for depth in (100, 250, 400, 450, 480, 900, 5000):
         schema = b'{"items":' * depth + b"{}" + b"}" * depth
         tool = b'{"type":"function","function":{"name":"f","parameters":' + schema + b"}}"
@@ -171,7 +190,9 @@ def test_depth(source: str, target: str) -> None:
             tool = b'{"name":"f","input_schema":' + schema + b"}"
         elif source == "gemini":
             tool = b'{"functionDeclarations":[{"name":"f","parameters":' + schema + b"}]}"
+        elif source == "openai-responses":
+            tool = b'{"type":"function","name":"f","parameters":' + schema + b"}"
         try:
-            request(endpoint, PATHS[source], b'{"tools":[' + tool + b"]}", target)
+            request(endpoint, PATHS[source], b'{"store":false,"tools":[' + tool + b"]}", target)
         except WireError as refused:
             assert refused.status == 400

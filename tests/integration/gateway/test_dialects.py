@@ -120,6 +120,47 @@ def test_a_candidate_of_another_dialect_is_shadowed_served_and_masked(front: str
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("behind", ["anthropic", "gemini"])
+def test_responses_that_nobody_keeps_are_carried_to_a_candidate(behind: str) -> None:
+    """Copied, served and masked like a chat; one that is to be kept is the incumbent's alone, and no failure."""
+
+    async def main() -> None:
+        models = {"m-old": Behaviour(latency_s=0), "m-new": Behaviour(latency_s=0)}
+        async with SimulatedProvider(models) as provider:
+            extra = {"p-new": {"wire": behind}}
+            urls = provider.base_url, base_url(provider, behind)
+
+            async def ask(gateway: Served, **members: Any) -> tuple[str, Any]:
+                body = json.dumps({"model": "chat", "input": "hello", **members}).encode()
+                got = await call(gateway.port, body, path="/v1/responses", headers={"x-user-id": "u"})
+                assert got.status == 200
+                return got.headers["x-understudy-variant"], got.body
+
+            first = table(*urls, providers=extra, route=route(0, shadow=Shadow(ALL)))
+            async with served(first, deadlines=Deadlines()) as gateway:
+                await ask(gateway, store=False)
+                (copy,) = await gateway.settled(1, copies=True)
+                assert (copy.error, copy.status, len(copy.answer) > 10) == ("", 200, True)
+                gateway.gateway.apply(table(*urls, epoch=2, providers=extra, route=route(ALL)))
+                variant, body = await ask(gateway, store=False)
+                answer = json.loads(body)
+                assert (variant, answer["object"], answer["status"]) == ("new", "response", "completed")
+                assert len(answer["output"][0]["content"][0]["text"]) > 10
+                variant, body = await ask(gateway, store=False, stream=True)
+                assert variant == "new"
+                assert body.count(b"event: response.completed") == 1
+                for kept in ({}, {"store": True}, {"store": False, "tools": [{"type": "web_search"}]}):
+                    assert (await ask(gateway, **kept))[0] == "old"
+                assert gateway.gateway.snapshot is not None
+                assert gateway.gateway.snapshot.lanes["chat"].breaker.why == ""
+                assert not any(record.masked for record in gateway.exchanges)
+                provider.set("m-new", error_share=1.0)
+                assert (await ask(gateway, store=False))[0] == "old"
+                assert gateway.exchanges[-1].masked
+
+    asyncio.run(main())
+
+
 def test_what_cannot_be_carried_over_is_told() -> None:
     """The answer and the ledger name the fields that the provider's dialect has no place for."""
 

@@ -277,8 +277,8 @@ def test_unreadable_requests(body: bytes) -> None:
 
 
 def test_only_chats_are_carried() -> None:
-    """Responses, embeddings and counts have no counterpart: refused with 501, and known beforehand."""
-    for method, path in [("POST", "/v1/responses"), ("POST", "/v1/embeddings")]:
+    """Embeddings and lists have no counterpart: refused with 501, and known beforehand."""
+    for method, path in [("GET", "/v1/models"), ("POST", "/v1/embeddings")]:
         endpoint = wire("openai").endpoint(method, path)
         assert endpoint
         assert not carries(endpoint)

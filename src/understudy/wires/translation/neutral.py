@@ -234,16 +234,20 @@ class PieceWriter(Protocol):
     def write(self, piece: Start | TextDelta | CallStart | CallDelta | End) -> bytes: ...
 
 
-class Dialect(Protocol):
-    """What a dialect's module offers."""
+class Spoken(Protocol):
+    """What the module of a dialect offers that apps speak."""
 
     def read_ask(self, members: dict[str, Any], losses: Losses) -> Ask: ...
+
+    def write_reply(self, reply: Reply, losses: Losses) -> dict[str, Any]: ...
+
+
+class Dialect(Spoken, Protocol):
+    """What the module of a dialect offers that providers speak too."""
 
     def write_ask(self, ask: Ask, losses: Losses) -> dict[str, Any]: ...
 
     def read_reply(self, members: dict[str, Any], losses: Losses) -> Reply: ...
-
-    def write_reply(self, reply: Reply, losses: Losses) -> dict[str, Any]: ...
 
 
 def merged(turns: Iterable[Turn]) -> list[Turn]:

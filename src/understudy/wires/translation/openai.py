@@ -106,7 +106,7 @@ def _read_message(ask: Ask, message: dict[str, Any], where: str, losses: Losses)
                 "",
                 _read_parts(content, where, losses),
             )
-            _name_result(ask, result)
+            name_result(ask, result)
             last = ask.turns[-1] if ask.turns else None
             if last and last.role == "user" and all(isinstance(part, ToolResult) for part in last.parts):
                 last.parts.append(result)
@@ -116,7 +116,7 @@ def _read_message(ask: Ask, message: dict[str, Any], where: str, losses: Losses)
             raise WireError(f"{where}.role is {role!r}, which no other dialect knows")
 
 
-def _name_result(ask: Ask, result: ToolResult) -> None:
+def name_result(ask: Ask, result: ToolResult) -> None:
     for turn in reversed(ask.turns):
         for part in turn.parts:
             if isinstance(part, ToolCall) and part.id == result.id:
@@ -138,7 +138,7 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Text | Medi
                 parts.append(Text(a_string(inner, at)))
             case "image_url":
                 image = watched(inner, f"{at}.image_url", losses)
-                parts.append(_media(a_string(image.pop("url", None), f"{at}.image_url.url"), "image/*"))
+                parts.append(media_of(a_string(image.pop("url", None), f"{at}.image_url.url"), "image/*"))
                 if image.get("detail") == "auto":
                     image.pop("detail")
             case "input_audio":
@@ -148,7 +148,7 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Text | Medi
                 parts.append(Media(media_type, data=a_string(audio.pop("data", None), f"{at}.input_audio.data")))
             case "file" if isinstance(inner, dict) and "file_data" in inner:
                 file = watched(inner, f"{at}.file", losses)
-                media = _media(a_string(file.pop("file_data"), f"{at}.file.file_data"), "application/pdf")
+                media = media_of(a_string(file.pop("file_data"), f"{at}.file.file_data"), "application/pdf")
                 media.name = a_string(file.pop("filename", None), f"{at}.file.filename")
                 parts.append(media)
             case _:
@@ -157,7 +157,7 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Text | Medi
     return parts
 
 
-def _media(url: str, otherwise: str) -> Media:
+def media_of(url: str, otherwise: str) -> Media:
     if not url.startswith("data:"):
         return Media(otherwise, url=url)
     head, _, data = url.removeprefix("data:").partition(",")
