@@ -89,8 +89,8 @@ chaos: build/compiled/.made  ## what happens when X dies: the whole fault matrix
 	PYTHONPATH=build/compiled $(BIN)/python -m benchmarks.chaos.run --markdown benchmarks/chaos/RESULTS.md
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
-	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra clickhouse --extra spark --extra engines --extra dev -o requirements/engines.lock
-	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all --extra dev -c requirements/engines.lock -o requirements/dev.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra postgres --extra clickhouse --extra spark --extra engines --extra dev -o requirements/engines.lock
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra postgres --extra dev -c requirements/engines.lock -o requirements/dev.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml --extra all -c requirements/dev.lock -o requirements/all.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/dev.lock -o requirements/plain.lock
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate requirements/oracles.in -o requirements/oracles.lock

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.postgres import REQUIRED, Cluster, programs
 
 # How long an example takes says something about the machine, not about the property.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,6 +27,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max((mark.args[0] for mark in item.iter_markers("slow") if mark.args), default=0)
 
     items.sort(key=seconds, reverse=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server. Without one installed its tests are skipped, and say so; where it is required they fail."""
+    found = programs()
+    if found is None:
+        missing = "no PostgreSQL: apt-get install postgresql"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{missing} ({REQUIRED} is set)")
+        pytest.skip(missing)
+    cluster = Cluster(found)
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture

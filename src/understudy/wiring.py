@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from understudy.config.project import Project, open_project
+from understudy.config.stores import StoreAddress
 from understudy.core.errors import UnderstudyError
 from understudy.rollout.board import Folder
 from understudy.rollout.store.base import Store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from understudy.rollout.audit import Audit
     from understudy.rollout.controller import Controller, Turn
     from understudy.rollout.fold import UpgradeState
+    from understudy.rollout.store.sql import SqlStore
 
 EVERY_S = 0.5
 """Pause between two turns of a controller."""
@@ -41,14 +43,42 @@ class Control(NamedTuple):
 
 @asynccontextmanager
 async def control(project: Project) -> AsyncIterator[Control]:
-    """Open the control store, made where it is not there yet. Raises StoreUnavailable."""
-    from understudy.rollout.store.sql import open_store
-
-    store = await open_store(project.paths.store)
+    """Open the control store, made where it is not there yet. Raises StoreUnavailable, and ConfigError as
+    `Project.store` does.
+    """
+    store = await _opened(project.store())
     try:
         yield Control(store, Folder(project.paths.routing))
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def control_there(project: Project) -> AsyncIterator[Control | None]:
+    """The control store where one was ever made, else None: looking makes none. Raises as `control` does."""
+    if not await _is_there(project.store()):
+        yield None
+        return
+    async with control(project) as opened:
+        yield opened
+
+
+async def _opened(address: StoreAddress) -> SqlStore:
+    if address.file is not None:
+        from understudy.rollout.store import sqlite
+
+        return await sqlite.open_store(address.file)
+    from understudy.rollout.store import postgres
+
+    return await postgres.open_store(address)
+
+
+async def _is_there(address: StoreAddress) -> bool:
+    if address.file is not None:
+        return address.file.exists()
+    from understudy.rollout.store import postgres
+
+    return await postgres.is_there(address)
 
 
 @asynccontextmanager
@@ -138,7 +168,7 @@ class Supplying:
 
 
 class Filing:
-    """Copies what was decided from the control store into the ledger. It looks where the store was written since, and
+    """Copies what was decided from the control store into the ledger. It looks where the journals have grown since, and
     no oftener than every `every_s` seconds.
     """
 
@@ -146,34 +176,42 @@ class Filing:
         from understudy.ledger.decisions import Decisions
         from understudy.ledger.stores import lake_of
 
-        self._store = project.paths.store
+        self._project = project
+        self._file = project.store().file
         self._decisions = Decisions(lake_of(project))
         self._every_s = every_s
         self._due = 0.0
         self._stamp = (0, 0)
+        self._events = -1
 
     def __call__(self) -> int:
         """File what is new; returns how many. Raises StoreUnavailable, CannotMeasure, and Refused where another process
         files at the same time; call again then. Not within a running loop.
         """
-        stamp = _seen(self._store)
-        if stamp == self._stamp or time.monotonic() < self._due:
+        stamp = _seen(self._file) if self._file is not None else (0, 0)
+        unwritten = self._file is not None and stamp == self._stamp
+        if unwritten or time.monotonic() < self._due:
             return 0
-        _, entries = asyncio.run(journals_of(self._store))
-        filed = self._decisions.file(entries)
-        self._stamp, self._due = stamp, time.monotonic() + self._every_s
+        events, entries = asyncio.run(_grown(self._project, self._events))
+        filed = self._decisions.file(entries) if entries else 0
+        self._stamp, self._events, self._due = stamp, events, time.monotonic() + self._every_s
         return filed
 
 
-async def journals_of(store: Path) -> tuple[list[str], list[Decision]]:
-    """The ids of all upgrades, and all events as they stand. Raises StoreUnavailable."""
-    from understudy.rollout.store.sql import open_store
+async def _grown(project: Project, known: int) -> tuple[int, list[Decision]]:
+    """How many events there are, and all of them where it is another number than the known one."""
+    async with control_there(project) as opened:
+        events = await opened.store.events() if opened is not None else 0
+        return events, (await opened.store.entries())[1] if opened is not None and events != known else []
 
-    opened = await open_store(store)
-    try:
-        return await opened.entries()
-    finally:
-        await opened.close()
+
+async def journals_of(project: Project) -> tuple[list[str], list[Decision]]:
+    """The ids of all upgrades, and all events as they stand; none where there is no store yet.
+
+    Raises StoreUnavailable.
+    """
+    async with control_there(project) as opened:
+        return ([], []) if opened is None else await opened.store.entries()
 
 
 def audited(project: Project) -> Audit:
@@ -187,8 +225,7 @@ def audited(project: Project) -> Audit:
 
     # The copies are read first: what is decided and copied meanwhile is then no difference.
     copies = Decisions(lake_of(project)).filed()
-    there = project.paths.store.exists()
-    upgrades, entries = asyncio.run(journals_of(project.paths.store)) if there else ([], [])
+    upgrades, entries = asyncio.run(journals_of(project))
     return audit(upgrades, entries, copies)
 
 

@@ -89,13 +89,11 @@ def list_(
     """
     from understudy.config.project import open_project
     from understudy.rollout.store.base import GIVEN_UP
-    from understudy.wiring import control
+    from understudy.wiring import control_there
 
     async def read(project: Project) -> list[Any]:
-        if not project.paths.store.exists():
-            return []
-        async with control(project) as opened:
-            return await opened.store.posts(limit=limit)
+        async with control_there(project) as opened:
+            return [] if opened is None else await opened.store.posts(limit=limit)
 
     with errors_shown(as_json):
         posts = asyncio.run(read(open_project(config)))

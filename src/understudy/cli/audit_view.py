@@ -37,15 +37,13 @@ def _asked(project: Project, names: list[str], *, probe: bool) -> list[dict[str,
     from understudy.pack.selfaudit import as_dict, checks
     from understudy.rollout.board import Folder
     from understudy.wiring import audited as journals
-    from understudy.wiring import control
+    from understudy.wiring import control_there
 
     found = journals(project)
 
     async def asked() -> list[dict[str, Any]]:
-        if not project.paths.store.exists():
-            board = Folder(project.paths.routing)
-            return [as_dict(n, checks(await look(project, None, board, n, found, probe=probe))) for n in names]
-        async with control(project) as (store, board):
+        async with control_there(project) as opened:
+            store, board = opened or (None, Folder(project.paths.routing))
             return [as_dict(n, checks(await look(project, store, board, n, found, probe=probe))) for n in names]
 
     return asyncio.run(asked())

@@ -170,6 +170,7 @@ def describe(project: Project, suites: Mapping[str, Sequence[Suite]], warnings: 
     return {
         "file": project.document.file,
         "state": str(project.paths.state),
+        "store": _store(project),
         "providers": {
             name: {
                 "wire": provider.wire,
@@ -185,6 +186,14 @@ def describe(project: Project, suites: Mapping[str, Sequence[Suite]], warnings: 
         "workloads": {name: _workload(project, name, suites[name]) for name in project.config.workloads},
         "warnings": [{**p.where._asdict(), "message": p.message, "remedy": p.remedy} for p in warnings],
     }
+
+
+def _store(project: Project) -> str:
+    """Where the control store is, without any password. Raises ConfigError for an address that is none."""
+    from understudy.config.environment import reference
+
+    name = reference(project.config.store)
+    return f"${name}" if name and not project.environment.get(name) else project.store().shown
 
 
 def _workload(project: Project, name: str, suites: Sequence[Suite]) -> dict[str, Any]:
@@ -242,6 +251,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             plain(f"{warning['file']}:{warning['line']}:{warning['column']}: {warning['message']}"), markup=False
         )
         console.print(f"  remedy: {plain(warning['remedy'])}", markup=False)
+    console.print(f"control store: {plain(found['store'])}", markup=False, soft_wrap=True)
     count = len(found["warnings"])
     said = "no warnings" if not count else "1 warning" if count == 1 else f"{count} warnings"
     console.print(f"{plain(found['file'])} is in order, {said}", markup=False)

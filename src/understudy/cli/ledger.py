@@ -269,7 +269,7 @@ def erase(
 
     with errors_shown(as_json):
         project = open_project(config)
-        paths = project.paths
+        paths, store = project.paths, project.store().file
         if workload is not None:
             project.workload(workload)
         done = remove(
@@ -277,7 +277,7 @@ def erase(
             segments=paths.segments,
             lake=lake_of(project),
             workload=workload,
-            derived=[paths.evals, paths.store, *_made_from_traffic(project)],
+            derived=[paths.evals, *([store] if store is not None else []), *_made_from_traffic(project)],
         )
         if as_json:
             print_json(done._asdict())

@@ -162,8 +162,10 @@ def run() -> NoReturn:
             raise
         fail(
             UsageError(
-                f"this command needs {error.name}, which the plain install does not have",
-                remedy="install everything for one machine: pip install 'understudy[all]'",
+                f"this command needs {error.name}, which is not installed here",
+                remedy="a control store of several machines needs it: pip install 'understudy[postgres]'"
+                if error.name == "asyncpg"
+                else "install everything for one machine: pip install 'understudy[all]'",
             ),
             as_json="--json" in sys.argv,
         )

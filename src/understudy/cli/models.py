@@ -87,13 +87,15 @@ def _pinned(project: Project, workload: str, now: date) -> list[Pinned]:
 
 def _standings(project: Project, workload: str, retain_s: float) -> Mapping[str, Standing]:
     """What the control store knows; nothing where there is none yet, or where this install cannot read it."""
-    if not project.paths.store.exists() or find_spec("sqlalchemy") is None:
+    if find_spec("sqlalchemy") is None:
         return {}
     from understudy.rollout.tiers import standings
-    from understudy.wiring import control
+    from understudy.wiring import control_there
 
     async def journals() -> list[Any]:
-        async with control(project) as opened:
+        async with control_there(project) as opened:
+            if opened is None:
+                return []
             return [await opened.store.journal(state.id) for state in await opened.store.upgrades(workload)]
 
     found = asyncio.run(journals())

@@ -127,13 +127,12 @@ def _write(
 
 async def _stored(project: Project, name: str | None, upgrade: str) -> Stored:
     from understudy.pack.facts import stored
-    from understudy.wiring import control
+    from understudy.wiring import control_there
 
-    if not project.paths.store.exists():
-        raise CannotMeasure(
-            "there was no upgrade yet", remedy="begin one with `understudy upgrade start WORKLOAD --candidate VARIANT`"
-        )
-    async with control(project) as opened:
+    async with control_there(project) as opened:
+        if opened is None:
+            begin = "begin one with `understudy upgrade start WORKLOAD --candidate VARIANT`"
+            raise CannotMeasure("there was no upgrade yet", remedy=begin)
         # A workload may be long gone from the configuration, and its upgrades are still asked for.
         past = {state.workload for state in await opened.store.upgrades()} if name else set()
         workload = name if name in past else one_workload(project, name)

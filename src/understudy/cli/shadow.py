@@ -61,12 +61,12 @@ def report(
 
 async def _state(project: Project, workload: str, upgrade: str) -> tuple[UpgradeState, float | None]:
     """The upgrade and for how long its clock has run; None where that is not kept any more."""
-    from understudy.wiring import control
+    from understudy.wiring import control_there
 
     begin = f"begin one with `understudy upgrade start {workload} --candidate VARIANT`"
-    if not project.paths.store.exists():
-        raise CannotMeasure(f"workload {workload} has had no upgrade yet", remedy=begin)
-    async with control(project) as opened:
+    async with control_there(project) as opened:
+        if opened is None:
+            raise CannotMeasure(f"workload {workload} has had no upgrade yet", remedy=begin)
         states = await opened.store.upgrades(workload)
         progress = (await opened.store.read()).progress
     found = [state for state in states if upgrade in ("", state.id)]

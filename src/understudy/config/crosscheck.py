@@ -257,6 +257,7 @@ def warnings(config: Config, document: Document, is_set: Callable[[str], bool]) 
         *_ledger_warnings(config),
     ]
     found += _privacy_warnings(config, is_set)
+    found += _store_warnings(config, is_set)
     found += _target_warnings(config, is_set)
     for name, section in config.workloads.items():
         found += _workload_warnings(section, ("workloads", name))
@@ -287,6 +288,17 @@ def _target_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
                     yield at, f"the {key} of the target {name} stands in the file in the clear", f"{key}: ${{NAME}}"
             elif written and not is_set(written[2:-1]):
                 yield at, f"{written[2:-1]} is not set here, so {name} cannot be told", f"export {written[2:-1]}=..."
+
+
+def _store_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:
+    """A store of several machines that cannot be reached from here, or reads a ledger of one machine alone."""
+    written = config.store
+    if written.startswith("${") and not is_set(written[2:-1]):
+        name = written[2:-1]
+        yield ("store",), f"{name} is not set here, so the control store cannot be opened", f"export {name}=..."
+    if written and not config.ledger.lake:
+        message = "machines that share a control store are judged by one ledger, and this one keeps its own"
+        yield ("store",), message, "name one for all: ledger.lake: s3://BUCKET/PREFIX, or a folder they all mount"
 
 
 def _provider_warnings(config: Config, is_set: Callable[[str], bool]) -> Found:

@@ -17,11 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from understudy.assign.pseudonym import keys_of, pseudonym
 from understudy.config import crosscheck
+from understudy.config.durations import Wrong
 from understudy.config.environment import expand, reference
 from understudy.config.explain import explain, suggest
 from understudy.config.lakes import STORAGE_SECRETS, LedgerSection
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
 from understudy.config.schema import Config, ModelSection, WorkloadSection
+from understudy.config.stores import StoreAddress, database_address, file_address
 from understudy.core.errors import ConfigError, NotThere, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
 from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
@@ -42,6 +44,7 @@ class Paths(NamedTuple):
     lake: Path
     """The folder of the lake; meaningless where `ledger.lake` names an object store."""
     store: Path
+    """The file of the control store; meaningless where `store` names a database: ask `Project.store`."""
     evals: Path
     prices: Path
 
@@ -84,6 +87,20 @@ class Project:
             evals=state / "evals",
             prices=state / "prices.json",
         )
+
+    def store(self) -> StoreAddress:
+        """Where the control store is. Raises ConfigError where the variable that holds its address is not set, or holds
+        another one.
+        """
+        if not self.config.store:
+            return file_address(self.paths.store)
+        url = self._secret(("store",), self.config.store)
+        try:
+            return database_address(url)
+        except Wrong as wrong:
+            named = reference(self.config.store)
+            message = f"{wrong} (in the variable {named})" if named else str(wrong)
+            raise ConfigError([self.document.problem(("store",), message, wrong.remedy)]) from None
 
     def workload(self, name: str) -> WorkloadSection:
         """Raises NotThere with the nearest name where there is no such workload."""

@@ -25,6 +25,7 @@ from pydantic import (
 from understudy.config.durations import Seconds, seconds
 from understudy.config.durations import Wrong as Wrong
 from understudy.config.lakes import SECTION, STORAGE_SECRETS, LedgerSection
+from understudy.config.stores import StoreUrl
 from understudy.config.webhooks import AlertsSection
 from understudy.core.errors import UsageError
 from understudy.core.pattern import compiled
@@ -39,7 +40,7 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
     match path:
         case ("providers", _, "api_key") | ("gateway", "keys", _, "key") | ("privacy", "unit_key"):
             return True
-        case ("alerts", "targets", _, "url" | "secret"):
+        case ("alerts", "targets", _, "url" | "secret") | ("store",):
             return True
         case ("dashboard", "users", _, "key"):
             return True
@@ -594,3 +595,7 @@ class Config(Model):
     """Whether the graders of suites may run programs (type `command`). Off: a suite is data, wherever it came from."""
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""
+    store: StoreUrl = ""
+    """The control store of several machines, postgresql://USER@HOST/DATABASE; ${NAME} where a password is in it. A file
+    below `state` if left out.
+    """

@@ -34,7 +34,7 @@ from understudy.rollout.outbox import Outbox
 from understudy.rollout.publish import Kill
 from understudy.rollout.rehearsal import Rehearsal
 from understudy.rollout.store.base import GIVEN_UP, SENT, WAITING, Post, Store
-from understudy.rollout.store.sql import open_store
+from understudy.rollout.store.sqlite import open_store
 
 CONFIG = """
 providers: {local: {wire: openai, base_url: "http://127.0.0.1:9"}}

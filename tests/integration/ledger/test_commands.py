@@ -23,7 +23,7 @@ from understudy.ledger.queries import Ledger
 from understudy.ledger.segments import SegmentWriter
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import Kind
-from understudy.rollout.store.sql import open_store
+from understudy.rollout.store.sqlite import open_store
 
 UNDERSTUDY = str(Path(sys.executable).parent / "understudy")
 CONFIG = """

@@ -20,7 +20,7 @@ from understudy.pack.files import verified, written
 from understudy.pack.seal import FRAMES
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import Kind
-from understudy.rollout.store.sql import open_store
+from understudy.rollout.store.sqlite import open_store
 
 CONFIG = """
 providers:

@@ -153,6 +153,42 @@ def test_paths_lie_below_the_state_folder(tmp_path: Path) -> None:
     assert moved.store == tmp_path / "elsewhere" / "control.db"
 
 
+def test_the_control_store_is_a_file_or_a_database(tmp_path: Path) -> None:
+    """Nothing written is a file below `state`; an address in a variable may hold a password, and none is ever shown."""
+    assert project(tmp_path).store().file == tmp_path / ".understudy" / "control.db"
+    bare = project(tmp_path, TEXT + "store: postgresql://ada@db.example:6432/under?sslmode=require\n").store()
+    assert (bare.file, bare.shown) == (None, "postgresql://ada@db.example:6432/under")
+    named = TEXT + "store: ${STORE}\n"
+    found = project(tmp_path, named, STORE="postgres://ada:p%40ss@[::1]/under").store()
+    assert (found.url, found.shown) == ("postgres://ada:p%40ss@[::1]/under", "postgresql://ada@[::1]/under")
+    assert "p%40ss" not in repr(found)
+    socket = project(tmp_path, named, STORE="postgresql:///under?host=/run/postgresql").store()
+    assert socket.shown == "postgresql:///under?host=/run/postgresql"
+    at = f"understudy\\.yaml:{place(named, '${STORE}')}: "
+    with pytest.raises(ConfigError, match=f"{at}the environment variable STORE is not set"):
+        project(tmp_path, named).store()
+    for wrong in (
+        "mysql://ada@db/under",
+        "postgresql://ada:sec@ret@db/under",
+        "postgresql://ada:sec/ret@db/under",
+        "db",
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"{at}.*none of a PostgreSQL database \(in the variable STORE\)"
+        ) as error:
+            project(tmp_path, named, STORE=wrong).store()
+        assert "sec" not in str(error.value)
+
+
+def test_a_store_that_one_machine_alone_could_judge_is_warned_of(tmp_path: Path) -> None:
+    """Several machines and a ledger below the state of each: said before the gates wait for data that is elsewhere."""
+    store = "store: postgresql://ada@db/under\n"
+    said = [warning.message for warning in project(tmp_path, TEXT + store).warnings()]
+    assert any("judged by one ledger" in each for each in said)
+    shared = project(tmp_path, TEXT + store + "ledger: {lake: s3://bucket/lake}\n").warnings()
+    assert not any("judged by one ledger" in each.message for each in shared)
+
+
 def place(text: str, token: str) -> str:
     """Line and column of the only place where the token stands."""
     before, _, after = text.partition(token)
@@ -174,6 +210,16 @@ def place(text: str, token: str) -> str:
             "prompts/v1.md",
             "You answer.",
             ("You answer.", "the prompt file 'You answer.' does not exist", "after `text:`"),
+        ),
+        (
+            "gateway:\n",
+            "store: mysql://ada@db/under\ngateway:\n",
+            ("mysql://", "none of a PostgreSQL database", "write postgresql://USER@HOST:PORT/DATABASE"),
+        ),
+        (
+            "gateway:\n",
+            "store: postgresql://ada:secret@db/under\ngateway:\n",
+            ("postgresql://", "holds a password, in the clear", "write store: ${NAME}"),
         ),
         ("prompts/v1.md", "prompts", ("prompts,", "the prompt file 'prompts' does not exist", "after `text:`")),
         (

@@ -15,7 +15,7 @@ from understudy.ledger.decisions import Decisions
 from understudy.ledger.lake import Decision, Lake, Table
 from understudy.ledger.retention import expire
 from understudy.rollout.audit import Audit, audit
-from understudy.rollout.store.sql import open_store
+from understudy.rollout.store.sqlite import open_store
 
 from .test_stores import ABORTED, OPENED, started
 

@@ -1,4 +1,4 @@
-"""What every control store does, on the real one and on its twin in memory."""
+"""What every control store does: on SQLite, on PostgreSQL, and on their twin in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.postgres import Cluster
 
+from understudy.config.stores import database_address
 from understudy.core.canonical import digest
 from understudy.core.errors import DataCorrupt, Refused
 from understudy.core.playbook import Stage
@@ -16,6 +18,7 @@ from understudy.core.variant import Variant
 from understudy.rollout.fold import fold
 from understudy.rollout.journal import Draft, verify
 from understudy.rollout.machine import Illegal, Kind
+from understudy.rollout.store import postgres
 from understudy.rollout.store.base import (
     GIVEN_UP,
     SENT,
@@ -28,17 +31,28 @@ from understudy.rollout.store.base import (
     StoreUnavailable,
 )
 from understudy.rollout.store.memory import MemoryStore
-from understudy.rollout.store.sql import HEAD, MIGRATIONS, open_store
+from understudy.rollout.store.sql import HEAD, MIGRATIONS
+from understudy.rollout.store.sqlite import open_store
 
 Body = Callable[[Store], Awaitable[None]]
 
 
-@pytest.fixture(params=["memory", "sql"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def on_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], None]:
     """Runs a body on a fresh store."""
 
+    async def opened() -> Store:
+        match request.param:
+            case "memory":
+                return MemoryStore()
+            case "sqlite":
+                return await open_store(tmp_path / "control.db")
+            case _:
+                cluster: Cluster = request.getfixturevalue("postgres")
+                return await postgres.open_store(database_address(cluster.url(cluster.database())))
+
     async def run(body: Body) -> None:
-        store: Store = MemoryStore() if request.param == "memory" else await open_store(tmp_path / "control.db")
+        store = await opened()
         try:
             await body(store)
         finally:
@@ -276,11 +290,11 @@ def test_the_migrations_make_the_schema() -> None:
     from sqlalchemy import create_engine
 
     from understudy.rollout.store import schema
-    from understudy.rollout.store.sql import _upgrade_schema
+    from understudy.rollout.store.sql import upgrade_schema
 
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
-        _upgrade_schema(connection)
+        upgrade_schema(connection)
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, schema.metadata) == []
     engine.dispose()

@@ -157,6 +157,10 @@ class Store(Protocol):
         """The ids of all upgrades, and the events of all journals as they stand, unchecked: for copies and audits."""
         ...
 
+    async def events(self) -> int:
+        """How many events all journals hold: whoever copies them sees by it whether there is more."""
+        ...
+
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         """Every upgrade there ever was, oldest first."""
         ...

@@ -134,6 +134,9 @@ class MemoryStore:
                 found.append(Decision(**row, workload=self._states[name].workload))
         return list(self._journals), found
 
+    async def events(self) -> int:
+        return sum(map(len, self._journals.values()))
+
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         return [s for s in self._states.values() if workload in (None, s.workload)]
 

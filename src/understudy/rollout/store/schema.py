@@ -32,8 +32,8 @@ upgrades = Table(
     "upgrades",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("id", String(64), nullable=False, unique=True),
-    Column("workload", String(200), nullable=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("workload", Text, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("settled", Boolean, nullable=False),
     Index(
@@ -48,7 +48,7 @@ upgrades = Table(
 events = Table(
     "events",
     metadata,
-    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("upgrade", Text, ForeignKey("upgrades.id"), primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("at", Float, nullable=False),
     Column("kind", String(32), nullable=False),
@@ -56,8 +56,8 @@ events = Table(
     Column("why", Text, nullable=False),
     Column("data", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
     UniqueConstraint("upgrade", "previous", name="one_event_after_each"),
 )
 """The journals; rows are added and never changed."""
@@ -66,7 +66,7 @@ intents = Table(
     "intents",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("upgrade", String(64), ForeignKey("upgrades.id"), nullable=False),
+    Column("upgrade", Text, ForeignKey("upgrades.id"), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("by", Text, nullable=False),
     Column("why", Text, nullable=False),
@@ -81,7 +81,7 @@ intents = Table(
 progress = Table(
     "progress",
     metadata,
-    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("upgrade", Text, ForeignKey("upgrades.id"), primary_key=True),
     Column("clock", Integer, nullable=False),
     Column("held_s", Float, nullable=False),
     Column("watched_until", Float, nullable=False),
@@ -90,7 +90,7 @@ progress = Table(
 assessments = Table(
     "assessments",
     metadata,
-    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
+    Column("upgrade", Text, ForeignKey("upgrades.id"), primary_key=True),
     Column("at", Float, nullable=False),
     Column("document", Text, nullable=False),
 )
@@ -102,15 +102,15 @@ publications = Table(
     Column("at", Float, nullable=False),
     Column("by", Text, nullable=False),
     Column("why", Text, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", Text, nullable=False),
     Column("effective_s", Float),
 )
 
 evidence = Table(
     "evidence",
     metadata,
-    Column("upgrade", String(64), ForeignKey("upgrades.id"), primary_key=True),
-    Column("digest", String(64), primary_key=True),
+    Column("upgrade", Text, ForeignKey("upgrades.id"), primary_key=True),
+    Column("digest", Text, primary_key=True),
     Column("at", Float, nullable=False),
     Column("document", Text, nullable=False),
 )
@@ -119,8 +119,8 @@ evidence = Table(
 posts = Table(
     "posts",
     metadata,
-    Column("alert", String(200), primary_key=True),
-    Column("target", String(64), primary_key=True),
+    Column("alert", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
     Column("at", Float, nullable=False),
     Column("message", Text, nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -1,23 +1,22 @@
-"""The control store on SQLAlchemy: SQLite with a rollback journal and synchronous=FULL, one file, a few writes a day.
+"""The control store on SQLAlchemy, the same on every database; `sqlite` and `postgres` open one.
 
-A write-ahead log would buy nothing here and SQLite releases in wide use can corrupt one (3.7.0 to 3.51.2); a rollback
-journal with full synchronisation keeps what it has acknowledged. Every write transaction begins with the
-compare-and-swap of the epoch, so it holds the write lock before it reads anything it relies on.
+Every write transaction takes a lock that no other has before it reads anything it relies on, and every one that
+matters begins with the compare-and-swap of the epoch. Every reading is one consistent snapshot.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import RowMapping, event, insert, select, update
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, RowMapping, func, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from understudy.core.canonical import canonical_json, digest
 from understudy.core.playbook import Stage
@@ -45,91 +44,97 @@ HEAD = "0002"
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_S = 5.0
 """How long a writer waits for another one's transaction."""
-_WRITES = "understudy_writes"
+WITHOUT = "traffic goes on; `understudy rollback WORKLOAD --local` works without the store"
+"""What helps whatever is wrong with the store."""
 
 
-async def open_store(path: Path) -> SqlStore:
-    """Open the control store in a file, made and migrated where needed. Raises StoreUnavailable."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_S})
-    _prepare_sqlite(engine)
-    store = SqlStore(engine, str(path))
-    try:
-        await store.migrate()
-    except BaseException:
-        await store.close()
-        raise
-    return store
+class Database(NamedTuple):
+    """How a kind of database is spoken to."""
 
-
-def _prepare_sqlite(engine: AsyncEngine) -> None:
-    """Durability, foreign keys, and transactions that begin when we say so and not at the first write."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def settings(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("synchronous=FULL", "foreign_keys=ON"):  # the journal mode is DELETE unless somebody changes it
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    name: str
+    """What messages call it; holds no password."""
+    engine: AsyncEngine
+    reads: AsyncEngine
+    """The same, with transactions that see one consistent snapshot."""
+    writes: AsyncEngine
+    """The same, with transactions that wait for each other from their beginning on, or from `lock` on."""
+    lock: str
+    """What a write transaction says first; "" where its beginning is a lock."""
+    remedy: Callable[[BaseException], str]
+    """What to do about an error of the database."""
+    errors: tuple[type[BaseException], ...] = (DBAPIError,)
+    """What is raised where it cannot be reached."""
 
 
 class SqlStore:
     """See `base.Store`. Folded states are kept in memory and go on from where the journal has grown."""
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
-        self._engine = engine
-        self._name = name
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._name = database.name
         self._folded: dict[str, UpgradeState] = {}
 
     def __repr__(self) -> str:
         return f"<SqlStore {self._name}, {len(self._folded)} upgrades folded>"
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self._database.engine.dispose()
+
+    async def version(self) -> str:
+        """The migration this store is at; "" where nothing was ever made. Raises StoreUnavailable."""
+        async with self._reading() as connection:
+            if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+                return ""
+            found = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+            return str(found.scalar() or "")
 
     async def migrate(self) -> None:
-        """Bring the schema to HEAD and make sure of the one row of `meta`."""
-        async with self._reading() as connection:
-            known = await connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-            if known.first() is not None:
-                version = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
-                if version.scalar() == HEAD:
-                    return
+        """Bring the schema to HEAD and make sure of the one row of `meta`. Raises StoreUnavailable, also where the
+        schema is newer than this version.
+        """
+        if await self.version() == HEAD:
+            return
         async with self._writing() as connection:
-            await connection.run_sync(_upgrade_schema)
+            await connection.run_sync(self._upgrade_schema)
             if (await connection.execute(select(schema.meta.c.id))).first() is None:
                 await connection.execute(insert(schema.meta).values(id=1, generation=secrets.token_hex(8), epoch=0))
+
+    def _upgrade_schema(self, connection: Connection) -> None:
+        from alembic.migration import MigrationContext
+
+        found = MigrationContext.configure(connection).get_current_revision() or ""
+        if found > HEAD:
+            raise StoreUnavailable(
+                f"the control store {self._name} has schema {found}, this version of understudy knows up to {HEAD}",
+                remedy="a newer version has written it: upgrade understudy here too",
+            )
+        upgrade_schema(connection)
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._engine.begin() as connection:
+            async with self._database.reads.begin() as connection:
                 yield connection
-        except DatabaseError as error:
+        except self._database.errors as error:
             raise self._unavailable(error) from error
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(**{_WRITES: True})
-                async with connection.begin():
-                    yield connection
+            async with self._database.writes.begin() as connection:
+                if self._database.lock:
+                    await connection.exec_driver_sql(self._database.lock)
+                yield connection
         except IntegrityError:
             raise
-        except DatabaseError as error:
+        except self._database.errors as error:
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: DatabaseError) -> StoreUnavailable:
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         return StoreUnavailable(
-            f"the control store {self._name} cannot be used: {error.orig}",
-            remedy="traffic goes on; `understudy rollback WORKLOAD --local` works without the store",
+            f"the control store {self._name} cannot be used: {said(cause)}",
+            remedy=self._database.remedy(error),
         )
 
     # -- reading
@@ -187,6 +192,10 @@ class SqlStore:
             ids = [row.id for row in await connection.execute(select(upgrades.c.id).order_by(upgrades.c.number))]
             rows = [dict(row) for row in (await connection.execute(query)).mappings()]
         return ids, [Decision(**{**row, "workload": row["workload"] or ""}) for row in rows]
+
+    async def events(self) -> int:
+        async with self._reading() as connection:
+            return int((await connection.execute(select(func.count()).select_from(schema.events))).scalar_one())
 
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         query = select(schema.upgrades.c.id).order_by(schema.upgrades.c.number)
@@ -421,7 +430,17 @@ def _intent(row: RowMapping) -> Intent:
     return Intent(row["id"], row["upgrade"], row["kind"], row["by"], row["why"], json.loads(row["data"]), row["at"])
 
 
-def _upgrade_schema(connection: Any) -> None:
+def said(error: BaseException | None) -> str:
+    """What an error says, on one line."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it did not answer in time"
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio says the same with the address once more
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def upgrade_schema(connection: Connection) -> None:
+    """Run the migrations that are missing, within the transaction of this connection."""
     from alembic import command
     from alembic.config import Config
 

@@ -19,8 +19,8 @@ def upgrade() -> None:
     op.create_table(
         "upgrades",
         sa.Column("number", sa.Integer(), primary_key=True),
-        sa.Column("id", sa.String(64), nullable=False, unique=True),
-        sa.Column("workload", sa.String(200), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False, unique=True),
+        sa.Column("workload", sa.Text(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("settled", sa.Boolean(), nullable=False),
     )
@@ -34,7 +34,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("upgrade", sa.String(64), sa.ForeignKey("upgrades.id"), primary_key=True),
+        sa.Column("upgrade", sa.Text(), sa.ForeignKey("upgrades.id"), primary_key=True),
         sa.Column("seq", sa.Integer(), primary_key=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
@@ -42,14 +42,14 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column("previous", sa.String(64), nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
+        sa.Column("previous", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
         sa.UniqueConstraint("upgrade", "previous", name="one_event_after_each"),
     )
     op.create_table(
         "intents",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
-        sa.Column("upgrade", sa.String(64), sa.ForeignKey("upgrades.id"), nullable=False),
+        sa.Column("upgrade", sa.Text(), sa.ForeignKey("upgrades.id"), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
@@ -61,14 +61,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "progress",
-        sa.Column("upgrade", sa.String(64), sa.ForeignKey("upgrades.id"), primary_key=True),
+        sa.Column("upgrade", sa.Text(), sa.ForeignKey("upgrades.id"), primary_key=True),
         sa.Column("clock", sa.Integer(), nullable=False),
         sa.Column("held_s", sa.Float(), nullable=False),
         sa.Column("watched_until", sa.Float(), nullable=False),
     )
     op.create_table(
         "assessments",
-        sa.Column("upgrade", sa.String(64), sa.ForeignKey("upgrades.id"), primary_key=True),
+        sa.Column("upgrade", sa.Text(), sa.ForeignKey("upgrades.id"), primary_key=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
     )
@@ -78,7 +78,7 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("effective_s", sa.Float()),
     )
 

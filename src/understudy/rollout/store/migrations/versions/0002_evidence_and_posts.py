@@ -12,15 +12,15 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "evidence",
-        sa.Column("upgrade", sa.String(64), sa.ForeignKey("upgrades.id"), primary_key=True),
-        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("upgrade", sa.Text(), sa.ForeignKey("upgrades.id"), primary_key=True),
+        sa.Column("digest", sa.Text(), primary_key=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
     )
     op.create_table(
         "posts",
-        sa.Column("alert", sa.String(200), primary_key=True),
-        sa.Column("target", sa.String(64), primary_key=True),
+        sa.Column("alert", sa.Text(), primary_key=True),
+        sa.Column("target", sa.Text(), primary_key=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
