@@ -12,8 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from understudy.config.project import Project, open_project
-from understudy.config.stores import StoreAddress
+from understudy.config.project import Project, StoreAddress, open_project
 from understudy.core.errors import UnderstudyError
 from understudy.rollout.board import Folder
 from understudy.rollout.store.base import Store

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from understudy.config.explain import explain, suggest
 from understudy.config.lakes import STORAGE_SECRETS, LedgerSection
 from understudy.config.load import Document, KeyPath, load_yaml, read_text
 from understudy.config.schema import Config, ModelSection, WorkloadSection
-from understudy.config.stores import StoreAddress, database_address, file_address
+from understudy.config.stores import without_password
 from understudy.core.errors import ConfigError, NotThere, Problem, UsageError
 from understudy.core.playbook import PROFILES, Profile
 from understudy.core.routing import TABLE_FILE, GatewayKey, Privacy, Provider
@@ -47,6 +47,21 @@ class Paths(NamedTuple):
     """The file of the control store; meaningless where `store` names a database: ask `Project.store`."""
     evals: Path
     prices: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where the control store is: a file of this machine, or the address of a PostgreSQL database."""
+
+    shown: str
+    """What messages may say of it, without any password."""
+    file: Path | None = None
+    url: str = field(default="", repr=False)
+
+
+def database_address(url: str) -> StoreAddress:
+    """Raises Wrong, as `without_password` does."""
+    return StoreAddress(without_password(url), url=url)
 
 
 class DashboardUser(NamedTuple):
@@ -93,7 +108,7 @@ class Project:
         another one.
         """
         if not self.config.store:
-            return file_address(self.paths.store)
+            return StoreAddress(str(self.paths.store), file=self.paths.store)
         url = self._secret(("store",), self.config.store)
         try:
             return database_address(url)

@@ -596,6 +596,4 @@ class Config(Model):
     state: str = Field(default=".understudy", min_length=1)
     """Folder for the routing table, ledger and control store, relative to this file."""
     store: StoreUrl = ""
-    """The control store of several machines, postgresql://USER@HOST/DATABASE; ${NAME} where a password is in it. A file
-    below `state` if left out.
-    """
+    """Control store of several machines: postgresql://USER@HOST/DATABASE or ${NAME}; if left out, a file in `state`."""

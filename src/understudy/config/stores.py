@@ -1,10 +1,8 @@
-"""Where the control store is: a file of this machine, or a PostgreSQL database that several machines share."""
+"""The address of a control store that several machines share: what may be written, and what may be shown of it."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -16,29 +14,17 @@ FORM = "postgresql://USER@HOST:PORT/DATABASE"
 IN_A_VARIABLE = "write store: ${NAME}, and put the whole address into that variable; or set PGPASSWORD"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """One of `file` and `url` says where; `shown` is what messages may say of it, without any password."""
+def without_password(url: str) -> str:
+    """What messages may say of the address of a database.
 
-    shown: str
-    file: Path | None = None
-    url: str = field(default="", repr=False)
-
-
-def file_address(file: Path) -> StoreAddress:
-    """SQLite, in one file of this machine."""
-    return StoreAddress(str(file), file=file)
-
-
-def database_address(url: str) -> StoreAddress:
-    """PostgreSQL. Raises Wrong, whose words hold no part of the address: it may be a secret."""
+    Raises Wrong where it is none; its words hold no part of the address, which may be a secret.
+    """
     parts = _parts(url)
     user = f"{parts.username}@" if parts.username else ""
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     port = f":{parts.port}" if parts.port else ""
     socket = parse_qs(parts.query).get("host", [""])[0]
-    shown = f"postgresql://{user}{host}{port}{parts.path}" + (f"?host={socket}" if socket else "")
-    return StoreAddress(shown, url=url)
+    return f"postgresql://{user}{host}{port}{parts.path}" + (f"?host={socket}" if socket else "")
 
 
 def _parts(url: str) -> SplitResult:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from tests.postgres import PASSWORD, Cluster
 
-from understudy.config.stores import StoreAddress, database_address
+from understudy.config.project import StoreAddress, database_address
 from understudy.core.variant import Variant
 from understudy.rollout.journal import Draft
 from understudy.rollout.machine import Kind

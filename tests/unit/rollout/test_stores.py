@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.postgres import Cluster
 
-from understudy.config.stores import database_address
+from understudy.config.project import database_address
 from understudy.core.canonical import digest
 from understudy.core.errors import DataCorrupt, Refused
 from understudy.core.playbook import Stage

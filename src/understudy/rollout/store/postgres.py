@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from understudy.config.stores import StoreAddress
+from understudy.config.project import StoreAddress
 from understudy.rollout.store.sql import BUSY_S, WITHOUT, Database, SqlStore
 
 CONNECT_S = 5.0
