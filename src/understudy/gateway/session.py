@@ -89,12 +89,15 @@ class Session(Timed):
     """A protocol as event loops know it. It has no base of asyncio's: compiled, it would lose its speed by one."""
 
     __slots__ = (
+        "_bare",
         "_body",
         "_body_size",
         "_closed",
         "_ended",
         "_first",
+        "_full",
         "_gateway",
+        "_head",
         "_head_done",
         "_head_size",
         "_headers",
@@ -108,6 +111,7 @@ class Session(Timed):
         "_relay",
         "_timed",
         "_url",
+        "_weighed",
         "http_1_0",
         "keep",
         "on_url",
@@ -122,6 +126,8 @@ class Session(Timed):
         self._pending: list[bytes] = []
         self._ended: _End | None = None
         self._closed = False
+        self._full = False
+        """The client does not read what was written: the next request waits, as its answer would."""
         self._receiving = False
         self._head_done = False
         self._head_size = 0
@@ -161,7 +167,7 @@ class Session(Timed):
     def data_received(self, data: bytes) -> None:
         if self._ended is not None:
             return
-        if self._relay is not None or self._pending:  # one answer at a time: what comes early waits
+        if self._relay is not None or self._pending or self._full:  # one answer at a time: what comes early waits
             self._pending.append(data)
             self.transport.pause_reading()
             return
@@ -176,6 +182,8 @@ class Session(Timed):
             self._parser.feed_data(data)
             if not self._head_done and self._head_size > self._gateway.limits.head:
                 raise _Bad(431, f"headers longer than {self._gateway.limits.head} bytes")
+            if self._timed and self._receiving and self._head_done:
+                self._weigh(len(data))
         except httptools.HttpParserCallbackError as error:
             self._stop(error.__context__)
         except httptools.HttpParserUpgrade:
@@ -186,8 +194,9 @@ class Session(Timed):
             self._ended = _End(error.status, error.message)
         if self._ended is not None:
             self._go_on()
-        elif self._receiving and not self._timed:
+        elif self._receiving and not self._timed and self._relay is None:
             self._timed = True  # from the first bytes to the last ones, however they trickle
+            self._bare, self._weighed = 0, self._body_size
             self._gateway.wheel.arm(self, self._gateway.limits.receipt_s)
 
     def eof_received(self) -> None:
@@ -203,14 +212,20 @@ class Session(Timed):
         self._parser = _NOBODYS  # ours holds us: without this a connection is freed by the collector alone
 
     def pause_writing(self) -> None:
+        self._full = True
         self._gateway.wheel.arm(self, self._gateway.limits.write_s)
         if self._relay is not None:
             self._relay.pause()
 
     def resume_writing(self) -> None:
-        self._gateway.wheel.disarm(self)
+        self._full = False
+        wheel, limits = self._gateway.wheel, self._gateway.limits
         if self._relay is not None:
+            wheel.disarm(self)
             self._relay.resume()
+        elif not self.transport.is_closing():  # whose deadline to write stands
+            wheel.arm(self, limits.receipt_s if self._timed else limits.idle_s)
+            self._gateway.loop.call_soon(self._go_on)
 
     def expired(self) -> None:
         if self._relay is None and self._timed:
@@ -223,6 +238,8 @@ class Session(Timed):
     def on_message_begin(self) -> None:
         if len(self._queue) >= self._gateway.limits.pipelined:
             raise _Bad(400, "too many requests at once on one connection")
+        if not self._first:
+            self._head_size = 0  # what the same read brought before is of the request before
         self._url.clear()
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
@@ -238,12 +255,15 @@ class Session(Timed):
 
     def on_headers_complete(self) -> None:
         self._head_done = True
-        headers, limits = self._headers, self._gateway.limits
+        self._head = headers = self._headers
+        limits = self._gateway.limits
         if len(headers) > limits.headers:
             raise _Bad(431, f"more than {limits.headers} headers")
         if b"host" not in headers:
             raise _Bad(400, "there is no host header")
-        if self._head_size > limits.head and sum(len(n) + len(v) for n, v in headers.items()) > limits.head:
+        if (self._head_size > limits.head or not self._first) and sum(
+            len(n) + len(v) for n, v in headers.items()
+        ) > limits.head:
             raise _Bad(431, f"headers longer than {limits.head} bytes")
         spot = self._gateway.spots.get(self._raw[: self._raw.find(b"\r\n")]) if self._first else None
         if spot is None:
@@ -252,7 +272,9 @@ class Session(Timed):
             self._line, self._old = spot, False
         length = headers.get(b"content-length")
         if length is None:
-            if b"transfer-encoding" not in headers and self._parser.get_method() in _WITH_BODY:
+            if b"transfer-encoding" in headers:
+                self._headers = {}  # whatever stands behind the body is no header: a proxy before us has not seen it
+            elif self._parser.get_method() in _WITH_BODY:
                 raise _Bad(411, "a request with a body must state its content-length or come in chunks")
         elif int(length) > limits.body:
             raise _Bad(413, f"a body of {int(length)} bytes; the limit is {limits.body}")
@@ -292,9 +314,9 @@ class Session(Timed):
         whole = body[0] if len(body) == 1 else b"".join(body)
         keep = self._parser.should_keep_alive()
         if self._relay is None and not self._queue and self._ended is None:
-            self._answer(self._line, self._headers, whole, keep, self._old)
+            self._answer(self._line, self._head, whole, keep, self._old)
         else:
-            self._queue.append((self._line, self._headers, whole, keep, self._old))
+            self._queue.append((self._line, self._head, whole, keep, self._old))
 
     # -- the relay says
 
@@ -333,6 +355,15 @@ class Session(Timed):
 
     # -- inside
 
+    def _weigh(self, size: int) -> None:
+        """Bound what is read of a body in chunks and is none of it: extensions and trailers."""
+        if self._body_size != self._weighed:
+            self._bare, self._weighed = 0, self._body_size
+        else:
+            self._bare += size
+        if self._bare > self._gateway.limits.head:
+            raise _Bad(431, f"more than {self._gateway.limits.head} bytes beside the body")
+
     def _stop(self, error: BaseException | None) -> None:
         if not isinstance(error, _Bad):
             self._ended = _End(500, "the gateway failed on this request")
@@ -342,7 +373,7 @@ class Session(Timed):
 
     def _go_on(self) -> None:
         """Answer what is waiting, in order, until an answer takes time."""
-        while self._relay is None and not self._closed:
+        while self._relay is None and not self._closed and not self._full:
             if self._queue:
                 self._answer(*self._queue.popleft())
             elif self._ended is not None:
@@ -369,7 +400,10 @@ class Session(Timed):
         else:
             answer = self._local(*line, headers, body)
         if isinstance(answer, Refusal):
-            self.write(local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind))
+            said = local_answer(answer.status, answer.body, extra=answer.extra, keep=self.keeps, kind=answer.kind)
+            if type(line) is tuple and line[0] == b"HEAD":
+                said = said[: len(said) - len(answer.body)]
+            self.write(said)
             self.answered()
             return
         relay = self._relay = Relay(gateway, self, answer)
@@ -379,7 +413,7 @@ class Session(Timed):
 
     def _local(self, method: bytes, url: bytes, headers: dict[bytes, bytes], body: bytes) -> Ask | Refusal:
         """What the gateway answers itself, or passes on as it came."""
-        match method, url.partition(b"?")[0]:
+        match b"GET" if method == b"HEAD" else method, url.partition(b"?")[0]:
             case b"GET", b"/healthz":
                 return Refusal(200, b'{"status":"alive"}')
             case b"GET", b"/readyz":

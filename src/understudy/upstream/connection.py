@@ -226,11 +226,8 @@ class Connection(Timed):
         self._between = False
         try:
             self._parser.feed_data(read)
-        except httptools.HttpParserCallbackError as error:
-            self._fail(Kind.PROTOCOL, "the answer could not be handled")
-            raise error.__context__ or error from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(Kind.PROTOCOL, f"the answer is not HTTP/1.1: {error}")
+            self._stumbled(error)
             return
         if self.receiver is not receiver:
             return  # given up while it read
@@ -246,6 +243,14 @@ class Connection(Timed):
             self._between = self._chunk_over and self._whole is not None and bytes(read[-2:]) == b"\r\n"
             if nbytes == len(pool.buffer):  # more is read in this turn: a full client must be noticed before
                 pool.outbox.flush()
+
+    def _stumbled(self, error: Exception) -> None:
+        """The parser cannot go on; what was not its own doing is a bug of ours, and raised again."""
+        why = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+        if not isinstance(why, httptools.HttpParserError | httptools.HttpParserUpgrade):
+            self._fail(Kind.PROTOCOL, "the answer could not be handled")
+            raise why or error from None
+        self._fail(Kind.PROTOCOL, f"the answer is not HTTP/1.1: {why}")
 
     def eof_received(self) -> None:
         """The provider closes. An orderly end of a used connection before any answer is its idle time-out, which

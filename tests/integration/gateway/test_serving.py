@@ -13,8 +13,9 @@ import pytest
 from understudy.assign.bucket import bucket
 from understudy.core.routing import GatewayKey, Shadow
 from understudy.core.variant import Reasoning, Variant
+from understudy.gateway.limits import Limits
 from understudy.testing.raw import raw_server, whole
-from understudy.testing.served import ALL, QUICK, call, chat, route, served, table, until
+from understudy.testing.served import ALL, QUICK, call, chat, read_answer, route, served, table, until
 
 Reply = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -908,5 +909,57 @@ def test_provider_connections_survive_a_flip_of_the_table() -> None:
                 assert (await gateway.chat("u")).status == 200
                 gateway.gateway.apply(table(provider.base_url, epoch=epoch))
             assert provider.connections == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", "wants another protocol"),
+        (whole(b"{}") + whole(b"{}"), "an answer nobody asked for"),
+    ],
+)
+def test_a_provider_that_breaks_the_protocol_is_no_bug_of_ours(answer: bytes, why: str) -> None:
+    """It is told as the provider's failure and nothing is raised into the loop."""
+    raised: list[dict[str, object]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            got = await gateway.chat()
+            assert got.status == 502
+            assert why in json.loads(got.body)["error"]["message"]
+            assert [record.error for record in await gateway.settled(1)] == ["protocol"]
+
+    asyncio.run(main())
+    assert raised == []
+
+
+def test_the_time_for_a_request_to_arrive_does_not_end_the_answer_before_it() -> None:
+    """The beginning of a second request came with the first one, whose answer takes longer than a request may."""
+
+    async def main() -> None:
+        async def slow(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.6)
+            await saying("fine")(number, request, writer)
+
+        limits = Limits(receipt_s=0.2)
+        async with raw_server(slow) as provider, served(table(provider.base_url), limits=limits) as gateway:
+            body = chat()
+            asked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n%b" % (
+                len(body),
+                body,
+            )
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(asked + asked[:20])
+            assert (await read_answer(reader)).status == 200
+            writer.write(asked[20:])
+            assert (await read_answer(reader)).status == 200
+            writer.close()
 
     asyncio.run(main())

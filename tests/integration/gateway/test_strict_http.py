@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
+import socket
 
 import pytest
 
+from understudy.gateway.limits import Limits
+from understudy.gateway.session import Session
 from understudy.testing.raw import raw_server, whole
-from understudy.testing.served import chat, served, table
+from understudy.testing.served import chat, served, table, until
 
 BODY = chat()
 SMUGGLED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-smuggled: 1\r\ncontent-length: 2\r\n\r\n{}"
@@ -203,5 +207,119 @@ def test_a_plain_request_after_another_is_answered() -> None:
             said = await exchange(gateway.port, good + good, answers=2)
             assert said.count(b"HTTP/1.1 200") == 2
             assert len(provider.requests) == 2
+
+    asyncio.run(main())
+
+
+async def answering(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(b'{"choices":[]}', 200, b"content-type: application/json\r\n"))
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    """A body would be read as the beginning of the next answer; a probe may ask with HEAD."""
+
+    async def main() -> None:
+        async with raw_server(answering) as provider, served(table(provider.base_url)) as gateway:
+            lines = (b"HEAD /healthz", b"HEAD /v1/chat/completions", b"GET /healthz")
+            asked = b"".join(line + b" HTTP/1.1\r\nhost: g\r\n\r\n" for line in lines)
+            said = await exchange(gateway.port, asked, answers=3)
+            first, second, third = (part.partition(b"\r\n\r\n") for part in said.split(b"HTTP/1.1 ")[1:])
+            assert (first[0][:3], first[2]) == (b"200", b"")
+            assert b"content-length: 18" in first[0]
+            assert (second[0][:3], second[2]) == (b"404", b"")
+            assert third[2] == b'{"status":"alive"}'
+
+    asyncio.run(main())
+
+
+def test_what_stands_behind_a_body_is_no_header() -> None:
+    """A proxy in front looks at headers; a trailer must not bring past it who asks, or for which workload."""
+
+    async def main() -> None:
+        async with raw_server(answering) as provider, served(table(provider.base_url)) as gateway:
+            trailers = b"x-user-id: somebody\r\nx-understudy-workload: other\r\nopenai-project: p\r\n"
+            body = b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(BODY), BODY, trailers)
+            said = await exchange(gateway.port, request(b"transfer-encoding: chunked", body=body), answers=1)
+            assert said.startswith(b"HTTP/1.1 200")
+            assert b"openai-project" not in provider.requests[0]
+            (record,) = await gateway.settled(1)
+            assert (record.unit, record.workload) == ("", "chat")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nx: ", b"1;"], ids=["trailers", "an extension"])
+def test_what_is_sent_beside_a_body_is_bounded(endless: bytes) -> None:
+    """Nothing of it counts for the limit of bodies, and who sends it has shown no key yet."""
+
+    async def main() -> None:
+        async with raw_server(answering) as provider, served(table(provider.base_url)) as gateway:
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(request(b"transfer-encoding: chunked", body=b"1\r\n{\r\n" + endless))
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 16 * 1024 * 1024:
+                    writer.write(b"a" * 65536)
+                    await writer.drain()
+                    sent += 65536
+            writer.close()
+            assert sent < 16 * 1024 * 1024
+
+    asyncio.run(main())
+
+
+def test_a_large_request_does_not_count_for_the_head_of_the_next() -> None:
+    """Its body may come in one read with the beginning of the request behind it."""
+    large = chat("x" * 100_000)
+    first, second = request(b"content-length: %d" % len(large), body=large), request(b"content-length: %d" % len(BODY))
+
+    async def main() -> None:
+        async with raw_server(answering) as provider, served(table(provider.base_url)) as gateway:
+            for head, answered in ((second, 2), (second[:-2] + b"x: " + b"a" * 70_000 + b"\r\n\r\n", 1)):
+                before = len(gateway.exchanges)
+                _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+                await until(lambda: bool(gateway.gateway.sessions), 20)
+                (session,) = gateway.gateway.sessions
+                assert isinstance(session, Session)
+                # Reads cut as nobody can cut them from outside.
+                session.data_received(first + head[:30])
+                await gateway.settled(before + 1)
+                session.data_received(head[30:])
+                await gateway.settled(before + answered)
+                writer.close()
+                await until(lambda: not gateway.gateway.sessions, 20)
+                assert len(gateway.exchanges) == before + answered
+
+    asyncio.run(main())
+
+
+def test_who_does_not_read_gets_no_further_answers() -> None:
+    """Answers that wait for a client are bounded however many it asks for, and it is idle again once it has read."""
+    answer = b'{"choices":[],"a":"' + b"z" * 12_000 + b'"}'
+
+    async def main() -> None:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(answer, 200, b"content-type: application/json\r\n"))
+
+        limits = Limits(idle_s=1.0, write_s=30.0)
+        async with raw_server(reply) as provider, served(table(provider.base_url), limits=limits) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
+            await until(lambda: bool(gateway.gateway.sessions), 20)
+            (session,) = gateway.gateway.sessions
+            assert isinstance(session, Session)
+            session.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            asked = 0
+            while asked < 2000 and session.transport.get_write_buffer_size() <= limits.buffer:
+                writer.write(request(b"content-length: %d" % len(BODY)))
+                asked += 1
+                await gateway.settled(asked)
+            for _ in range(5):
+                writer.write(request(b"content-length: %d" % len(BODY)))
+            await asyncio.sleep(0.1)
+            assert len(provider.requests) == asked < 2000
+            assert session.transport.get_write_buffer_size() < 65536
+            said = await asyncio.wait_for(reader.read(-1), 30)  # until the gateway ends what is idle
+            writer.close()
+            assert said.count(b"HTTP/1.1 200") == asked + 5
 
     asyncio.run(main())
