@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: sweep-ledger bench-ledger oracles bench-gateway bench-peers soak-gateway calibrate chaos help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: pictures sweep-ledger bench-ledger oracles bench-gateway bench-peers soak-gateway calibrate chaos help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
@@ -73,6 +73,9 @@ bench-gateway: build/compiled/.made  ## CPU a request, added latency, streams a 
 
 soak-gateway: build/compiled/.made  ## memory over 200,000 mixed requests through one worker; ARGS="--requests N", ARGS=--write
 	PYTHONPATH=build/compiled $(BIN)/python -m benchmarks.gateway.soak $(ARGS)
+
+pictures: .venv/.dev  ## play the demonstration and take the pictures in docs/pictures anew (needs chromium)
+	$(BIN)/python scripts/take_pictures.py
 
 calibrate: .venv/.dev  ## how often the gates are wrong, beside the rules people use today (long)
 	$(BIN)/python -m benchmarks.gates.calibrate --markdown benchmarks/gates/RESULTS.md
