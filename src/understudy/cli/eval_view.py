@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from understudy.cli.fitting import Fitting
     from understudy.evals.prompts import SideBySide
     from understudy.evals.result import EvalResult
     from understudy.evals.scoring import Example, Measure
     from understudy.gates.paired import SliceComparison
 
-WIDE, WHOLE, NARROW = 100, 76, 56
-"""Columns from which on the intervals are drawn, all figures are shown, and the intervals are."""
 _CHART = 25
 _NEEDS = 8
 _SCALES = (2, 5, 10, 20, 50, 100)
@@ -63,42 +62,49 @@ def show(console: Console, result: EvalResult, changed: SideBySide) -> None:
 
 def scores(result: EvalResult, width: int) -> Table:
     """One row a slice, the aggregate first, then what failed, then what cannot be told; in points of 100. What
-    does not fit into `width` columns is left out; slice, change and verdict never are.
+    does not fit into `width` columns is left out: first the drawing, then the scores, then the interval.
     """
+    drawing, figures, interval = {"drawing"}, {"n", "incumbent", "candidate"}, {"interval"}
+    for without in (set(), drawing, drawing | figures):
+        made = _scores(result, without)
+        if made.least() <= width:
+            return made
+    return _scores(result, drawing | figures | interval)
+
+
+def _scores(result: EvalResult, without: Collection[str]) -> Fitting:
     from rich import box
-    from rich.table import Table
     from rich.text import Text
+
+    from understudy.cli.fitting import Fitting
 
     comparison = result.comparison
     ordered = sorted(comparison.slices, key=lambda row: (_ORDER.index(row.verdict), _or_zero(row.difference)))
     rows = [comparison.aggregate, *ordered]
     span = _span(rows)
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    shown = [width >= needed for needed in (0, WHOLE, WHOLE, WHOLE, 0, NARROW, WIDE, 0)]
     level = f"{100 * (1 - 2 * comparison.alpha):g} %"
-    figures = ("n", "incumbent", "candidate", "change", f"{level} interval")
-    for heading in compress(("slice", *figures, _axis(span), "verdict"), shown):
-        if heading == "slice":
-            made.add_column(heading, overflow="fold", min_width=8)
-        else:
-            made.add_column(heading, justify="right" if heading in figures else "left", no_wrap=True)
+    names = ("slice", "n", "incumbent", "candidate", "change", "interval", "drawing", "verdict")
+    headings = {"interval": f"{level} interval", "drawing": _axis(span)}
+    shown = [name not in without for name in names]
+    made = Fitting(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in compress(names, shown):
+        left = name in {"slice", "drawing", "verdict"}
+        made.add_column(
+            headings.get(name, name), justify="left" if left else "right", no_wrap=name != "slice", overflow="fold"
+        )
     for row in rows:
         words, style = _VERDICTS[row.verdict]
-        known = bool(row.n)
         cells: tuple[Text | str, ...] = (
             _name(row),
             f"{row.n:,}",
             points(row.incumbent),
             points(row.candidate),
             signed(row.difference),
-            f"{signed(row.low)} to {signed(row.high)}" if known else "-",
+            f"{signed(row.low)} to {signed(row.high)}" if row.n else "-",
             _whisker(row, span, style),
             Text(words, style=style),
         )
-        made.add_row(
-            *compress(cells, shown),
-            end_section=row is comparison.aggregate and len(rows) > 1,
-        )
+        made.add_row(*compress(cells, shown), end_section=row is comparison.aggregate and len(rows) > 1)
     return made
 
 
@@ -167,7 +173,6 @@ def _prompts(console: Console, changed: SideBySide) -> None:
     for line in changed.prompt:
         style = {"removed": "red", "added": "green", "gap": "dim", "same": ""}[line.kind]
         console.print(plain(f"  {line}"), style=style, markup=False)
-    console.print()
 
 
 def _examples(console: Console, examples: tuple[Example, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli.output import counted, errors_shown
+from understudy.cli.serving import only_one
 from understudy.core.errors import UsageError
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -93,7 +94,12 @@ def _serve(
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    return supervisor.run(ready)
+    if plan.port == 0:
+        return supervisor.run(ready)
+    # Workers share a port, so the system would let a second gateway in; both would then report under the same names.
+    lock = plan.table.parent / f".gateway-{plan.port}.lock"
+    with only_one(lock, f"a gateway at port {plan.port}", "stop that one first, or give another --port"):
+        return supervisor.run(ready)
 
 
 def _check_table(table: Path, *, exposed: bool, host: str) -> None:

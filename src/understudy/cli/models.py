@@ -122,24 +122,13 @@ def _served(project: Project, workload: str) -> dict[str, str]:
     return {span.served_variant: span.model_served for span in own}
 
 
-WIDE = 80
-"""Columns that the table needs; below, each model is a few words in a line."""
-
-
 def _print(console: Console, rows: list[Pinned], now: date) -> None:
     for workload in dict.fromkeys(row.workload for row in rows):
         heads: list[str | tuple[str, str]] = ["variant", ("tier", "whole"), "model", ("name", "whole")]
         heads += [("goes", "whole"), ("days", "right")]
         own = [row for row in rows if row.workload == workload]
-        if console.width >= WIDE:
-            console.print(table(workload, heads, [_cells(row, now) for row in own]))
-        else:
-            console.print(plain(workload), style="bold")
+        console.print(table(workload, heads, [_cells(row, now) for row in own]))
         for row in own:
-            if console.width < WIDE:
-                variant, tier, model, name, goes, left = _cells(row, now)
-                when = "" if left == "-" else f", {left} days"
-                console.print(plain(f"{variant} ({tier}): {model}, {name}, goes {goes}{when}"), markup=False)
             _print_pin(console, row)
         console.print()
     urgent = sum(need.urgent for row in rows for need in row.needs)

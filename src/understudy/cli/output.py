@@ -60,16 +60,18 @@ def print_json(document: object) -> None:
 def table(title: str, columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:
     """A table; a column is a heading, (heading, "right") for numbers, (heading, "whole") for what is never broken."""
     from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    from understudy.cli.fitting import Fitting
+
+    made = Fitting(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         heading, justify = (column, "left") if isinstance(column, str) else column
         align: JustifyMethod = "right" if justify == "right" else "left"
         made.add_column(heading, justify=align, overflow="fold", no_wrap=justify != "left")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+        texts = (f"{cell:,}" if isinstance(cell, int) else plain(cell) for cell in row)
+        made.add_row(*(cell if isinstance(cell, Text) else Text(text) for cell, text in zip(row, texts, strict=True)))
     return made
 
 

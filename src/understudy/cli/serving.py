@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from understudy.cli.output import plain
+from understudy.core.errors import UsageError
 
 
 def told_to_stop() -> asyncio.Event:
@@ -34,6 +39,32 @@ def teller(as_json: bool) -> Callable[[str], None]:
         sys.stdout.flush()
 
     return say
+
+
+@contextmanager
+def only_one(lock: Path, what: str, remedy: str) -> Iterator[None]:
+    """Hold a lock file while `what` runs; the system lets go of it with the process, however that ends. Raises
+    UsageError where another process holds it. Where the file cannot be made (a full disk, a folder that is read only)
+    nothing is held: that is no reason not to serve.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
+            raise UsageError(f"{what} runs already (process {holder})", remedy=remedy) from None
+        with suppress(OSError):  # on a full disk the lock holds all the same, only its holder goes unnamed
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Documents:

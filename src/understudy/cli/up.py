@@ -17,7 +17,7 @@ import typer
 
 from understudy.cli.asking import Config, Json
 from understudy.cli.output import counted, errors_shown
-from understudy.cli.serving import Documents, teller, told_to_stop
+from understudy.cli.serving import Documents, only_one, teller, told_to_stop
 from understudy.core.errors import CannotMeasure
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def up(
 
     with errors_shown(as_json):
         project = open_project(config)
-        asyncio.run(_run(project, port, workers, every, dashboard, as_json))
+        remedy = "stop that one first, or leave it to it"
+        with only_one(project.paths.state / "up.lock", f"`understudy up` of {project.file}", remedy):
+            asyncio.run(_run(project, port, workers, every, dashboard, as_json))
 
 
 @dataclass

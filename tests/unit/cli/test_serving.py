@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from understudy.cli.serving import Documents, teller
+from understudy.cli.serving import Documents, only_one, teller
+from understudy.core.errors import UsageError
 
 
 def test_an_event_is_a_line_after_the_time_of_day(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +40,21 @@ def test_what_a_killed_child_did_not_finish_is_left_out() -> None:
     for line in ("{", '  "message":', '{"event": 1}'):
         documents.line(line)
     assert heard == [{"event": 1}]
+
+
+def test_what_runs_already_is_named_with_its_process_and_is_free_again_when_that_ends(tmp_path: Path) -> None:
+    lock = tmp_path / "state" / "up.lock"
+    with (
+        only_one(lock, "`understudy up`", "stop it first"),
+        pytest.raises(UsageError, match=rf"`understudy up` runs already \(process {os.getpid()}\)"),
+        only_one(lock, "`understudy up`", "stop it first"),
+    ):
+        pytest.fail("a second one began")
+    with only_one(lock, "`understudy up`", "stop it first"):
+        pass
+
+
+def test_where_no_lock_can_be_made_it_runs_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    with only_one(tmp_path / "state" / "up.lock", "`understudy up`", "stop it first"):
+        pass
