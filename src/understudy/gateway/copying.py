@@ -53,6 +53,11 @@ class Copy:
         return self.reader is None or self._lost or self.reader.done
 
     @property
+    def ended(self) -> bool:
+        """Whether the provider's own terminal event was seen. Call `answer` first."""
+        return self.reader is not None and self.reader.done
+
+    @property
     def cut_short(self) -> bool:
         """Whether a JSON answer ends before its last bracket: then it is no nonsense but a part."""
         if self.reader is not None or self._lost:

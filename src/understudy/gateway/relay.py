@@ -23,7 +23,7 @@ from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.failure import Failure, Kind
 from understudy.upstream.outbox import Outbox
 from understudy.wires.base import Answer, Endpoint, WireError, WireRequest
-from understudy.wires.translate import Back, Stream
+from understudy.wires.translate import UNREADABLE, Back, Stream
 from understudy.wires.translate import answer as answer_over
 
 _CANDIDATE = Arm.CANDIDATE  # asked of the enumeration each time, a member costs as much as ten attributes
@@ -175,6 +175,9 @@ class Relay(Receiver):
             return
         if self._carrier is not None and chunk:
             chunk = self._carrier.feed(chunk)
+            if self._carrier.failed == UNREADABLE:
+                self._uncarried(chunk)
+                return
         if self._hold or self._status >= 300:
             self._held.append(chunk)
             if not self._may_release():
@@ -205,12 +208,15 @@ class Relay(Receiver):
         if answer.unreadable and not answer.truncated and not self._streamed and not error:
             # Of nonsense of a stated length the client is the judge; what ends in the middle is not whole.
             part = not self._framed or (cut_short(chunk) if copy is None else copy.cut_short)
-            error = "truncated" if part else "unreadable" if self._hold else ""
+            error = "truncated" if part else UNREADABLE if self._hold else ""
         if self._hold and error:
             self._fall_back(error)
             return
         if self._carrier is not None and self._streamed:
             chunk = self._carrier.feed(chunk) + self._carrier.finish()
+            if self._carrier.failed and not error:
+                self._uncarried(b"".join(self._held) + chunk)
+                return
         if self._held:
             chunk = b"".join(self._held) + chunk
         if self._made.back is not None and not self._streamed:
@@ -251,7 +257,13 @@ class Relay(Receiver):
     def client_gone(self) -> None:
         """Nobody listens any more: the provider's connection is closed, what was used so far is recorded."""
         self._target.pool.cancel(self)
-        self._finish("client_gone", self._copied().answer() if self._status else Answer(complete=False), answered=False)
+        answer = self._copied().answer() if self._status else Answer(complete=False)
+        error = "client_gone"
+        if self._sent and self._streamed and (answer.error or self._copied().ended):
+            error = of_answer(
+                self._status, answer, complete=True
+            )  # it left because the stream had ended, or had failed
+        self._finish(error, answer, answered=False)
 
     def stop(self) -> None:
         """The worker ends before the provider does."""
@@ -314,12 +326,21 @@ class Relay(Receiver):
         else:
             self._session.write(LAST_CHUNK)
 
+    def _uncarried(self, told: bytes) -> None:
+        """What the provider streams cannot be put into the caller's dialect, and `told` says so: no more is wanted."""
+        if self._hold:
+            self._fall_back(UNREADABLE)
+            return
+        self._target.pool.cancel(self)
+        self._pass_last(told)
+        self._finish(UNREADABLE, self._copied().answer())
+
     def _pass_carried(self, back: Back, body: bytes, error: str, answer: Answer) -> None:
         """A whole answer, in the caller's dialect."""
         try:
             carried = answer_over(back, self._status, body)
         except WireError as unreadable:
-            self._finish_with_error(502, "provider_unreadable", str(unreadable), error or "unreadable")
+            self._finish_with_error(502, "provider_unreadable", str(unreadable), error or UNREADABLE)
             return
         self._pass_last(carried.body)
         self._finish(error, answer)

@@ -177,7 +177,12 @@ class Reader(SseReader):
         if block is None:
             return
         if _is_call(block):
-            self.add_call(index, block.name, None)
+            given = bytes(
+                block.input
+            )  # `{}` as a rule, with deltas to follow; some who speak this dialect give it whole
+            self.add_call(
+                index, block.name, None if given in (b"", b"{}", b"null") else given.decode("utf-8", "replace")
+            )
         elif block.type == "text":
             if block.text:
                 self.add_text(block.text)

@@ -362,7 +362,10 @@ def _put_system(members: bodies.Members, prompt: str) -> None:
         members["systemInstruction"] = {"parts": [Raw(part), {"text": current}]}
         return
     instruction = bodies.merged("systemInstruction", current, {})
-    instruction["parts"] = bodies.prepended("systemInstruction.parts", part, instruction.get("parts"))
+    parts = instruction.get("parts")
+    if isinstance(parts, Raw) and bytes(parts)[:1] == b"{":  # this dialect takes an object for an array of one
+        parts = Raw(b"[" + bytes(parts) + b"]")
+    instruction["parts"] = bodies.prepended("systemInstruction.parts", part, parts)
     members["systemInstruction"] = instruction
 
 

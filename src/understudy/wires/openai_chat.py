@@ -19,7 +19,7 @@ from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Message, Peek, Usage, WireRequest
 from understudy.wires.body import UNREADABLE
 from understudy.wires.operation import provider_tools
-from understudy.wires.reading import SseReader, decode_or_none, tool_calls, unreadable
+from understudy.wires.reading import CallNumbers, SseReader, decode_or_none, tool_calls, unreadable
 from understudy.wires.sse import Event
 
 ENDPOINT = Endpoint("openai", "chat.completions", "chat", "/chat/completions")
@@ -64,7 +64,8 @@ class _Custom(msgspec.Struct, gc=False):
 
 
 class _Call(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
+    id: str | None = None
     function: _Function | None = None
     custom: _Custom | None = None
 
@@ -210,7 +211,11 @@ def reader() -> Reader:
 class Reader(SseReader):
     """A chat stream; `[DONE]` ends it. Of several choices the first one is read."""
 
-    __slots__ = ()
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: CallNumbers | None = None
 
     def _event(self, event: Event) -> None:
         if event.data == b"[DONE]":
@@ -279,11 +284,13 @@ class Reader(SseReader):
         if text:
             self.add_text(text)
         for call in delta.tool_calls or ():
+            numbers = self._numbers = self._numbers or CallNumbers()
+            number = numbers.of(call.index, call.id)
             function = call.function
             if function:
-                self.add_call(call.index, function.name, function.arguments)
+                self.add_call(number, function.name, function.arguments)
             elif call.custom:
-                self.add_call(call.index, call.custom.name, call.custom.input)
+                self.add_call(number, call.custom.name, call.custom.input)
         if delta.function_call:
             self.add_call(0, delta.function_call.name, delta.function_call.arguments)
         if delta.reasoning_content or delta.reasoning:

@@ -55,6 +55,31 @@ def _whole_letters(piece: bytes, room: int) -> int:
     return room
 
 
+class CallNumbers:
+    """Numbers the calls of a stream from 0 on. Some providers give each of them the index 0, or none at all: another id
+    under a known index is another call."""
+
+    __slots__ = ("_ids", "_last", "_numbers", "count")
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._last = 0
+        self.count = 0
+
+    def of(self, index: int | None, call_id: str | None) -> int:
+        """The number of the call that a piece belongs to: `count`, as it was before, where it begins a new one."""
+        at = self._last = self._last if index is None else index
+        known = self._ids.get(at)
+        if known is None or (known and call_id and call_id != known):
+            self._numbers[at] = self.count
+            self.count += 1
+            self._ids[at] = call_id or ""
+        elif call_id:
+            self._ids[at] = call_id
+        return self._numbers[at]
+
+
 class Calls:
     """Tool calls that arrive in pieces, each piece naming its call by an index."""
 

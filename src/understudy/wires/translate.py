@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from understudy.wires.base import Endpoint, WireError
-from understudy.wires.body import UNREADABLE, encode
+from understudy.wires.body import UNREADABLE as DECODING
+from understudy.wires.body import encode
 from understudy.wires.gemini_generate import STREAM_ARRAY, place
 from understudy.wires.jsonarray import JsonArrayParser
 from understudy.wires.openai_responses import ENDPOINT as RESPONSES
@@ -56,6 +57,8 @@ _READERS: dict[str, Callable[[Losses], PieceReader]] = {
     "anthropic": anthropic_stream.Reader,
     "gemini": gemini_stream.Reader,
 }
+UNREADABLE = "unreadable"
+"""The kind of an error that is told where a provider's answer cannot be carried over."""
 _UNSIGNED = ("gemini-1", "gemini-2")
 """Models that know no signatures of thoughts."""
 _CHATS = frozenset({"chat.completions", "messages", "generate_content", "stream_generate_content", RESPONSES.name})
@@ -178,7 +181,7 @@ class Stream:
                 for piece in self._reader.read(event):
                     out += self._told(piece)
             except (WireError, RecursionError) as error:
-                out += self._fail("unreadable", str(error))
+                out += self._fail(UNREADABLE, str(error))
             if self.ended:
                 break
         self._losses.settle()
@@ -250,7 +253,7 @@ def _object(body: bytes, what: str) -> dict[str, Any]:
         return an_object(msgspec.json.decode(body), what)
     except WireError:
         raise
-    except UNREADABLE as error:
+    except DECODING as error:
         raise WireError(f"{what} cannot be read: {error}") from error
 
 
@@ -258,7 +261,7 @@ def _error(status: int, body: bytes) -> tuple[str, str]:
     """Kind and message of an error in any dialect; they all have an object `error` with a `message`."""
     try:
         value = msgspec.json.decode(body)
-    except UNREADABLE:
+    except DECODING:
         value = None
     found = value[0] if isinstance(value, list) and value else value
     error = found.get("error") if isinstance(found, dict) else None

@@ -45,6 +45,8 @@ PATHS = {
     "gemini": "/v1beta/models/w:streamGenerateContent?alt=sse",
 }
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
+SAID = WORDS.filter(lambda word: not word.isspace())
+"""What every dialect takes: one refuses texts and stop sequences of white space alone."""
 NAMES_OF_TOOLS = st.sampled_from(["get_weather", "search", "f"])
 ARGUMENTS = st.dictionaries(
     st.sampled_from(["a", "b"]), st.integers(-9, 9) | WORDS | st.lists(st.booleans(), max_size=2), max_size=2
@@ -65,11 +67,11 @@ def conversations(draw: st.DrawFn) -> list[Turn]:
     open_calls: list[ToolCall] = []
     for position in range(draw(st.integers(1, 5))):
         if position % 2 == 0:
-            results: list[Any] = [ToolResult(call.id, call.name, [Text(draw(WORDS))]) for call in open_calls]
-            said = draw(st.lists(st.builds(Text, WORDS) | IMAGE, min_size=0 if results else 1, max_size=2))
+            results: list[Any] = [ToolResult(call.id, call.name, [Text(draw(SAID))]) for call in open_calls]
+            said = draw(st.lists(st.builds(Text, SAID) | IMAGE, min_size=0 if results else 1, max_size=2))
             turns.append(Turn("user", [*results, *said]))
         else:
-            texts: list[Any] = draw(st.lists(st.builds(Text, WORDS), max_size=1))
+            texts: list[Any] = draw(st.lists(st.builds(Text, SAID), max_size=1))
             count = draw(st.integers(0 if texts else 1, 2))
             open_calls = [
                 ToolCall(f"call_{position}_{n}", draw(NAMES_OF_TOOLS), json.dumps(draw(ARGUMENTS)))
@@ -90,7 +92,7 @@ def asks(draw: st.DrawFn) -> Ask:
     if tools and draw(st.booleans()):
         choice = ToolChoice("tool", tools[0].name)
     return Ask(
-        system=draw(st.lists(WORDS, max_size=2)),
+        system=draw(st.lists(SAID, max_size=2)),
         turns=draw(conversations()),
         tools=tools,
         choice=choice,
@@ -99,7 +101,7 @@ def asks(draw: st.DrawFn) -> Ask:
             max_tokens=draw(st.integers(1, 9999)),
             temperature=draw(st.none() | st.sampled_from([0, 0.5, 1])),
             top_p=draw(st.none() | st.just(0.25)),
-            stop=draw(st.lists(WORDS, max_size=2)),
+            stop=draw(st.lists(SAID, max_size=2)),
         ),
         effort=draw(st.none() | st.sampled_from(["low", "medium", "high"])),
         stream=True,

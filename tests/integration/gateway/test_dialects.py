@@ -396,3 +396,38 @@ def test_a_provider_behind_tls_is_checked(tmp_path: Any) -> None:
             assert len(provider.requests) == 1
 
     asyncio.run(main())
+
+
+def test_a_stream_that_cannot_be_carried_over_is_the_providers_failure() -> None:
+    """The incumbent answers where nothing was shown yet; else the caller is told at once and the ledger says so."""
+    whole_stream = b'data: {"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"fine"}}]}\n\n'
+    odd = b'data: {"choices":[{"index":0,"delta":{"content":{"not":"text"}}}]}\n\n'
+    end = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    answers = {"m-new": odd + end, "m-old": whole_stream + end}
+
+    async def main() -> None:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            told = answers["m-new" if b"m-new" in request else "m-old"]
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(b"%x\r\n%b\r\n" % (len(told), told))
+            if b"m-new" not in request and end in told:
+                writer.write(b"0\r\n\r\n")  # the others say no more and leave their connection open
+
+        async with raw_server(reply) as provider:
+            path, body = asked("anthropic", stream=True)
+            headers = {"x-user-id": "u", "anthropic-version": "2023-06-01"}
+            async with served(table(provider.base_url, route=route(ALL))) as gateway:
+                got = await call(gateway.port, body, path=path, headers=headers)
+                assert (said("anthropic", got.body, stream=True), got.complete) == ("fine", True)
+                (record,) = await gateway.settled(1)
+                assert (record.masked, record.error) == (True, "unreadable")
+                answers["m-old"] = whole_stream + odd
+                gateway.gateway.apply(table(provider.base_url, epoch=2))
+                got = await call(gateway.port, body, path=path, headers=headers)
+                assert b"event: error" in got.body
+                record = (await gateway.settled(2))[1]
+                assert (record.status, record.error, record.answer) == (200, "unreadable", "fine")
+                pools = gateway.gateway.compiler.pools.values()
+                await until(lambda: sum(pool.open_connections for pool in pools) <= 1)
+
+    asyncio.run(main())

@@ -914,6 +914,33 @@ def test_provider_connections_survive_a_flip_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (b"data: [DONE]\n\n", ""),
+        (b'data: {"error":{"message":"m","code":"overloaded"}}\n\n', "in_stream"),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"more"}}]}\n\n', "client_gone"),
+    ],
+)
+def test_a_client_that_leaves_at_the_end_of_a_stream_does_not_change_how_it_ended(last: bytes, error: str) -> None:
+    """Clients close at the last event, or at an error, before the provider ends the connection or its chunks."""
+
+    async def main() -> None:
+        reply = streaming([*events("a")[:2], last, 30.0])
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            body = chat(stream=True)
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            )
+            await reader.readuntil(last)
+            writer.transport.abort()
+            (record,) = await gateway.settled(1)
+            assert (record.status, record.error) == (200, error)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
     ("answer", "why"),
     [
         (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", "wants another protocol"),

@@ -427,3 +427,169 @@ def test_usage_only_where_asked() -> None:
         told = stream(Back(CHAT, "gemini", True, include_usage)).feed(events)
         assert (b'"usage"' in told) is include_usage
         assert told.endswith(b"data: [DONE]\n\n")
+
+
+def chunks(*deltas: dict[str, Any], finish: str = "tool_calls") -> bytes:
+    """An OpenAI stream of these deltas."""
+    told = [{"id": "a", "model": "m", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    told.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    return b"".join(b"data: %b\n\n" % json.dumps(one).encode() for one in told) + b"data: [DONE]\n\n"
+
+
+def call(arguments: str, index: int | None = 0, **named: str) -> dict[str, Any]:
+    """A piece of a call; `id` and `name` where it begins."""
+    function = {"arguments": arguments, **({"name": named["name"]} if "name" in named else {})}
+    piece: dict[str, Any] = {"function": function, **({"id": named["id"]} if "id" in named else {})}
+    return {"tool_calls": [piece if index is None else {"index": index, **piece}]}
+
+
+A, B = {"id": "c1", "name": "f"}, {"id": "c2", "name": "g"}
+CALLS = [
+    [call("", 0, **A), call('{"a":1}'), call("", 1, **B), call('{"b":', 1), call("2}", 1)],
+    [call("", 0, **A), call("", 1, **B), call('{"b":', 1), call('{"a"', 0), call("2}", 1), call(":1}", 0)],
+    [call('{"a":', 0, **A), call('{"b":2}', 1, **B), call("1}", 0)],
+    [call('{"a":1}', 0, **A), call('{"b":2}', 0, **B)],
+    [call('{"a":1}', None, **A), call('{"b":', None, **B), call("2}", None)],
+]
+
+
+@pytest.mark.parametrize("source", [CHAT, MESSAGES, ARRAY], ids=lambda e: e.wire)
+@pytest.mark.parametrize("deltas", CALLS, ids=["in turn", "interleaved", "begun early", "one index", "no index"])
+def test_arguments_of_calls_arrive_whole_however_they_are_mixed(source: Endpoint, deltas: list[dict[str, Any]]) -> None:
+    """Each call keeps its own arguments, for the app and for the ledger, where providers number calls oddly too."""
+    original = chunks(*deltas, finish="stop")
+    carrying = stream(Back(source, "openai", True, True))
+    told = carrying.feed(original) + carrying.finish()
+    for spoken, bytes_read in ((CHAT, original), (source, told)):
+        reader = wire(spoken.wire).reader(spoken)
+        reader.feed(bytes_read)
+        found = json.loads(reader.answer().tool_calls)
+        assert found == [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {"b": 2}}], spoken.wire
+        assert reader.done
+    if source is MESSAGES:
+        assert b'"stop_reason":"tool_use"' in told, "an answer that calls ends with its calls, whatever it says"
+
+
+def test_text_after_an_unfinished_call_stays_behind_it() -> None:
+    """It waits with the calls, in the order it came."""
+    deltas = [call('{"a":', 0, **A), {"content": "between"}, call('{"b":2}', 1, **B), call("1}", 0), {"content": "end"}]
+    carrying = stream(Back(MESSAGES, "openai", True, True))
+    events = carrying.feed(chunks(*deltas)).split(b"\n\n")
+    assert [event.count(b"content_block_start") > 0 for event in events].count(True) == 4
+    reader = wire("anthropic").reader(MESSAGES)
+    reader.feed(b"\n\n".join(events))
+    assert reader.answer().text == "betweenend"
+    assert [one["arguments"] for one in json.loads(reader.answer().tool_calls)] == [{"a": 1}, {"b": 2}]
+
+
+def test_a_call_that_begins_with_its_arguments_keeps_them() -> None:
+    """Some who speak Anthropic give the input with the block's start and send no deltas."""
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
+    events = [
+        {"type": "message_start", "message": {"id": "i", "model": "m", "usage": {"input_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    ]
+    original = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    told = stream(Back(CHAT, "anthropic", True, True)).feed(original)
+    for spoken, bytes_read in ((MESSAGES, original), (CHAT, told)):
+        reader = wire(spoken.wire).reader(spoken)
+        reader.feed(bytes_read)
+        assert json.loads(reader.answer().tool_calls) == [{"name": "f", "arguments": {"a": 1}}]
+
+
+SAID = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize("silence", ["", None, []])
+def test_turns_that_say_nothing_are_not_sent_where_they_are_refused(silence: object) -> None:
+    """An answer that was empty is in many a history; two turns of the user are then one."""
+    body = {"messages": [*SAID, {"role": "assistant", "content": silence}, {"role": "user", "content": "there?"}]}
+    sent = carried(CHAT, "/v1/chat/completions", body, "anthropic")
+    assert [turn["role"] for turn in sent["messages"]] == ["user"]
+    assert [block["text"] for block in sent["messages"][0]["content"]] == ["hi", "there?"]
+    sent = carried(CHAT, "/v1/chat/completions", body, "gemini")
+    assert sent["contents"] == [{"role": "user", "parts": [{"text": "hi"}, {"text": "there?"}]}]
+    history = {"contents": [{"parts": [{"text": "x"}]}, {"role": "model", "parts": []}]}
+    assert carried(GENERATE, GENERATE_PATH, history, "openai")["messages"][1] == {"role": "assistant", "content": ""}
+
+
+@pytest.mark.parametrize(
+    ("members", "target", "path", "expected", "lost"),
+    [
+        ({"stop": ["\n", "END"]}, "anthropic", ["stop_sequences"], ["END"], "stop"),
+        ({"stop": "\n"}, "anthropic", ["stop_sequences"], None, "stop"),
+        ({"user": "a@example.com"}, "anthropic", ["metadata"], None, "user"),
+        ({"user": "u" * 300}, "anthropic", ["metadata"], None, "user"),
+        ({"tool_choice": "required"}, "gemini", ["toolConfig"], None, "tool_choice"),
+        ({"tool_choice": "auto", "parallel_tool_calls": True}, "anthropic", ["tool_choice"], None, ""),
+        ({"messages": [{"role": "system", "content": "s"}]}, "anthropic", ["messages", 0, "content"], "s", "system"),
+        ({"messages": [{"role": "system", "content": "s"}]}, "gemini", ["contents", 0, "role"], "user", "system"),
+        ({"messages": [{"role": "system", "content": ""}, *SAID]}, "gemini", ["systemInstruction"], None, ""),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+            "anthropic",
+            ["tools", 0, "input_schema"],
+            {"type": "object", "properties": {}},
+            "",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image_url", "image_url": {"url": "data:image/jpg;charset=x;base64,AA=="}},
+                            {"type": "text", "text": " "},
+                        ],
+                    }
+                ]
+            },
+            "anthropic",
+            ["messages", 0, "content"],
+            [{"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "AA=="}}],
+            "white space",
+        ),
+    ],
+)
+def test_what_another_provider_would_refuse_is_told_as_it_takes_it(
+    members: dict[str, Any], target: str, path: list[str | int], expected: object, lost: str
+) -> None:
+    """Legal here and a 400 there: put differently where that says the same, else left out and named."""
+    assert CHAT
+    there = request(CHAT, "/v1/chat/completions", json.dumps({"messages": SAID, **members}).encode(), target)
+    found: Any = json.loads(there.body)
+    for step in path:
+        found = found.get(step) if isinstance(found, dict) else found[step]
+    assert found == expected
+    assert [loss.what.startswith(lost) for loss in there.losses] == ([True] if lost else [])
+
+
+def test_a_tool_without_arguments_is_told_to_openai_as_an_object_without_properties() -> None:
+    """Which is how it wants them; others leave the properties out. And of stop sequences it takes four."""
+    body = {"max_tokens": 9, "messages": SAID, "tools": [{"name": "f", "input_schema": {"type": "object"}}]}
+    sent = carried(MESSAGES, "/v1/messages", body, "openai")
+    assert sent["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    five = json.dumps({**body, "stop_sequences": list("abcde")}).encode()
+    there = request(MESSAGES, "/v1/messages", five, "openai") if MESSAGES else None
+    assert there
+    assert json.loads(there.body)["stop"] == list("abcd")
+    assert [loss.what for loss in there.losses] == ["stop"]
+
+
+def test_gemini_takes_an_object_for_an_array_of_one_and_null_for_nothing() -> None:
+    """As its own documentation writes requests."""
+    body = {
+        "systemInstruction": {"parts": {"text": "s"}},
+        "contents": {"parts": {"text": "x", "functionCall": None, "thought": None}},
+        "tools": {"functionDeclarations": {"name": "f", "parameters": None}},
+        "safetySettings": None,
+    }
+    sent = carried(GENERATE, GENERATE_PATH, body, "openai")
+    assert sent["messages"] == [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]
+    assert sent["tools"] == [{"type": "function", "function": {"name": "f"}}]
+    prompt = Variant("v", "p", "m", "Be kind.")
+    assert GENERATE
+    applied = wire("gemini").apply(GENERATE, GENERATE_PATH, json.dumps(body).encode(), prompt)
+    assert json.loads(applied.body)["systemInstruction"]["parts"] == [{"text": "Be kind."}, {"text": "s"}]

@@ -23,10 +23,13 @@ from understudy.wires.translation.neutral import (
     ToolResult,
     Turn,
     arguments_are_object,
+    choice_of,
     merged,
     names_of_calls,
     rest,
+    says_something,
     watched,
+    with_a_turn,
 )
 from understudy.wires.translation.shapes import (
     a_list,
@@ -42,6 +45,9 @@ from understudy.wires.translation.shapes import (
     strings,
     without_none,
 )
+
+MAX_USER = 256
+"""Characters of a user's id."""
 
 EFFORTS = {"minimal": "low"}
 """Efforts this dialect does not know, and the nearest it does."""
@@ -219,6 +225,7 @@ def _read_thinking(ask: Ask, value: object, losses: Losses) -> None:
 
 
 def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
+    ask = with_a_turn(ask, losses)
     sampling = ask.sampling
     for name in ("seed", "frequency_penalty", "presence_penalty"):
         if getattr(sampling, name) is not None:
@@ -229,16 +236,16 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
         temperature = 1
     body = {
         "max_tokens": DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
-        "system": _write_system(ask.system),
+        "system": _write_system(ask.system, losses),
         "messages": [_write_turn(turn, losses) for turn in merged(ask.turns)],
         "tools": [_write_tool(tool) for tool in ask.tools] or None,
-        "tool_choice": _write_choice(ask),
+        "tool_choice": _write_choice(ask, choice_of(ask, losses)),
         "output_config": _write_output(ask, losses),
         "temperature": temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
-        "stop_sequences": sampling.stop or None,
-        "metadata": {"user_id": ask.user} if ask.user else None,
+        "stop_sequences": _write_stop(sampling.stop, losses),
+        "metadata": _write_user(ask.user, losses),
         "stream": True if ask.stream else None,
     }
     if ask.budget == 0 or (ask.budget is None and ask.effort == "none"):
@@ -250,10 +257,32 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
     return without_none(body)
 
 
-def _write_system(system: list[str]) -> object:
-    if len(system) == 1:
-        return system[0]
-    return [{"type": "text", "text": text} for text in system if text] or None
+def _takes(text: str, losses: Losses) -> bool:
+    """Whether a text may stand by itself here: one of nothing but white space may not."""
+    if text and not text.strip():
+        losses.add("white space", "a text of nothing else is refused")
+    return bool(text.strip())
+
+
+def _write_system(system: list[str], losses: Losses) -> object:
+    texts = [text for text in system if _takes(text, losses)]
+    if len(texts) == 1:
+        return texts[0]
+    return [{"type": "text", "text": text} for text in texts] or None
+
+
+def _write_stop(stop: list[str], losses: Losses) -> list[str] | None:
+    written = [sequence for sequence in stop if sequence.strip()]
+    if len(written) < len(stop):
+        losses.add("stop", "a sequence of white space alone is refused")
+    return written or None
+
+
+def _write_user(user: str, losses: Losses) -> dict[str, str] | None:
+    if "@" in user or len(user) > MAX_USER:
+        losses.add("user", f"an e-mail address, or more than {MAX_USER} characters, is refused")
+        return None
+    return {"user_id": user} if user else None
 
 
 def _write_turn(turn: Turn, losses: Losses) -> dict[str, Any]:
@@ -265,9 +294,14 @@ def _write_turn(turn: Turn, losses: Losses) -> dict[str, Any]:
     return {"role": turn.role, "content": blocks}
 
 
+def _write_said(part: Part, losses: Losses) -> list[dict[str, Any]]:
+    """A part of an answer, in which white space may stand by itself."""
+    return [{"type": "text", "text": part.text}] if isinstance(part, Text) else _write_part(part, losses)
+
+
 def _write_part(part: Part, losses: Losses) -> list[dict[str, Any]]:
     if isinstance(part, Text):
-        return [{"type": "text", "text": part.text}] if part.text else []
+        return [{"type": "text", "text": part.text}] if _takes(part.text, losses) else []
     if isinstance(part, ToolCall):
         return [{"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_are_object(part, losses)}]
     if isinstance(part, ToolResult):
@@ -287,14 +321,13 @@ def _write_part(part: Part, losses: Losses) -> list[dict[str, Any]]:
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {}} if tool.schema is None else tool.schema
+    schema = {"type": "object", "properties": {}} if not tool.schema else tool.schema
     return without_none(
         {"name": tool.name, "description": tool.description or None, "input_schema": schema, "strict": tool.strict}
     )
 
 
-def _write_choice(ask: Ask) -> dict[str, Any] | None:
-    choice = ask.choice
+def _write_choice(ask: Ask, choice: ToolChoice | None) -> dict[str, Any] | None:
     if choice is None:
         if ask.parallel is None or not ask.tools:
             return None
@@ -342,7 +375,7 @@ def write_reply(reply: Reply, losses: Losses) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": reply.model,
-        "content": [block for part in reply.parts for block in _write_part(part, losses)],
+        "content": [block for part in reply.parts if says_something(part) for block in _write_said(part, losses)],
         "stop_reason": reason,
         "stop_sequence": sequence,
         "usage": write_usage(reply.usage, losses),

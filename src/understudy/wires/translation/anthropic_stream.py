@@ -19,7 +19,7 @@ from understudy.wires.translation.neutral import (
     Start,
     TextDelta,
 )
-from understudy.wires.translation.shapes import NO_USAGE, a_string, an_integer, an_object, decoded
+from understudy.wires.translation.shapes import NO_USAGE, a_string, an_integer, an_object, decoded, json_text, parsed
 
 
 class Reader:
@@ -75,9 +75,12 @@ class Reader:
                 text = a_string(block.get("text"), "content_block.text")
                 return [TextDelta(text)] if text else []
             case "tool_use":
-                self._calls[index] = len(self._calls)
+                number = self._calls[index] = len(self._calls)
                 name = a_string(block.get("name"), "content_block.name")
-                return [CallStart(self._calls[index], a_string(block.get("id"), "content_block.id"), name)]
+                start = CallStart(number, a_string(block.get("id"), "content_block.id"), name)
+                # Empty as a rule, with deltas to follow; some who speak this dialect give it whole.
+                given = an_object(block.get("input") or {}, "content_block.input")
+                return [start, CallDelta(number, json_text(given))] if given else [start]
             case "thinking" | "redacted_thinking":
                 self._losses.add("thoughts")
                 return []
@@ -98,32 +101,82 @@ class Reader:
         return []
 
 
+class _Waiting:
+    """A call that began before the one before it had all of its arguments."""
+
+    def __init__(self, start: CallStart) -> None:
+        self.start = start
+        self.arguments: list[str] = []
+
+
 class Writer:
-    """Blocks are opened and closed one after the other: deltas of a call that is not open any more cannot be told."""
+    """Blocks are opened and closed one after the other: what begins while the arguments of a call are not whole yet
+    waits for the end of the stream, because more of them may come.
+    """
 
     def __init__(self, losses: Losses) -> None:
         self._losses = losses
         self._blocks = 0
         self._open: str | int | None = None
         """"text", the number of an open call, or None."""
+        self._arguments: list[str] = []
+        """Those of the open call so far."""
+        self._waiting: list[TextDelta | _Waiting] = []
 
     def write(self, piece: Start | TextDelta | CallStart | CallDelta | End) -> bytes:
         match piece:
             case Start():
                 return self._start(piece)
+            case TextDelta() if self._must_wait():
+                self._waiting.append(piece)
+                return b""
             case TextDelta():
                 opened = b"" if self._open == "text" else self._opened("text", {"type": "text", "text": ""})
                 return opened + self._delta({"type": "text_delta", "text": piece.text})
+            case CallStart() if self._must_wait():
+                self._waiting.append(_Waiting(piece))
+                return b""
             case CallStart():
-                block = {"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}}
-                return self._opened(piece.number, block)
+                return self._call(piece)
             case CallDelta():
-                if self._open != piece.number:
-                    self._losses.add("interleaved tool calls", "arguments came after the next block had begun")
-                    return b""
-                return self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
+                return self._more(piece)
             case End():
                 return self._end(piece)
+
+    def _must_wait(self) -> bool:
+        """Whether the open call may go on: its arguments are no whole object yet, or something waits already."""
+        if self._waiting or not isinstance(self._open, int):
+            return bool(self._waiting)
+        return not self._arguments or parsed("".join(self._arguments)) is None
+
+    def _call(self, piece: CallStart) -> bytes:
+        self._arguments = []
+        block = {"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}}
+        return self._opened(piece.number, block)
+
+    def _more(self, piece: CallDelta) -> bytes:
+        if self._open == piece.number:
+            self._arguments.append(piece.arguments)
+            return self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
+        for waiting in self._waiting:
+            if isinstance(waiting, _Waiting) and waiting.start.number == piece.number:
+                waiting.arguments.append(piece.arguments)
+                return b""
+        self._losses.add("interleaved tool calls", "arguments came after the call had all of them")
+        return b""
+
+    def _told_in_the_end(self) -> bytes:
+        waiting, self._waiting = self._waiting, []
+        out = self._closed()
+        for item in waiting:
+            if isinstance(item, _Waiting):
+                out += self._call(item.start)
+                arguments = "".join(item.arguments)
+                out += self._delta({"type": "input_json_delta", "partial_json": arguments}) if arguments else b""
+                out += self._closed()
+            else:
+                out += self.write(item)
+        return out
 
     def _start(self, piece: Start) -> bytes:
         usage = write_usage(Usage(piece.usage.input_tokens or 0, piece.usage.output_tokens or 0), self._losses)
@@ -143,7 +196,12 @@ class Writer:
         reason, sequence = finish_reason(piece.finish, self._losses)
         delta = {"stop_reason": reason, "stop_sequence": sequence}
         usage = write_usage(piece.usage, self._losses)
-        return self._closed() + _event("message_delta", {"delta": delta, "usage": usage}) + _event("message_stop", {})
+        return (
+            self._told_in_the_end()
+            + self._closed()
+            + _event("message_delta", {"delta": delta, "usage": usage})
+            + _event("message_stop", {})
+        )
 
     def _opened(self, what: str | int, block: dict[str, Any]) -> bytes:
         closed = self._closed()

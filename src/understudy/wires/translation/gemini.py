@@ -27,7 +27,10 @@ from understudy.wires.translation.neutral import (
     ToolResult,
     Turn,
     arguments_are_object,
+    choice_of,
+    first_few,
     merged,
+    with_a_turn,
 )
 from understudy.wires.translation.shapes import (
     a_list,
@@ -56,13 +59,22 @@ _REASONS = {"length": "MAX_TOKENS", "refusal": "SAFETY", "error": "MALFORMED_FUN
 
 _IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif"}
 
+MAX_STOP = 5
+"""Stop sequences of a request."""
+
 EFFORTS = {"max": "xhigh"}
 """Efforts this dialect does not know, and the nearest it does."""
 
 
 def in_camel(value: object, where: str, losses: Losses) -> dict[str, Any]:
-    """An object with its members in camel case, watched."""
-    return losses.watch(where, {camel(key): inner for key, inner in an_object(value, where).items()})
+    """An object with its members in camel case, watched; in this dialect a member that is null is not there."""
+    members = {camel(key): inner for key, inner in an_object(value, where).items() if inner is not None}
+    return losses.watch(where, members)
+
+
+def listed(value: object, where: str) -> list[Any]:
+    """An array; this dialect takes an object for an array of one."""
+    return [value] if isinstance(value, dict) else a_list(value, where)
 
 
 def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
@@ -71,7 +83,7 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
     body.pop("model", None)
     ask.system = _read_system(body.pop("systemInstruction", None), losses)
     pending: list[tuple[str, str]] = []
-    for position, content in enumerate(a_list(body.pop("contents", None), "contents")):
+    for position, content in enumerate(listed(body.pop("contents", None), "contents")):
         ask.turns.append(_read_content(in_camel(content, f"contents[{position}]", losses), position, pending, losses))
     ask.tools = _read_tools(body.pop("tools", None), losses)
     ask.choice = _read_choice(body.pop("toolConfig", None), losses)
@@ -84,7 +96,7 @@ def _read_system(value: object, losses: Losses) -> list[str]:
         return [value] if value else []
     instruction = in_camel(value, "systemInstruction", losses)
     instruction.pop("role", None)
-    parts = a_list(instruction.pop("parts", None), "systemInstruction.parts")
+    parts = listed(instruction.pop("parts", None), "systemInstruction.parts")
     texts = []
     for position, part in enumerate(parts):
         at = f"systemInstruction.parts[{position}]"
@@ -99,7 +111,7 @@ def _read_content(content: dict[str, Any], position: int, pending: list[tuple[st
     if role not in ("user", "model", "function"):
         raise WireError(f"{where}.role is {role!r}, which this dialect does not know")
     parts: list[Part] = []
-    for number, item in enumerate(a_list(content.pop("parts", None), f"{where}.parts")):
+    for number, item in enumerate(listed(content.pop("parts", None), f"{where}.parts")):
         at = f"{where}.parts[{number}]"
         part = in_camel(item, at, losses)
         if "functionResponse" in part:
@@ -159,10 +171,10 @@ def _read_result(result: dict[str, Any], where: str, pending: list[tuple[str, st
 
 def _read_tools(value: object, losses: Losses) -> list[Tool]:
     tools = []
-    for position, item in enumerate(a_list(value, "tools")):
+    for position, item in enumerate(listed(value, "tools")):
         at = f"tools[{position}]"
         declarations = in_camel(item, at, losses).pop("functionDeclarations", None)
-        for declaration in a_list(declarations, f"{at}.functionDeclarations"):
+        for declaration in listed(declarations, f"{at}.functionDeclarations"):
             function = in_camel(declaration, f"{at}.functionDeclarations", losses)
             schema = function.pop("parametersJsonSchema", None)
             older = function.pop("parameters", None)
@@ -261,6 +273,8 @@ def _whole(value: object) -> int | None:
 
 
 def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
+    ask = with_a_turn(ask, losses)
+    system = [text for text in ask.system if text]
     if ask.user:
         losses.add("user")
     if ask.parallel is False:
@@ -271,7 +285,7 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
             "temperature": ask.sampling.temperature,
             "topP": ask.sampling.top_p,
             "topK": ask.sampling.top_k,
-            "stopSequences": ask.sampling.stop or None,
+            "stopSequences": first_few(ask.sampling.stop, MAX_STOP, losses),
             "seed": ask.sampling.seed,
             "frequencyPenalty": ask.sampling.frequency_penalty,
             "presencePenalty": ask.sampling.presence_penalty,
@@ -282,10 +296,10 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
     )
     return without_none(
         {
-            "systemInstruction": {"parts": [{"text": text} for text in ask.system]} if ask.system else None,
+            "systemInstruction": {"parts": [{"text": text} for text in system]} if system else None,
             "contents": [_write_turn(turn, losses) for turn in merged(ask.turns)],
             "tools": [{"functionDeclarations": [_write_tool(t, losses) for t in ask.tools]}] if ask.tools else None,
-            "toolConfig": _write_choice(ask.choice),
+            "toolConfig": _write_choice(choice_of(ask, losses)),
             "generationConfig": config or None,
         }
     )

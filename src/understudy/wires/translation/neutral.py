@@ -7,7 +7,7 @@ meets and the form has no place for, and what a writer finds and its dialect has
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from understudy.wires.base import Usage
@@ -251,14 +251,46 @@ class Dialect(Spoken, Protocol):
 
 
 def merged(turns: Iterable[Turn]) -> list[Turn]:
-    """Turns in which no two of the same role follow each other: dialects differ in how they split them."""
+    """Turns in which no two of the same role follow each other: dialects differ in how they split them.
+
+    Turns and texts that say nothing are left out, as they may be where they come from and may not be here; where no
+    turn says anything they stay.
+    """
+    given = list(turns)
+    saying = [Turn(turn.role, [part for part in turn.parts if says_something(part)]) for turn in given]
     out: list[Turn] = []
-    for turn in turns:
+    for turn in [turn for turn in saying if turn.parts] or given:
         if out and out[-1].role == turn.role:
             out[-1] = Turn(turn.role, [*out[-1].parts, *turn.parts])
         else:
             out.append(Turn(turn.role, list(turn.parts)))
     return out
+
+
+def says_something(part: Part) -> bool:
+    return not isinstance(part, Text) or bool(part.text)
+
+
+def with_a_turn(ask: Ask, losses: Losses) -> Ask:
+    """For dialects that demand a turn of the user: system messages alone are told as one."""
+    if ask.turns or not ask.system:
+        return ask
+    losses.add("system messages", "without any other message they are told as the user's")
+    return replace(ask, system=[], turns=[Turn("user", [Text(text) for text in ask.system])])
+
+
+def choice_of(ask: Ask, losses: Losses) -> ToolChoice | None:
+    """The choice among the tools; without any, providers refuse one."""
+    if not ask.tools and ask.choice is not None and ask.choice.mode in ("any", "tool"):
+        losses.add("tool_choice", "there is no tool left to choose")
+    return ask.choice if ask.tools else None
+
+
+def first_few(stop: list[str], most: int, losses: Losses) -> list[str] | None:
+    """As many stop sequences as a dialect takes; None where there are none."""
+    if len(stop) > most:
+        losses.add("stop", f"only the first {most} sequences are carried over")
+    return stop[:most] or None
 
 
 def names_of_calls(turns: Iterable[Turn]) -> dict[str, str]:

@@ -21,6 +21,8 @@ from understudy.wires.translation.neutral import (
     ToolChoice,
     ToolResult,
     Turn,
+    choice_of,
+    first_few,
     rest,
     watched,
 )
@@ -40,6 +42,12 @@ _MEANINGLESS = {"n": 1, "store": False, "logprobs": False, "logit_bias": {}, "mo
 """Values that say what is so anyway: leaving them out loses nothing."""
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+_MISNAMED = {"image/jpg": "image/jpeg"}
+"""Names that this dialect takes and others refuse."""
+
+MAX_STOP = 4
+"""Stop sequences of a request."""
 
 FINISHES: dict[str, FinishReason] = {
     "stop": "stop",
@@ -161,7 +169,8 @@ def media_of(url: str, otherwise: str) -> Media:
     if not url.startswith("data:"):
         return Media(otherwise, url=url)
     head, _, data = url.removeprefix("data:").partition(",")
-    return Media(head.removesuffix(";base64") or otherwise, data=data)
+    media_type = head.partition(";")[0].lower()
+    return Media(_MISNAMED.get(media_type, media_type) or otherwise, data=data)
 
 
 def read_calls(value: object, where: str, losses: Losses) -> list[ToolCall]:
@@ -256,13 +265,13 @@ def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:
         {
             "messages": messages,
             "tools": [_write_tool(tool) for tool in ask.tools] or None,
-            "tool_choice": _write_choice(ask.choice),
-            "parallel_tool_calls": ask.parallel,
+            "tool_choice": _write_choice(choice_of(ask, losses)),
+            "parallel_tool_calls": ask.parallel if ask.tools else None,
             "response_format": _write_format(ask.format),
             "max_completion_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "stop": sampling.stop or None,
+            "stop": first_few(sampling.stop, MAX_STOP, losses),
             "seed": sampling.seed,
             "frequency_penalty": sampling.frequency_penalty,
             "presence_penalty": sampling.presence_penalty,
@@ -278,7 +287,9 @@ def _write_turn(turn: Turn, losses: Losses) -> list[dict[str, Any]]:
     if turn.role == "assistant":
         calls = [part for part in turn.parts if isinstance(part, ToolCall)]
         said = [part for part in turn.parts if isinstance(part, Text | Media)]
-        message: dict[str, Any] = {"role": "assistant", "content": _write_parts(said, losses) if said else None}
+        message: dict[str, Any] = {"role": "assistant", "content": _write_parts(said, losses) if said else ""}
+        if calls and not said:
+            message["content"] = None
         if calls:
             message["tool_calls"] = [write_call(call) for call in calls]
         return [message]
@@ -332,10 +343,16 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
     function = {
         "name": tool.name,
         "description": tool.description or None,
-        "parameters": tool.schema,
+        "parameters": _with_properties(tool.schema),
         "strict": tool.strict,
     }
     return {"type": "function", "function": without_none(function)}
+
+
+def _with_properties(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An object without properties is refused here, and how others say that a tool takes no arguments."""
+    bare = schema is not None and schema.get("type") == "object" and "properties" not in schema
+    return {**schema, "properties": {}} if bare and schema else schema
 
 
 def _write_choice(choice: ToolChoice | None) -> object:
@@ -375,7 +392,7 @@ def read_reply(members: dict[str, Any], losses: Losses) -> Reply:
             losses.add(f"message.{name}")
     if choice.get("logprobs"):
         losses.add("logprobs")
-    reason = FINISHES.get(a_string(choice.get("finish_reason"), "finish_reason"), "stop")
+    reason = read_finish(choice.get("finish_reason"), called=any(isinstance(part, ToolCall) for part in parts))
     return Reply(
         a_string(members.get("id"), "id"),
         a_string(members.get("model"), "model"),
@@ -383,6 +400,12 @@ def read_reply(members: dict[str, Any], losses: Losses) -> Reply:
         Finish("refusal" if refusal else reason),
         read_usage(members.get("usage")),
     )
+
+
+def read_finish(reason: object, *, called: bool) -> FinishReason:
+    """A call that was demanded by its name ends with `stop` here."""
+    found = FINISHES.get(a_string(reason, "finish_reason"), "stop")
+    return "tool_calls" if found == "stop" and called else found
 
 
 def write_reply(reply: Reply, losses: Losses) -> dict[str, Any]:

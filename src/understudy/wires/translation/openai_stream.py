@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.wires.base import Usage, WireError
+from understudy.wires.base import Usage
 from understudy.wires.body import encode
 from understudy.wires.openai_chat import error_kind
+from understudy.wires.reading import CallNumbers
 from understudy.wires.sse import Event
 from understudy.wires.translation.neutral import (
     CallDelta,
@@ -19,8 +20,8 @@ from understudy.wires.translation.neutral import (
     Start,
     TextDelta,
 )
-from understudy.wires.translation.openai import FINISHES, finish_reason, read_usage, write_usage
-from understudy.wires.translation.shapes import NO_USAGE, a_list, a_string, an_object, decoded
+from understudy.wires.translation.openai import finish_reason, read_finish, read_usage, write_usage
+from understudy.wires.translation.shapes import NO_USAGE, a_list, a_string, an_integer, an_object, decoded
 
 
 class Reader:
@@ -31,7 +32,7 @@ class Reader:
         self._started = False
         self._finish = Finish("stop")
         self._usage: Usage = NO_USAGE
-        self._calls: dict[int, int] = {}
+        self._numbers = CallNumbers()
 
     def read(self, event: Event) -> list[Piece]:
         if event.data == b"[DONE]":
@@ -55,7 +56,7 @@ class Reader:
                 continue
             pieces += self._delta(an_object(choice.get("delta") or {}, "delta"))
             if choice.get("finish_reason"):
-                self._finish = Finish(FINISHES.get(a_string(choice["finish_reason"], "finish_reason"), "stop"))
+                self._finish = Finish(read_finish(choice["finish_reason"], called=self._numbers.count > 0))
         return pieces
 
     def _delta(self, delta: dict[str, Any]) -> list[Piece]:
@@ -69,16 +70,13 @@ class Reader:
         for item in a_list(delta.get("tool_calls"), "delta.tool_calls"):
             call = an_object(item, "delta.tool_calls")
             function = an_object(call.get("function") or {}, "delta.tool_calls.function")
-            index = call.get("index", 0)
-            if not isinstance(index, int):
-                raise WireError("delta.tool_calls.index is not an integer")
-            if index not in self._calls:
-                self._calls[index] = len(self._calls)
-                name = a_string(function.get("name"), "function.name")
-                pieces.append(CallStart(self._calls[index], a_string(call.get("id"), "id"), name))
+            call_id, before = a_string(call.get("id"), "id"), self._numbers.count
+            number = self._numbers.of(an_integer(call.get("index"), "delta.tool_calls.index"), call_id)
+            if number == before:
+                pieces.append(CallStart(number, call_id, a_string(function.get("name"), "function.name")))
             arguments = a_string(function.get("arguments"), "function.arguments")
             if arguments:
-                pieces.append(CallDelta(self._calls[index], arguments))
+                pieces.append(CallDelta(number, arguments))
         return pieces
 
 
