@@ -158,16 +158,26 @@ def lint_rules() -> str:
 
 
 def lifetimes() -> str:
-    """What is known of models' lives, with the source of every date."""
-    from understudy.registry.lifetimes import public
+    """What is known of models' lives, at their makers' and on each cloud, with the source of every date."""
+    from understudy.registry.clouds import CLOUDS
+    from understudy.registry.lifetimes import Retirement, public
 
-    rows = ["| model | released | deprecated | gone | said by | instead |", "|---|---|---|---|---|---|"]
-    for life in public().values():
-        gone = "<br>".join(f"{'from ' * (r.kind == 'not_before')}{r.day}" for r in life.retirements) or "unknown"
-        said = "<br>".join(f"[{r.source.split('/')[2]}]({r.source}), read {r.read}" for r in life.retirements) or "-"
-        days = " | ".join(str(day or "-") for day in (life.released, life.deprecated))
-        rows.append(f"| `{life.model}` | {days} | {gone} | {said} | {life.replacement or '-'} |")
-    return "\n".join(rows)
+    def said(each: Retirement) -> str:
+        seen = f"as of {each.as_of}" if each.as_of else f"read {each.read}"
+        return f"[{each.source.split('/')[2]}]({each.source}), {seen}"
+
+    parts: list[str] = []
+    for on in dict.fromkeys(life.on for life in public().values()):
+        lives = [life for life in public().values() if life.on == on]
+        rows = [f"### {CLOUDS[on].title if on else 'The makers themselves'}: {len(lives)} models", ""]
+        rows += ["| model | released | deprecated | gone | said by | instead |", "|---|---|---|---|---|---|"]
+        for life in lives:
+            gone = "<br>".join(f"{'from ' * (r.kind == 'not_before')}{r.day}" for r in life.retirements) or "unknown"
+            sources = "<br>".join(map(said, life.retirements)) or "-"
+            days = " | ".join(str(day or "-") for day in (life.released, life.deprecated))
+            rows.append(f"| `{life.model}` | {days} | {gone} | {sources} | {life.replacement or '-'} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
 
 
 GENERATORS: dict[str, Callable[[], str]] = {

@@ -161,7 +161,7 @@ def pin_warnings(project: Project) -> Iterator[Problem]:
                 instead = (
                     f"; its provider recommends {known.lifetime.replacement}" if known.lifetime.replacement else ""
                 )
-                message = f"{variant.model} is gone since {retirement.day}, says {retirement.source}"
+                message = f"{variant.model} is gone since {retirement.day}{known.where}, says {retirement.source}"
                 yield project.document.problem(path, message, f"see `understudy models`{instead}")
 
 

@@ -50,6 +50,20 @@ def known(project: Project, facts: Registry, workload: str, variant: str) -> Kno
     return facts.look_up(section.model, platform(project.config, section.provider))
 
 
+def age(now: date) -> str:
+    """How old the dates are that come with this version, and where one's own go."""
+    from understudy.registry.lifetimes import FRESH_DAYS, looked_up
+
+    days = (now - looked_up()).days
+    own = "Yours go under `models:` in understudy.yaml."
+    if days > FRESH_DAYS:
+        return (
+            f"The public dates were last looked up on {looked_up()}, {days} days ago, and may have changed since: "
+            f"install a newer Understudy, or look at the providers' pages. {own}"
+        )
+    return f"The public dates were last looked up on {looked_up()}. {own}"
+
+
 def planned(project: Project, workload: str, deadline: date, now: date, preparation_s: float) -> DeadlinePlan:
     """The plan of a workload's upgrade, with its own profile or the compressed one."""
     from understudy.core.playbook import PROFILES

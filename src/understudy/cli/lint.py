@@ -133,17 +133,20 @@ def _lint(files: Sequence[Source], registry: Registry, now: date, within: int) -
 
 
 def _print(wanted: Format, found: Sequence[Found], files: int, passed_over: Mapping[str, str], now: date) -> None:
+    from understudy.registry.lifetimes import FRESH_DAYS, looked_up
     from understudy.registry.lint import report
 
     match wanted:
         case Format.JSON:
-            print_json(report.document(found, files, passed_over, now.isoformat()))
+            print_json(report.document(found, files, passed_over, now.isoformat(), looked_up().isoformat()))
         case Format.SARIF:
             print_json(report.sarif(found, __version__))
         case Format.GITHUB:
             _write(report.github_lines(found))
         case Format.TEXT:
             _write([*report.text_lines(found), report.summary(found, files, len(passed_over))])
+    if wanted is not Format.JSON and (now - looked_up()).days > FRESH_DAYS:
+        sys.stderr.write(_one_line(f"note: {deadlines.age(now)}") + "\n")
     if passed_over and wanted is not Format.JSON:
         for name, why in passed_over.items():
             sys.stderr.write(_one_line(f"passed over: {name}: {why}") + "\n")

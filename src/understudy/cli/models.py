@@ -41,13 +41,18 @@ def models(
     pin without a reason.
     """
     from understudy.config.project import open_project
+    from understudy.registry.lifetimes import looked_up
 
     with errors_shown(as_json):
         project = open_project(config)
         now = deadlines.today(today)
         names = [workload] if workload else list(project.config.workloads)
         rows = [row for name in names for row in _pinned(project, name, now)]
-        document = {"today": now.isoformat(), "models": [row.as_dict(now) for row in rows]}
+        document = {
+            "today": now.isoformat(),
+            "facts_looked_up": looked_up().isoformat(),
+            "models": [row.as_dict(now) for row in rows],
+        }
         print_json(document) if as_json else _print(out(), rows, now)
     if any(need.urgent for row in rows for need in row.needs):
         sys.exit(EXIT_FINDING)
@@ -136,6 +141,7 @@ def _print(console: Console, rows: list[Pinned], now: date) -> None:
     console.print(f"{counted(len(rows), 'model')}, {said}; dates carry their sources in --json.")
     if any(row.retirement and row.retirement.kind == "not_before" for row in rows):
         console.print("A date behind > is the earliest one, not an announcement.")
+    console.print(deadlines.age(now))
 
 
 def _cells(row: Pinned, now: date) -> tuple[object, ...]:

@@ -163,22 +163,28 @@ def _backwards(
     """The plan counted back from the deadline, as a part of the document; nothing where there is none."""
     gone, why = _deadline(project, workload, deadline)
     if gone is None:
-        return {}
+        return {"no_deadline": why}
     found = deadlines.planned(project, workload, gone, deadlines.today(today), preparation_s)
     return {"deadline": {**found.as_dict(), "why": why}}
 
 
 def _deadline(project: Project, workload: str, written: str | None) -> tuple[date | None, str]:
-    """The first day without the incumbent, and who says so; None where nobody does."""
+    """The first day without the incumbent, and who says so; None and where to look where nobody does."""
+    from understudy.registry.inventory import unknown_day
+
     if written is not None:
         return deadlines.day(written, "--deadline"), ""
     incumbent = project.workload(workload).incumbent
-    found = deadlines.known(project, deadlines.registry(project), workload, incumbent).lifetime
+    known = deadlines.known(project, deadlines.registry(project), workload, incumbent)
+    found = known.lifetime
     retirement = found.retirement if found else None
     if found is None or retirement is None:
-        return None, ""
+        model = project.workload(workload).variants[incumbent].model
+        return None, f"{unknown_day(model, known)}, and give --deadline DAY to plan backwards from it"
     which = "is shut down" if retirement.kind == "announced" else "may be shut down, at the earliest"
-    return retirement.day, f"{found.model} {which}, says {retirement.source}"
+    said = retirement.as_of or retirement.read
+    as_of = f" as of {said}" if said else ""
+    return retirement.day, f"{found.model} {which}{known.where}, says {retirement.source}{as_of}"
 
 
 def timeline(profile: Profile) -> list[dict[str, Any]]:
@@ -380,6 +386,9 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
     console.print(f"100 % after {_time(least)} at the earliest, not counting the eval and prompt work.\n")
     if "deadline" in document:
         deadlines.print_plan(console, document["deadline"], document["deadline"]["why"])
+    else:
+        why = document["no_deadline"]
+        console.print(plain(f"{why[0].upper()}{why[1:]}.\n"), markup=False)
     if "traffic" not in document:
         console.print(f"What the gates can tell by then: understudy plan {document['workload']} --gates")
     else:

@@ -523,6 +523,8 @@ class PriceSection(Model):
 class ModelSection(Model):
     """What is known here of a model and not on the public pages that `understudy models` goes by."""
 
+    model: str = ""
+    """The model and version behind the name, as gpt-4o-2024-11-20: its public dates then hold for the name."""
     exact: bool | None = None
     """Whether the name stays one snapshot (true) or may move (false), instead of what the form of the name says."""
     released: Day = ""

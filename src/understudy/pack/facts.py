@@ -172,12 +172,12 @@ def _deadline(project: Project, incumbent: Variant) -> str | None:
     """When the incumbent's model is shut down, and who says so."""
     if incumbent.provider not in project.config.providers:
         return None
-    lifetime = known(project.config, incumbent.provider, incumbent.model).lifetime
-    retirement = lifetime.retirement if lifetime else None
+    found = known(project.config, incumbent.provider, incumbent.model)
+    retirement = found.lifetime.retirement if found.lifetime else None
     if retirement is None:
         return None
     word = "is shut down on" if retirement.kind == "announced" else "is not shut down before"
-    return f"{incumbent.model} {word} {retirement.day} ({retirement.source})"
+    return f"{incumbent.model} {word} {retirement.day}{found.where} ({retirement.source})"
 
 
 def _change(project: Project, state: UpgradeState) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from urllib.parse import urlsplit
 
 from understudy.config.schema import Config
 from understudy.core.variant import Variant
+from understudy.registry.clouds import by_address
 from understudy.registry.lifetimes import Known, Registry
-
-AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 def platform(config: Config, provider: str) -> str:
-    """ "azure" where the provider serves deployments, whose names say nothing of the model; else ""."""
-    host = urlsplit(config.providers[provider].base_url).hostname or ""
-    return "azure" if host.endswith(AZURE_HOSTS) else ""
+    """The cloud that a provider's address belongs to, as `clouds.CLOUDS` names it; "" where it is none of them."""
+    return by_address(urlsplit(config.providers[provider].base_url).hostname or "")
 
 
 def known(config: Config, provider: str, model: str) -> Known:

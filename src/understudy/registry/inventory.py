@@ -8,8 +8,9 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from understudy.registry.clouds import page
 from understudy.registry.deadline import DeadlinePlan, Fit
-from understudy.registry.lifetimes import Known, Retirement
+from understudy.registry.lifetimes import FRESH_DAYS, Known, Retirement
 from understudy.registry.naming import Promise, unrouted
 
 
@@ -84,13 +85,20 @@ class Pinned:
             "name": {**naming._asdict(), "promise": str(naming.promise), "declared": self.known.declared},
             "served": self.served or None,
             "pin": {"since": self.since, "why": self.why},
+            "on": self.known.on or None,
             "released": _iso(lifetime.released if lifetime else None),
             "deprecated": _iso(lifetime.deprecated if lifetime else None),
             "retires": _iso(retirement.day if retirement else None),
             "retires_kind": retirement.kind if retirement else None,
             "days_left": retirement.days_left(today) if retirement else None,
             "dates": [
-                {"date": each.day.isoformat(), "kind": each.kind, "source": each.source, "read": _iso(each.read)}
+                {
+                    "date": each.day.isoformat(),
+                    "kind": each.kind,
+                    "source": each.source,
+                    "read": _iso(each.read),
+                    "as_of": _iso(each.as_of),
+                }
                 for each in (lifetime.retirements if lifetime else ())
             ],
             "replacement": lifetime.replacement if lifetime else "",
@@ -131,25 +139,46 @@ def needs(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
 
 
 def _retirement(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
-    retirement, tier = pinned.retirement, pinned.standing.tier
+    retirement, tier, where = pinned.retirement, pinned.standing.tier, pinned.known.where
     if retirement is None:
         if tier in SERVING:
-            remedy = "ask the provider, or write retires: under `models:`"
-            yield Need("no_date", f"nobody knows here when {pinned.model} goes: {remedy}", False)
+            yield Need("no_date", f"{unknown_day(pinned.model, pinned.known)}; {_declaring(pinned)}", False)
         return
     replacement = pinned.known.lifetime.replacement if pinned.known.lifetime else ""
     instead = f"; its provider recommends {replacement}" if replacement else ""
     if retirement.passed(today):
-        yield Need("retired", f"{pinned.model} is gone since {retirement.day}{instead}", True)
-    elif tier is Tier.FALLBACK and retirement.day < today + timedelta(seconds=retain_s):
+        yield Need("retired", f"{pinned.model} is gone since {retirement.day}{where}{instead}", True)
+        return
+    if tier is Tier.FALLBACK and retirement.day < today + timedelta(seconds=retain_s):
         left = retirement.days_left(today)
         said = f"your way back ends in {left} days" if left > 0 else "your way back may end any day"
-        yield Need("fallback_ends", f"{said}: {pinned.model} goes on {retirement.day}", True)
+        yield Need("fallback_ends", f"{said}: {pinned.model} goes on {retirement.day}{where}", True)
     elif pinned.plan is not None and pinned.plan.fit is not Fit.FITS:
         yield _too_near(pinned, pinned.plan, retirement, instead)
     elif pinned.plan is not None:
         message = f"begin to leave {pinned.model} by {pinned.plan.begin_by}{instead}"
         yield Need("planned", message, False)
+    age = retirement.age_days(today)
+    if tier in SERVING and age is not None and age > FRESH_DAYS:
+        said = f"that {pinned.model} goes on {retirement.day}{where} was said {age} days ago"
+        written = page(pinned.known.on, pinned.known.naming.scheme) or retirement.source
+        remedy = f"look again at {written}, and write what changed as retires: under `models:`"
+        yield Need("old_date", f"{said}: {remedy}", False)
+
+
+def unknown_day(model: str, known: Known) -> str:
+    """That nobody knows when a model goes, whose dates do not hold, and where to look."""
+    theirs = ", where its maker's dates do not hold" if known.on else ""
+    written = page(known.on, known.naming.scheme)
+    look = f"look at {written}" if written else "ask the provider"
+    return f"nobody knows here when {model} goes{known.where}{theirs}: {look}"
+
+
+def _declaring(pinned: Pinned) -> str:
+    if not pinned.known.on.startswith("azure"):
+        return "then write retires: under `models:`"
+    model = pinned.served or "gpt-4o-2024-11-20 or the like"
+    return f"then write retires:, or the model behind it (model: {model}), under `models:`"
 
 
 def _too_near(pinned: Pinned, plan: DeadlinePlan, retirement: Retirement, instead: str) -> Need:
@@ -161,6 +190,7 @@ def _too_near(pinned: Pinned, plan: DeadlinePlan, retirement: Retirement, instea
     else:
         when = f"begin by {plan.windows[0].begin_by}, with profile {plan.profile}"
     how = f"`understudy plan {pinned.workload}`"
-    message = f"{pinned.model} {goes} {retirement.day}: {when}; {how} says what is given up{instead}"
+    where = pinned.known.where
+    message = f"{pinned.model} {goes} {retirement.day}{where}: {when}; {how} says what is given up{instead}"
     # An earliest day is no deadline yet: it is said, and does not fail a build.
     return Need("too_near", message, retirement.kind == "announced")

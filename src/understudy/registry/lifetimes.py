@@ -1,7 +1,8 @@
 """Knows when models are shut down, as far as public pages say it: each date with its source and the day it was read.
 
 Sources disagree, and many give an earliest day rather than a date. Both are kept; an announced date outranks an
-earliest day, and of two announced ones the earlier is planned on. A model without a row is unknown, never fine.
+earliest day, and of two announced ones the earlier is planned on. A model without a row is unknown, never fine. A cloud
+that hosts others' models has rows of its own: neither its dates nor its maker's hold at the other.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from understudy.registry.naming import Naming, Promise, classify, unrouted
+from understudy.registry.clouds import CLOUDS, by_name, spellings
+from understudy.registry.naming import Naming, Promise, classify
 
 if TYPE_CHECKING:
     from understudy.config.schema import ModelSection
 
 Kind = Literal["announced", "not_before"]
+
+FRESH_DAYS = 60
+"""A notice of so many days is usual: whoever looked longer ago may have missed one."""
 
 
 class Retirement(NamedTuple):
@@ -30,10 +35,17 @@ class Retirement(NamedTuple):
     source: str
     read: date | None
     """When the source was read; None for what a user declared."""
+    as_of: date | None = None
+    """The latest day that a copy of the source shows, where the source itself was not read."""
 
     def days_left(self, today: date) -> int:
         """Days until it; below 0 once it has passed."""
         return (self.day - today).days
+
+    def age_days(self, today: date) -> int | None:
+        """Days since the source said so; None for what a user declared."""
+        said = self.as_of or self.read
+        return None if said is None else (today - said).days
 
     def passed(self, today: date) -> bool:
         """Whether the model is gone: an earliest day that has passed says nothing of the kind."""
@@ -45,6 +57,8 @@ class Lifetime:
     """What is known of a model's life; None and "" are unknown."""
 
     model: str
+    on: str = ""
+    """The cloud whose dates these are, as `clouds.CLOUDS` names it; "" for the maker's own."""
     released: date | None = None
     deprecated: date | None = None
     retirements: tuple[Retirement, ...] = ()
@@ -63,6 +77,13 @@ class Known(NamedTuple):
     lifetime: Lifetime | None
     declared: bool = False
     """Whether the project says so itself."""
+    on: str = ""
+    """The cloud that serves it, as `clouds.CLOUDS` names it; "" for the maker, or one that nobody named."""
+
+    @property
+    def where(self) -> str:
+        """The cloud in words, to stand behind a verb; "" for the maker."""
+        return f" on {CLOUDS[self.on].title}" if self.on else ""
 
 
 class Registry:
@@ -72,17 +93,27 @@ class Registry:
         self._declared = dict(declared or {})
 
     def look_up(self, model: str, platform: str = "") -> Known:
-        """What is known of a name as `platform` serves it: the dates of a maker do not hold where others host it."""
+        """What is known of a name as `platform`, a cloud, serves it; without one, the name itself may tell the cloud.
+
+        The name of a deployment on Azure is nobody's but its owner's, who declares the model behind it.
+        """
         own = self._declared.get(model)
-        naming = classify(model, platform)
-        lifetime = None if platform == "azure" else public().get(unrouted(model))
+        behind = own.model if own is not None and own.model else model
+        on = platform or by_name(model) or by_name(behind)
+        naming = classify(model, on)
+        lifetime = None if on.startswith("azure") and behind == model else _row(behind, on)
         if own is None:
-            return Known(naming, lifetime)
+            return Known(naming, lifetime, on=on)
         if own.exact is not None:
             reason = f"declared under `models:`{f' ({own.source})' if own.source else ''}"
             promise = Promise.EXACT if own.exact else Promise.ALIAS
             naming = naming._replace(promise=promise, reason=reason, malformed=False, preview=False)
-        return Known(naming, _overridden(lifetime or Lifetime(model), own), declared=True)
+        return Known(naming, _overridden(lifetime or Lifetime(behind, on), own), declared=True, on=on)
+
+
+def _row(model: str, on: str) -> Lifetime | None:
+    rows = (public().get((on, name)) for name in spellings(model, on))
+    return next((row for row in rows if row is not None), None)
 
 
 def _overridden(lifetime: Lifetime, own: ModelSection) -> Lifetime:
@@ -100,10 +131,16 @@ def _overridden(lifetime: Lifetime, own: ModelSection) -> Lifetime:
 
 
 @cache
-def public() -> Mapping[str, Lifetime]:
-    """The rows of lifetimes.json by name."""
+def public() -> Mapping[tuple[str, str], Lifetime]:
+    """The rows of lifetimes.json by cloud ("" for the maker) and name."""
     text = (files("understudy.registry") / "lifetimes.json").read_text(encoding="utf-8")
-    return {row["model"]: _lifetime(row) for row in json.loads(text)["models"]}
+    return {(row.on, row.model): row for row in map(_lifetime, json.loads(text)["models"])}
+
+
+@cache
+def looked_up() -> date:
+    """The last day on which somebody looked anything up for the public facts."""
+    return max(each.read for row in public().values() for each in row.retirements if each.read is not None)
 
 
 def _lifetime(row: dict[str, str | list[dict[str, str]]]) -> Lifetime:
@@ -111,6 +148,7 @@ def _lifetime(row: dict[str, str | list[dict[str, str]]]) -> Lifetime:
     assert isinstance(dates, list)
     return Lifetime(
         model=str(row["model"]),
+        on=str(row.get("on", "")),
         released=_day(str(row["released"])),
         deprecated=_day(str(row["deprecated"])),
         retirements=tuple(
@@ -119,6 +157,7 @@ def _lifetime(row: dict[str, str | list[dict[str, str]]]) -> Lifetime:
                 "announced" if each["kind"] == "announced" else "not_before",
                 each["source"],
                 date.fromisoformat(each["read"]),
+                _day(each.get("as_of", "")),
             )
             for each in dates
         ),

@@ -56,8 +56,8 @@ DECLARE = "ask the provider, and say what it answers under `models:` in understu
 
 
 def classify(model: str, platform: str = "") -> Naming:
-    """What this name promises where `platform` serves it: "azure" for deployments, whose names say nothing, else ""."""
-    if platform == "azure" or model.startswith("azure/"):
+    """What this name promises where `platform`, a cloud or "", serves it: on Azure a deployment's name says nothing."""
+    if platform.startswith("azure") or model.startswith("azure/"):
         return Naming(
             Promise.UNKNOWN,
             "azure",
@@ -195,9 +195,15 @@ def _claude(name: str) -> Naming | None:
 
 _BEDROCK = re.compile(
     r"(?:(?:us|eu|apac|global|us-gov|jp|au|ca)\.)?"
-    r"(?P<maker>anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai|qwen|stability|writer|twelvelabs|luma)\."
+    r"(?P<maker>anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai|qwen|stability|writer|twelvelabs|luma|xai)\."
     r"(?P<name>[a-z0-9][a-z0-9.-]*?)(?P<version>-v\d+(?::\d+(?::\d+k)?)?)?(?P<variant>:\d+k)?"
 )
+
+
+def bedrock_id(name: str) -> str:
+    """The id of a model on Bedrock without the regions of an inference profile; "" where it is no such id."""
+    found = _BEDROCK.fullmatch(name)
+    return "" if found is None else name[found.start("maker") :]
 
 
 def _bedrock(name: str) -> Naming | None:

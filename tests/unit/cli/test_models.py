@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from understudy.cli import check, models, plan
+from understudy.cli import check, lint, models, plan
 from understudy.config.project import open_project
 from understudy.core.records import Exchange
 from understudy.ledger.committer import Committer
@@ -196,3 +196,62 @@ def test_a_check_says_nothing_of_a_pin_that_holds(tmp_path: Path) -> None:
     assert [message for message in warned if "no pin" in message] == [
         "gpt-4o is no pin: a name without a date points to the snapshot that OpenAI chooses, and is moved"
     ]
+
+
+CLOUDS = """
+providers:
+  aws: {wire: anthropic, base_url: "https://bedrock-mantle.eu-west-1.api.aws/anthropic"}
+  google: {wire: gemini, base_url: "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/l"}
+  microsoft: {wire: openai, base_url: "https://ours.openai.azure.com/openai/v1"}
+workloads:
+  aws: {incumbent: a, variants: {a: {provider: aws, model: eu.anthropic.claude-opus-4-1-20250805-v1:0, pin: {why: w}}}}
+  google: {incumbent: a, variants: {a: {provider: google, model: gemini-2.5-pro, pin: {why: w}}}}
+  microsoft: {incumbent: a, variants: {a: {provider: microsoft, model: chat-prod, pin: {why: w}}}}
+  unheard: {incumbent: a, variants: {a: {provider: aws, model: anthropic.claude-opus-4-7, pin: {why: w}}}}
+models:
+  chat-prod: {exact: true, model: gpt-4o-2024-11-20}
+"""
+
+
+@pytest.mark.parametrize(
+    ("workload", "on", "day", "title"),
+    [
+        ("aws", "bedrock", "2027-01-08", "Amazon Bedrock"),
+        ("google", "vertex", "2027-03-31", "Google Cloud"),
+        ("microsoft", "azure", "2027-04-14", "Azure"),
+        ("unheard", "bedrock", None, "Amazon Bedrock"),
+    ],
+)
+def test_each_command_goes_by_the_dates_of_the_cloud_that_serves(
+    tmp_path: Path, workload: str, on: str, day: str | None, title: str
+) -> None:
+    config = tmp_path / "understudy.yaml"
+    config.write_text(CLOUDS)
+    given = [workload, "-c", str(config), "--today", "2026-11-21"]
+    row = json.loads(RUN.invoke(models.app, [*given, "--json"]).output)["models"][0]
+    assert (row["on"], row["retires"]) == (on, day)
+    shown = RUN.invoke(models.app, given).output
+    assert "public dates were last looked up on 2026-11-21" in shown
+    document = json.loads(RUN.invoke(plan.app, [*given, "--json"]).output)
+    if day is None:
+        assert f"goes on {title}, where its maker's dates do not hold: look at https://" in shown
+        assert f"goes on {title}, where its maker's dates do not hold: look at https://" in document["no_deadline"]
+        assert "Nobody knows here when anthropic.claude-opus-4-7" in RUN.invoke(plan.app, given).output
+    else:
+        assert document["deadline"]["deadline"] == day
+        assert f"is shut down on {title}, says https://" in document["deadline"]["why"]
+    warned = json.loads(RUN.invoke(check.app, ["-c", str(config), "--json"]).output)["warnings"]
+    assert [each for each in warned if "gone since" in each["message"]] == []
+
+
+def test_dates_that_nobody_has_looked_up_for_long_are_said_to_be_old(tmp_path: Path) -> None:
+    config = written(tmp_path, "gpt-4.1-2025-04-14")
+    shown = RUN.invoke(models.app, ["-c", config, "--today", "2027-03-01"]).output
+    assert "last looked up on 2026-11-21, 100 days ago, and may have changed since: install a newer" in shown
+    (tmp_path / "app.py").write_text('MODEL = "claude-opus-5"\n')
+    linted = RUN.invoke(lint.app, [str(tmp_path / "app.py"), "-c", config, "--today", "2027-03-01"])
+    assert "100 days ago" in linted.stderr
+    fresh = RUN.invoke(lint.app, [str(tmp_path / "app.py"), "-c", config, "--today", "2026-12-01"])
+    assert "days ago" not in fresh.stderr
+    data = json.loads(RUN.invoke(lint.app, [str(tmp_path / "app.py"), "-c", config, "--json"]).output)
+    assert data["facts_looked_up"] == "2026-11-21"

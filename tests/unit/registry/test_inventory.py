@@ -10,7 +10,7 @@ import pytest
 from understudy.core.playbook import DAY, PROFILES
 from understudy.registry.deadline import plan_backwards
 from understudy.registry.inventory import Need, Pinned, Standing, Tier, needs
-from understudy.registry.lifetimes import Known, Lifetime, Retirement
+from understudy.registry.lifetimes import Known, Lifetime, Registry, Retirement
 from understudy.registry.naming import classify
 
 TODAY = date(2026, 11, 21)
@@ -87,9 +87,35 @@ def test_a_pin_in_front_of_users_needs_a_reason() -> None:
     assert urgent(pinned(why="", tier=Tier.EXPERIMENTAL)) == set()
 
 
-def test_a_date_that_nobody_knows_is_said() -> None:
-    assert "nobody knows" in found(pinned())["no_date"].what
+def test_a_date_that_nobody_knows_is_said_with_where_to_look() -> None:
+    said = found(pinned())["no_date"].what
+    assert said.startswith("nobody knows here when gpt-4o-2024-08-06 goes: look at https://developers.openai.com/")
+    assert said.endswith("then write retires: under `models:`")
+    assert "ask the provider" in found(pinned("our-model"))["no_date"].what
     assert "no_date" not in found(pinned(tier=Tier.EXPERIMENTAL))
+
+
+def test_on_a_cloud_the_maker_s_dates_do_not_stand_in_for_those_that_nobody_knows() -> None:
+    name = "anthropic.claude-opus-4-7"
+    said = found(replace(pinned(name), known=Registry().look_up(name)))["no_date"].what
+    assert "goes on Amazon Bedrock, where its maker's dates do not hold: look at https://docs.aws.amazon.com/" in said
+    azure = replace(pinned("chat-prod"), known=Registry().look_up("chat-prod", "azure"))
+    assert "the model behind it (model: gpt-4o-2024-11-20 or the like)" in found(azure)["no_date"].what
+    assert "(model: gpt-5-2025-08-07)" in found(replace(azure, served="gpt-5-2025-08-07"))["no_date"].what
+
+
+@pytest.mark.parametrize(("as_of", "old"), [(61, True), (60, False), (None, False)])
+def test_a_date_that_was_said_long_ago_is_to_be_looked_at_again(as_of: int | None, old: bool) -> None:
+    """A usual notice is shorter than that; what the project declares itself is its own business."""
+    said = None if as_of is None else TODAY - timedelta(days=as_of)
+    row = pinned(goes=200)
+    assert row.retirement is not None
+    retirement = row.retirement._replace(read=said, as_of=said)
+    row = replace(row, known=row.known._replace(lifetime=Lifetime("m", retirements=(retirement,)), on="bedrock"))
+    assert ("old_date" in found(row)) is old
+    assert urgent(row) == set()
+    if old:
+        assert "on Amazon Bedrock was said 61 days ago: look again at https://docs.aws" in found(row)["old_date"].what
 
 
 def test_a_bedrock_id_that_cannot_exist_needs_doing() -> None:

@@ -38,10 +38,13 @@ def summary(found: Sequence[Found], files: int, passed_over: int) -> str:
     return f"{len(found)} finding{'' if len(found) == 1 else 's'} in {where} of {looked}{over}: {by}"
 
 
-def document(found: Iterable[Found], files: int, passed_over: Mapping[str, str], today: str) -> dict[str, Any]:
-    """What `--format json` prints."""
+def document(
+    found: Iterable[Found], files: int, passed_over: Mapping[str, str], today: str, looked_up: str
+) -> dict[str, Any]:
+    """What `--format json` prints; `looked_up` is the last day on which the public dates were."""
     return {
         "today": today,
+        "facts_looked_up": looked_up,
         "files": files,
         "passed_over": dict(passed_over),
         "findings": [

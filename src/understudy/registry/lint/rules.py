@@ -176,14 +176,15 @@ def _of_date(literal: Literal, known: Known, today: date, within: int) -> Iterat
     replacement = known.lifetime.replacement
     remedy = f"the provider recommends {replacement}; compare it with `understudy eval`" if replacement else ""
     remedy = remedy or "choose another model, and compare it with `understudy eval`"
-    left = retirement.days_left(today)
+    left, where = retirement.days_left(today), known.where
     if retirement.passed(today):
-        code, message = "PIN003", f"{literal.value} is gone since {retirement.day}"
+        code, message = "PIN003", f"{literal.value} is gone since {retirement.day}{where}"
     elif left <= 0:
-        code, message = "PIN004", f"{literal.value} may be shut down any day: {retirement.day} was the earliest one"
+        earliest = f"{retirement.day} was the earliest one"
+        code, message = "PIN004", f"{literal.value} may be shut down any day{where}: {earliest}"
     elif left <= within:
         said = "is shut down" if retirement.kind == "announced" else "may be shut down"
-        code, message = "PIN004", f"{literal.value} {said} on {retirement.day}, in {left} days"
+        code, message = "PIN004", f"{literal.value} {said} on {retirement.day}{where}, in {left} days"
     else:
         return
     yield Finding(literal.line, literal.column, code, message, remedy, literal.value, retirement.source)

@@ -110,6 +110,20 @@ def test_a_shutdown_is_said_from_the_days_on_that_were_asked_for() -> None:
     assert "gpt-6-luna" in only.remedy
 
 
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ('m = "us.anthropic.claude-sonnet-4-20250514-v1:0"', "PIN003", "is gone since 2026-10-14 on Amazon Bedrock"),
+        ('m = "claude-sonnet-4-20250514"', "PIN003", "is gone since 2026-06-15"),
+        ('m = "vertex_ai/gemini-2.5-flash-lite"', "PIN004", "is shut down on 2027-01-28 on Google Cloud, in 68 days"),
+        ('m = "gemini-2.5-pro"', "PIN004", "is shut down on 2026-12-01, in 10 days"),
+    ],
+)
+def test_a_name_that_only_a_cloud_knows_goes_by_that_cloud_s_dates(source: str, code: str, said: str) -> None:
+    (only,) = found(source)
+    assert (only.code, only.message) == (code, f"{only.value} {said}")
+
+
 def test_an_earliest_day_that_has_passed_is_no_shutdown_yet() -> None:
     (only,) = found('m = "claude-haiku-4-5-20251001"')
     assert only.code == "PIN004"
