@@ -548,8 +548,7 @@ class PrivacySection(Model):
     """Forms of your own to take out, as RE2, by name: customer: CUST-[0-9]{6} leaves [redacted customer]."""
     fields: list[str] = []
     """Fields of request bodies to keep under `content: redacted`, beside those that describe the work; others like
-    `metadata` and `user` are left out.
-    """
+    `metadata` and `user` are left out."""
     unit_key: str = ""
     """Write ${NAME}: the key that units are hashed with, any long random text without commas; `NEW,OLD` while it is
     changed. The routing table carries the name."""
