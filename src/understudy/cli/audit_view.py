@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from understudy.cli.output import out, plain, print_json, table
+from understudy.cli.output import counted, out, plain, print_json, table
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
@@ -65,5 +65,5 @@ def _print(found: dict[str, Any]) -> None:
                     said.append(f"\ndo: {plain(one['remedy'])}", style="not bold")
                 rows.append([Text(word, style), said])
         console.print(table(part, [("", "whole"), "what was seen, and what to do"], rows))
-    counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in MARKS)
+    counts = f"{found['ok']} ok, {counted(found['gap'], 'gap')}, {found['unknown']} unknown"
     console.print(counts, style="red" if found["gap"] else "green")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.output import errors_shown, out, plain, print_json, table
+from understudy.core.lasting import lasting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -258,17 +259,17 @@ def _print(console: Console, found: dict[str, Any]) -> None:
 
 
 def _lines(workload: dict[str, Any]) -> list[tuple[str, str]]:
-    ladder = ", ".join(f"{step['share'] * 100:g}%" for step in workload["ladder"])
-    shadow = " to ".join(_span(seconds) for seconds in workload["shadow_s"])
+    ladder = ", ".join(f"{step['share'] * 100:g} %" for step in workload["ladder"])
+    shadow = " to ".join(lasting(seconds) for seconds in workload["shadow_s"])
     gates = [
         f"{metric} within {gate['margin']}" if "margin" in gate else metric
         for metric, gate in workload["gates"].items()
     ]
     slices = [f"{key} from {source}" for key, source in workload["slice_by"].items()]
-    stages = f"shadow {shadow}, canary {ladder}, soak {_span(workload['soak_s'])}"
+    stages = f"shadow {shadow}, canary {ladder}, soak {lasting(workload['soak_s'])}"
     return [
         ("incumbent", workload["incumbent"]),
-        ("policy", f"{workload['policy']}: {stages}, incumbent kept {_span(workload['retain_s'])}"),
+        ("policy", f"{workload['policy']}: {stages}, incumbent kept {lasting(workload['retain_s'])}"),
         ("suites", "; ".join(_suite(suite) for suite in workload["suites"]) or "none"),
         ("slices", f"{', '.join(slices) or 'none'}; critical: {', '.join(workload['critical']) or 'none'}"),
         ("gates", ", ".join(gates) or "the built-in ones"),
@@ -284,10 +285,3 @@ def _dial(reasoning: dict[str, Any] | None) -> str:
     if not reasoning:
         return "-"
     return ", ".join(str(value) if key == "effort" else f"{value:,} tokens" for key, value in reasoning.items())
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "m")):
-        if seconds >= size:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.cli.output import plain, table
 from understudy.core.errors import UsageError
+from understudy.core.lasting import lasting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +99,7 @@ def print_plan(console: Console, found: dict[str, Any], why: str) -> None:
     said = f"in {_days(left)}" if left > 0 else "today" if left == 0 else f"{_days(-left)} ago"
     console.print(plain(f"Without the incumbent from {found['deadline']} on ({said}{f'; {why}' if why else ''})."))
     rows = [
-        [stage["stage"], f"{100 * stage['share']:g} %", _days(stage["least_s"] / 86_400), stage["begin_by"]]
+        [stage["stage"], f"{100 * stage['share']:g} %", lasting(stage["least_s"]), stage["begin_by"]]
         for stage in found["stages"]
     ]
     heads: list[str | tuple[str, str]] = ["stage", ("candidate", "right"), ("at least", "right"), ("begin by", "whole")]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import one_workload
-from understudy.cli.output import err, errors_shown, out, plain, print_json, table
+from understudy.cli.output import counted, err, errors_shown, out, plain, print_json, table
 from understudy.core.errors import EXIT_FINDING
 from understudy.core.moment import moment
 from understudy.core.signed import signed
@@ -251,7 +251,7 @@ def _print_months(workload: str, incumbent: str, months: list[Month]) -> None:
 
 @app.command()
 def erase(
-    unit: Annotated[str, typer.Option("--unit", help="Whose records to remove, as requests name them.")],
+    unit: Annotated[str, typer.Option("--unit", "--user", help="Whose records to remove, as requests name them.")],
     workload: Annotated[str | None, typer.Option("--workload", "-w", help="In this workload alone.")] = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -345,17 +345,21 @@ def _kept(text: str) -> tuple[Table, float]:
     from understudy.ledger.lake import Table
 
     name, _, length = text.partition("=")
+    remedy = "write a table and a time, like exchanges=90d"
+    if name not in set(Table):
+        tables = ", ".join(Table)
+        raise UsageError(f"--keep {text}: there is no table {name!r}", remedy=f"{remedy}; there is {tables}")
     try:
         return Table(name), seconds(length)
     except ValueError as error:
-        raise UsageError(f"--keep {text}: {error}", remedy="write a table and a time, like exchanges=90d") from None
+        raise UsageError(f"--keep {text}: {error}", remedy=remedy) from None
 
 
 @app.command()
 def export(
     to: Annotated[Path, typer.Argument(help="File to write: .jsonl, .jsonl.gz or .parquet.")],
     workload: Annotated[str | None, typer.Option("--workload", "-w", help="Of this workload alone.")] = None,
-    unit: Annotated[str | None, typer.Option("--unit", help="Of this unit alone.")] = None,
+    unit: Annotated[str | None, typer.Option("--unit", "--user", help="Of this unit alone.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="From this time on, like 2026-03-01 or 2026-03-01T09:30Z.")
     ] = None,
@@ -383,7 +387,7 @@ def export(
         if as_json:
             print_json({"file": str(to), "exchanges": count})
         else:
-            out().print(plain(f"{count} exchanges in {to}"), markup=False)
+            out().print(plain(f"{count:,} exchanges in {to}"), markup=False)
 
 
 def _print_verification(found: dict[str, Any]) -> None:
@@ -395,15 +399,16 @@ def _print_verification(found: dict[str, Any]) -> None:
     ]
     out().print(table("", columns, rows))
     for why, count in found["lost"].items():
-        out().print(plain(f"{count} counted as lost: {why}"), markup=False)
+        out().print(plain(f"{count:,} counted as lost: {why}"), markup=False)
     for name in ("uncounted", "duplicates", "damaged"):
         if found[name]:
-            out().print(plain(f"{found[name]} {name}"), style="bold red", markup=False)
+            out().print(plain(f"{found[name]:,} {name}"), style="bold red", markup=False)
     for sentence in found["decisions"]["broken"]:
         out().print(plain(sentence), style="bold red", markup=False)
     if found["in_order"]:
-        out().print(f"every one of {found['given']} numbers is accounted for")
+        out().print(f"every one of {found['given']:,} numbers is accounted for")
         decided = found["decisions"]
         if decided["decisions"]:
-            told = f"all {decided['decisions']} decisions of {decided['upgrades']} upgrades follow from each other"
-            out().print(f"{told}; the ledger has a copy of {decided['copied']}")
+            upgrades = counted(decided["upgrades"], "upgrade")
+            told = f"all {decided['decisions']:,} decisions of {upgrades} follow from each other"
+            out().print(f"{told}; the ledger has a copy of {decided['copied']:,}")

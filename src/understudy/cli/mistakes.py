@@ -69,7 +69,8 @@ def _value(name: str, given: str, found: Any) -> str:
     if found["type"] == "float_parsing":
         return f"{name} {given!r}: a number is expected"
     # Raised by the reader of a choice as an error of its own, which the checker announces.
-    return f"{name} {given!r}: {found['msg'].removeprefix('Value error, ')}"
+    said = found["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{name} {said}" if said.startswith(repr(given)) else f"{name} {given!r}: {said}"
 
 
 def nearest(word: str, names: Iterable[str]) -> str:

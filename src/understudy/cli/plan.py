@@ -18,6 +18,7 @@ import typer
 from understudy.cli import deadline as deadlines
 from understudy.cli.output import errors_shown, out, plain, print_json, progress, table
 from understudy.core.errors import EXIT_FINDING, CannotMeasure, UsageError
+from understudy.core.lasting import lasting
 
 if TYPE_CHECKING:
     from datetime import date
@@ -377,13 +378,13 @@ def _simulated(
 
 def _print(console: Console, document: dict[str, Any], planned: GatePlan | None) -> None:
     rows = [
-        [row["stage"], f"{100 * row['share']:g} %", _time(row["least_s"]), _time(row["most_s"])]
+        [row["stage"], f"{100 * row['share']:g} %", lasting(row["least_s"]), lasting(row["most_s"])]
         for row in document["timeline"]
     ]
     title = f"{document['workload']}, profile {document['profile']}"
     console.print(table(title, ["stage", ("candidate", "right"), ("at least", "right"), ("at most", "right")], rows))
     least = sum(row["least_s"] for row in document["timeline"][:-2])
-    console.print(f"100 % after {_time(least)} at the earliest, not counting the eval and prompt work.\n")
+    console.print(f"100 % after {lasting(least)} at the earliest, not counting the eval and prompt work.\n")
     if "deadline" in document:
         deadlines.print_plan(console, document["deadline"], document["deadline"]["why"])
     else:
@@ -413,7 +414,7 @@ def _print_gates(console: Console, planned: GatePlan) -> None:
     shares = sorted({row.share for row in planned.rows})
     cells: dict[tuple[str, str], dict[float, str]] = {}
     for row in planned.rows:
-        after = "never" if row.decided_after_s is None else _time(row.decided_after_s)
+        after = "never" if row.decided_after_s is None else lasting(row.decided_after_s)
         cells.setdefault((row.metric, row.slice), {})[row.share] = f"{_loss(row)} {after:>6}"
     console.print(
         "Per rung: the loss that is seen by the end of its hold (80 % power; pt are points, hundredths of a share or "
@@ -458,14 +459,6 @@ def _print_simulation(console: Console, found: dict[str, Any]) -> None:
     )
 
 
-def _time(seconds: float) -> str:
-    for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
-    return f"{seconds:.2g} s"
-
-
 def _loss(row: PlanRow) -> str:
     from understudy.gates.planning import said
 
@@ -477,7 +470,7 @@ def _loss(row: PlanRow) -> str:
 
 
 def _days(value: float | None) -> str:
-    return "-" if value is None else _time(value * DAY)
+    return "-" if value is None else lasting(value * DAY)
 
 
 def _share(value: float | None) -> str:

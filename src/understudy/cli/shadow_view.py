@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from understudy.cli.output import plain, table
+from understudy.core.lasting import lasting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -47,7 +48,8 @@ def _tables(console: Console, found: Mapping[str, Any]) -> None:
         for column in made.columns[1:]:
             column.no_wrap = True
         console.print(made)
-    console.print("✗ drift: no chance, and more than people, parsers or budgets fail to notice", style="dim")
+    if any(row["flagged"] and row["slice"] in shown for row in found["rows"]):
+        console.print("✗ drifted: more than chance explains, and enough for somebody to notice", style="dim")
     rest = [name for name in slices if name not in shown]
     if rest:
         console.print(plain(f"Compared too, see one with --slice: {', '.join(rest)}"), markup=False)
@@ -57,9 +59,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     coverage, clock = found["coverage"], found["clock"]
     share = 100 * coverage["copies"] / coverage["served"] if coverage["served"] else 0.0
     lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in coverage["lost"].items())
-    least, most = span(clock["min_s"]), span(clock["max_s"])
+    least, most = lasting(clock["min_s"]), lasting(clock["max_s"])
     if clock["running"]:
-        held = span(clock["held_s"]) if clock["held_s"] is not None else "an unknown time"
+        held = lasting(clock["held_s"]) if clock["held_s"] is not None else "an unknown time"
         time = f"{held} at full coverage; at least {least}, at most {most}"
     elif found["stage"] in BEFORE:
         time = "not started: it runs from full coverage on"
@@ -127,15 +129,3 @@ def _row(row: Mapping[str, Any]) -> list[object]:
     feature, *figures = cells(row)
     mark = "✗ " if row["flagged"] else "  "
     return [Text(plain(cell), style="bold red" if row["flagged"] else "") for cell in (mark + feature, *figures)]
-
-
-def span(seconds: float) -> str:
-    """A duration as a person says it: 1 d 4 h, 20 min, 3 s."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    parts = []
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count:.0f} {unit}")
-    return " ".join(parts[:2])

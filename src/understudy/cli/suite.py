@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.asking import Config, Json, Workload
-from understudy.cli.output import errors_shown, out, plain, print_json
+from understudy.cli.output import errors_shown, out, plain, print_json, progress
 from understudy.core.errors import CannotMeasure, UsageError
 from understudy.core.moment import moment
 
@@ -26,6 +26,7 @@ DRAWN = 500_000
 READ = 20_000
 """Exchanges whose content is read at most, in search of questions that differ."""
 BATCH = 2_000
+"""Exchanges whose content is read first; then as many again, until the cases are found."""
 
 
 @app.callback()
@@ -46,7 +47,7 @@ def from_ledger(
     exchange: Annotated[
         list[str] | None, typer.Option("--exchange", help="These exchanges and no others, as a report names them.")
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="File to write or add to.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", "--to", help="File to write or add to.")] = None,
     seed: Annotated[str, typer.Option("--seed", help="Another seed draws other cases.")] = "1",
     config: Config = None,
     as_json: Json = False,
@@ -88,17 +89,23 @@ def from_ledger(
                     turn=zlib.crc32(seed.encode()),
                 )
                 names = in_turn(asked, by=key, seed=seed)[:READ]
-                for first in range(0, len(names), BATCH):
-                    found += ledger.exchanges(workload=workload, only=names[first : first + BATCH])
-                    cases = sample(found, n, by=key, seed=seed, redactor=redactor)
-                    if len(cases) == n:
-                        break
+                with progress("reading", len(names)) as advance:
+                    upto = 0
+                    while upto < len(names) and len(cases) < n:
+                        batch = names[upto : max(BATCH, 2 * upto)]  # twice as many each time: all are drawn from anew
+                        found += ledger.exchanges(workload=workload, only=batch)
+                        upto += len(batch)
+                        advance(len(batch))
+                        cases = sample(found, n, by=key, seed=seed, redactor=redactor)
         finally:
             ledger.close()
         if not cases:
+            named = f"{', '.join(wanted)}: " if wanted else ""
             raise CannotMeasure(
-                "no exchange of the incumbent with a plain question and a whole answer was found",
-                remedy="see that the workload keeps content (`content: redacted`), and that there was traffic",
+                f"{named}no exchange of the incumbent with a plain question and a whole answer was found",
+                remedy="take an id as `shadow report` or the answer's header x-understudy-exchange names it"
+                if wanted
+                else "see that the workload keeps content (`content: redacted`), and that there was traffic",
             )
         path = to or project.root / "suites" / f"{workload}-from-ledger.yaml"
         added = write(path, f"{workload}-from-ledger", cases)
@@ -109,6 +116,6 @@ def from_ledger(
             text = f"{added} cases added to {path}; review each, then name it under `suites:`"
             out().print(plain(text), markup=False)
             if few:
-                rest = f"the other {len(found) - len(cases)} of {len(found)} exchanges that were read"
+                rest = f"the other {len(found) - len(cases):,} of {len(found):,} exchanges that were read"
                 why = f"{few} fewer than asked for: {rest} repeat a question, are more than text, or failed"
                 out().print(why, markup=False, highlight=False)

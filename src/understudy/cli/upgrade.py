@@ -197,7 +197,7 @@ def waive(
     workload: Workload,
     subject: Annotated[str, typer.Argument(help="A failed slice, or SLICE/KIND for one finding; `all` for no slice.")],
     owner: Annotated[str, typer.Option("--owner", help="Who answers for it.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why it is acceptable.")],
+    reason: Annotated[str, typer.Option("--reason", "--why", help="Why it is acceptable.")],
     until: Annotated[str, typer.Option("--until", help="How long it holds, like 14d, or the last day: 2026-12-24.")],
     by: By = "",
     config: Config = None,

@@ -178,6 +178,6 @@ def _judged(upgrade: Mapping[str, Any]) -> list[Any]:
 
 
 def _ago(at: float, now: float) -> str:
-    from understudy.stages.assessment import lasting
+    from understudy.core.lasting import lasting
 
     return lasting(max(0.0, now - at))

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def who_served(
-    user: Annotated[str, typer.Option("--user", "-u", help="The unit, as requests name it.")],
+    user: Annotated[str, typer.Option("--user", "--unit", "-u", help="The unit, as requests name it.")],
     workload: Annotated[str | None, typer.Option("--workload", "-w", help="Name of the workload.")] = None,
     at: Annotated[str | None, typer.Option("--at", help="When, like 2026-03-01T09:30Z; now if left out.")] = None,
     config: Config = None,

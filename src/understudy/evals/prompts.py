@@ -54,7 +54,7 @@ class SideBySide:
 
     def lines(self) -> Iterator[str]:
         """The view as plain text, as evidence and logs keep it."""
-        yield f"{self.before} -> {self.after}"
+        yield f"{self.before} to {self.after}"
         yield f"why: {self.why or 'not recorded'}"
         for change in self.settings:
             yield f"  {change}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from understudy.core.evidence import ALL_SLICES, BUCKETS
+from understudy.core.lasting import lasting
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, Arm, Profile, Step
 from understudy.gates.effect import NO_EFFECT, Effect, Events, distinct, measure_alone
 from understudy.gates.gate import MIN_CLUSTERS, PASS_ALPHA, ROLLBACK_ALPHA, Gate, error_budget
@@ -20,7 +21,7 @@ from understudy.gates.panel import SLICE_WIDEN
 from understudy.gates.stats.distributions import normal_quantile
 from understudy.gates.tally import Tally
 from understudy.gates.weighing import harm_evidence, pass_evidence
-from understudy.gates.wording import duration, scale_of
+from understudy.gates.wording import scale_of
 
 POWER = 0.8
 
@@ -362,7 +363,7 @@ def _refusal(gate: Gate, name: str, rows: Sequence[PlanRow], profile: Profile) -
     where = f"{gate.metric} in {name}" if name else gate.metric
     wait_s = gate.max_wait_s if gate.max_wait_s is not None else profile.max_wait_s
     sentence = (
-        f"{where}: a margin of {_number(gate, last.margin)} cannot be decided: within {duration(wait_s)} at "
+        f"{where}: a margin of {_number(gate, last.margin)} cannot be decided: within {lasting(wait_s)} at "
         f"{100 * last.share:g} % the incumbent against itself differs by up to {_number(gate, last.noise)}"
     )
     return Refusal(gate.metric, name, last.margin, last.noise, sentence)
@@ -376,11 +377,15 @@ def said(value: float, scale: str) -> str:
     """A loss on its scale; logarithms as the per cent that they stand for."""
     match scale:
         case "percent":
-            return f"{100 * math.expm1(value):.3g} %"
+            return f"{_three(100 * math.expm1(value))} %"
         case "points":
-            return f"{100 * value:.3g} points"
+            return f"{_three(100 * value)} points"
         case _:
             return f"{value:.3g}"
+
+
+def _three(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _advice(rows: Sequence[PlanRow], refusals: Sequence[Refusal]) -> list[str]:
@@ -409,7 +414,7 @@ def _late_rungs(rows: Sequence[PlanRow]) -> list[str]:
         if late:
             last = max(late, key=lambda row: row.decided_after_s or 0.0)
             where = f"{last.metric} in {last.slice}" if last.slice else last.metric
-            most, least = duration(last.decided_after_s or 0.0), duration(last.hold_s)
+            most, least = lasting(last.decided_after_s or 0.0), lasting(last.hold_s)
             said.append(f"at {100 * last.share:g} % expect {most} instead of {least}: {where} takes longest")
     return said
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from understudy.core.lasting import lasting
 from understudy.core.playbook import Verdict
 from understudy.core.signed import signed
 from understudy.gates.gate import Gate, GateVerdict
-
-
-def duration(seconds: float) -> str:
-    """A duration as people say it."""
-    for size, unit in ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def amount(gate: Gate, value: float) -> str:
@@ -92,5 +85,5 @@ def panel_sentence(verdict: Verdict, gates: Sequence[GateVerdict], decidable_in_
         case _:
             waiting = [gate for gate in gates if gate.required and gate.verdict is not Verdict.PASS]
             names = ", ".join(f"{g.metric} in {g.slice}" if g.slice else g.metric for g in waiting[:5])
-            when = "" if decidable_in_s is None else f"; about {duration(decidable_in_s)} more at the present traffic"
+            when = "" if decidable_in_s is None else f"; about {lasting(decidable_in_s)} more at the present traffic"
             return f"No gate fails, {len(waiting)} of {sum(g.required for g in gates)} are undecided: {names}{when}."

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from understudy.core.lasting import lasting
 from understudy.core.playbook import Stage, Verdict
 from understudy.drift.figures import cells
 from understudy.evals.figures import MEASURES, change, points, signed
@@ -29,7 +30,6 @@ from understudy.pack.blocks import (
 )
 from understudy.pack.drawing import Range, ranges
 from understudy.pack.told import QUESTIONS
-from understudy.stages.assessment import lasting
 
 Found = Mapping[str, Any]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.core.canonical import canonical_json
+from understudy.core.lasting import lasting
 from understudy.core.playbook import Stage
 from understudy.evals.figures import change
 from understudy.pack import evidence
@@ -26,7 +27,6 @@ from understudy.pack.blocks import (
     spoken,
 )
 from understudy.pack.drawing import Step, exposure
-from understudy.stages.assessment import lasting
 
 Found = Mapping[str, Any]
 
@@ -187,7 +187,7 @@ def _rollback(pack: Found) -> Section:
             ("why", went["why"]),
         ]
         if went["effective_s"] is not None:
-            rows.append(("every worker after", f"{went['effective_s']:.3g} s"))
+            rows.append(("every worker after", lasting(went["effective_s"])))
         if went["last_candidate_at"] is not None:
             late = went["last_candidate_at"] - went["at"]
             word = "after" if late > 0 else "before"
@@ -198,7 +198,7 @@ def _rollback(pack: Found) -> Section:
         lines: list[list[str | Cell]] = []
         for d in drills:
             late = ", ".join(d["waiting"] or ()) or "none"
-            lines.append([moment(d["at"]), d["by"], f"{d['seconds']:.3g} s", str(d["workers"]), late, d["why"] or "-"])
+            lines.append([moment(d["at"]), d["by"], lasting(d["seconds"]), str(d["workers"]), late, d["why"] or "-"])
         columns = ("UTC", "by", "every worker after >", "workers >", "late", "why")
         section.brief.append(Grid("drills", columns, lines))
     else:

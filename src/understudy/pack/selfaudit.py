@@ -12,12 +12,12 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from understudy.config.schema import WorkloadSection
+from understudy.core.lasting import lasting
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, Outcome, Profile, Stage
 from understudy.core.variant import Variant
 from understudy.rollout.fold import EVERYTHING, UpgradeState, Waiver, fold
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
-from understudy.stages.assessment import lasting
 from understudy.stages.regress import REGRESSION
 
 OK, GAP, UNKNOWN = "ok", "gap", "unknown"
@@ -153,7 +153,7 @@ def _flip(seen: Seen) -> Answer:
     name = "a rollback that is a deployment"
     timed = [took for _, took in seen.drills if took is not None]
     if timed:
-        return name, OK, f"one command; the last one took {timed[-1]:.3g} s until every worker had it", ""
+        return name, OK, f"one command; the last one took {lasting(timed[-1])} until every worker had it", ""
     said = "one command by design, and never timed here"
     return name, UNKNOWN, said, f"time it: understudy rollback {seen.workload} --drill"
 
@@ -263,7 +263,7 @@ def _drill(seen: Seen) -> Answer:
         return name, GAP, f"the last drill was {ago}", remedy
     if took is None:
         return name, GAP, f"the drill {ago} did not reach every worker", remedy
-    return name, OK, f"{ago}, in {took:.3g} s", ""
+    return name, OK, f"{ago}, in {lasting(took)}", ""
 
 
 def _parachute(seen: Seen) -> Answer:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from understudy.alerts.alert import Alert, Severity
 from understudy.alerts.alert import Kind as About
 from understudy.core.canonical import digest
+from understudy.core.lasting import lasting
 from understudy.core.playbook import DAY, Outcome, Stage, Verdict
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.gating import HARD_GUARD, SLOW_TAIL
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
 from understudy.rollout.status import SILENT_AFTER_S
-from understudy.stages.assessment import lasting
 from understudy.stages.soak import INCUMBENT_DOWN
 
 TOLD_FOR_S = DAY

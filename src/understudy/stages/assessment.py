@@ -67,11 +67,3 @@ def hold(
     return Assessment(
         Decision.HOLD, verdict, sentence, missing=missing, findings=findings, details=dict(details or {}), person=person
     )
-
-
-def lasting(seconds: float) -> str:
-    """A duration as people say it."""
-    for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

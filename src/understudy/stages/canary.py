@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from understudy.core.evidence import Finding
+from understudy.core.lasting import lasting
 from understudy.core.playbook import PARTS_PER_MILLION, Decision, Stage, Verdict
-from understudy.stages.assessment import Assessment, Judgement, hold, lasting
+from understudy.stages.assessment import Assessment, Judgement, hold
 
 UNDECIDED = "undecided"
 

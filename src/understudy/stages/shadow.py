@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.core.evidence import Finding
+from understudy.core.lasting import lasting
 from understudy.core.playbook import PARTS_PER_MILLION, Decision, Stage, Verdict
-from understudy.stages.assessment import Assessment, hold, lasting
+from understudy.stages.assessment import Assessment, hold
 
 FULL = 0.95
 """Copies made of copies asked for, from which on coverage counts as full: a few are always lost to limits."""
@@ -33,11 +34,9 @@ class Coverage:
         return self.served >= ENOUGH and self.copies >= FULL * self.served * sample / PARTS_PER_MILLION
 
     def sentence(self, sample: int) -> str:
-        asked = sample / PARTS_PER_MILLION
-        lost = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()) if count)
-        return f"{self.copies} copies of {self.served} served, {asked:.4g} of them asked for" + (
-            f"; lost: {lost}" if lost else ""
-        )
+        part = "" if sample == PARTS_PER_MILLION else f", where {sample / 10_000:g} % are to be copied"
+        lost = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in sorted(self.lost.items()) if n)
+        return f"{self.copies:,} copies of {self.served:,} served{part}{f'; lost: {lost}' if lost else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +99,11 @@ def assess(
         wish = f"a waiver, or a re-tuned candidate, for {names}"
         said = "Users would notice the swap."
         return hold(said, wish, verdict=Verdict.FAIL, findings=found, details=details, person=(wish,))
+    said = "Users would notice only what was accepted" if found else "Nothing that users would notice"
     return Assessment(
         Decision.ADVANCE,
         Verdict.PASS,
-        f"No drift that was not accepted, in {evidence.pairs} pairs over {lasting(held_s)}.",
+        f"{said}, in {evidence.pairs:,} pairs over {lasting(held_s)}.",
         to=Stage.CANARY,
         findings=found,
         details=details,

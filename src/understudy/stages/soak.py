@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from understudy.core.evidence import Finding
+from understudy.core.lasting import lasting
 from understudy.core.playbook import Decision, Stage, Verdict
-from understudy.stages.assessment import Assessment, Judgement, hold, lasting
+from understudy.stages.assessment import Assessment, Judgement, hold
 
 INCUMBENT_DOWN = "incumbent_down"
 

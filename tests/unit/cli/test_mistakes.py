@@ -81,7 +81,7 @@ def said(line: str) -> UsageError:
         ("eval w", "understudy eval needs --candidate VARIANT: The variant to try", "`understudy eval --help`"),
         ("eval --candidate v", "understudy eval needs WORKLOAD", "has examples"),
         ("eval w --candidate", "--candidate needs a value", "--help"),
-        ("lint --format xml", "--format 'xml': 'xml' is not one of 'text', 'json'", "`understudy lint --help`"),
+        ("lint --format xml", "--format 'xml' is not one of 'text', 'json'", "`understudy lint --help`"),
         ("eval w --candidate v --repeats 0", "--repeats 0: the least is 1", "`understudy eval --help`"),
         ("eval w --candidate v --repeats 101", "--repeats 101: the most is 100", "`understudy eval --help`"),
         ("plan w --simulate x", "--simulate 'x': a whole number is expected", "`understudy plan --help`"),

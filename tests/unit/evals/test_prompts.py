@@ -36,7 +36,7 @@ NEW = Variant(
 def test_the_view_reads_like_this() -> None:
     """Settings by their names in the file, the prompt as changed lines with a little around them, and the reason."""
     assert list(side_by_side(OLD, NEW, "negative instructions are taken literally").lines()) == [
-        "v12 -> v13",
+        "v12 to v13",
         "why: negative instructions are taken literally",
         "  model: m-1 -> m-2",
         "  params.temperature: 0.6 -> (not set)",

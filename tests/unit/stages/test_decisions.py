@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from understudy.core.evidence import Finding
+from understudy.core.lasting import lasting
 from understudy.core.playbook import PARTS_PER_MILLION, Decision, Outcome, Stage, Verdict
 from understudy.stages import canary, regress, retune, shadow, soak
-from understudy.stages.assessment import Judgement, lasting
+from understudy.stages.assessment import Judgement
 
 PASS = Judgement(Verdict.PASS, "all pass")
 FAIL = Judgement(Verdict.FAIL, "errors doubled")
@@ -216,7 +217,16 @@ def test_soak_decides(judgement: Judgement | None, held_s: float, down_s: float,
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.5, "0.5 s"), (90, "90 s"), (600, "10 min"), (7_200, "2 h"), (86_400, "24 h"), (1_209_600, "14 d")],
+    [
+        (0.5, "500 ms"),
+        (0, "0 s"),
+        (3.08, "3.08 s"),
+        (90, "90 s"),
+        (600, "10 min"),
+        (7_200, "2 h"),
+        (86_400, "24 h"),
+        (1_209_600, "14 d"),
+    ],
 )
 def test_durations_as_people_say_them(seconds: float, said: str) -> None:
     """The largest unit of which there are two."""
