@@ -142,6 +142,7 @@ def plan(
                 "source": known.source,
                 "assumed": list(known.assumed),
                 "approximate": known.approximate,
+                "unknown": [m.gate.metric for m in chosen if (m.gate.metric, "") not in known.figures],
             }
             if gates:
                 planned = _planned(project, workload, profile, chosen, known)
@@ -398,6 +399,9 @@ def _print(console: Console, document: dict[str, Any], planned: GatePlan | None)
         console.print(
             plain(f"Traffic from {document['traffic']['source']}{f'; assumed: {assumed}' if assumed else ''}{about}.")
         )
+        if unknown := document["traffic"]["unknown"]:
+            said = f"Left out, as nothing is known of them: {', '.join(unknown)}. "
+            console.print(plain(f"{said}Describe them: --requests-per-day N --figure METRIC=MEAN"), markup=False)
     if planned is not None:
         _print_gates(console, planned)
     if "simulation" in document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,13 +101,7 @@ def from_ledger(
         finally:
             ledger.close()
         if not cases:
-            named = f"{', '.join(wanted)}: " if wanted else ""
-            raise CannotMeasure(
-                f"{named}no exchange of the incumbent with a plain question and a whole answer was found",
-                remedy="take an id as `shadow report` or the answer's header x-understudy-exchange names it"
-                if wanted
-                else "see that the workload keeps content (`content: redacted`), and that there was traffic",
-            )
+            raise _nothing(wanted)
         path = to or project.root / "suites" / f"{workload}-from-ledger.yaml"
         added = write(path, f"{workload}-from-ledger", cases)
         few = len(wanted or range(n)) - len(cases)
@@ -119,3 +114,12 @@ def from_ledger(
                 rest = f"the other {len(found) - len(cases):,} of {len(found):,} exchanges that were read"
                 why = f"{few} fewer than asked for: {rest} repeat a question, are more than text, or failed"
                 out().print(why, markup=False, highlight=False)
+
+
+def _nothing(wanted: Sequence[str]) -> CannotMeasure:
+    said = "no exchange of the incumbent with a plain question and a whole answer was found"
+    if wanted:
+        remedy = "take ids as `shadow report` and the header x-understudy-exchange of an answer name them"
+        return CannotMeasure(f"{', '.join(wanted)}: {said}", remedy=remedy)
+    remedy = "see that the workload keeps content (`content: redacted`), and that there was traffic"
+    return CannotMeasure(said, remedy=remedy)
