@@ -172,8 +172,10 @@ def test_gates_from_the_ledger(tmp_path):
         committer.run_once()
     result = plan(tmp_path, "--gates", "--json")
     found = document(result)
+    unknown = found["traffic"].pop("unknown")
     assert found["traffic"] == {"source": "ledger", "assumed": [], "approximate": False}
     rows = {(row["metric"], row["slice"]) for row in found["gates"]["rows"]}
+    assert "cost" in unknown and not {*unknown} & {metric for metric, _ in rows}
     assert {("errors", ""), ("errors", "ticket=refund"), ("latency_p99", "")} <= rows
     least = next(row for row in found["gates"]["rows"] if (row["metric"], row["slice"]) == ("latency_p50", ""))
     assert least["values_per_day"] == pytest.approx(10.0, rel=0.4)
