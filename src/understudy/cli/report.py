@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import counted, errors_shown, out, plain, print_json, spoken
+from understudy.cli.output import counted, errors_shown, out, plain, print_json, progress, spoken
 from understudy.core.errors import EXIT_FINDING, CannotMeasure, UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _write(
 
     project = open_project(config)
     found = asyncio.run(_stored(project, name, upgrade))
-    pack = document(project, found, audited(project), time.time(), examples)
+    with progress("comparing pairs", None) as advance:
+        pack = document(project, found, audited(project), time.time(), examples, advance)
     if to is None and form is not None:
         _print_form(pack, form)
     elif as_json and to is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import errors_shown, out, print_json
+from understudy.cli.output import errors_shown, out, print_json, progress
 from understudy.core.errors import EXIT_FINDING, EXIT_PASS, CannotMeasure, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def report(
         project = open_project(config)
         name = one_workload(project, workload)
         state, held_s = asyncio.run(_state(project, name, upgrade))
-        document = compared(project, state, held_s, slice_, examples, time.time())
+        with progress("comparing pairs", None) as advance:
+            document = compared(project, state, held_s, slice_, examples, time.time(), advance)
         if as_json:
             print_json(document)
         else:
@@ -68,7 +69,7 @@ async def _state(project: Project, workload: str, upgrade: str) -> tuple[Upgrade
         if opened is None:
             raise CannotMeasure(f"workload {workload} has had no upgrade yet", remedy=begin)
         states = await opened.store.upgrades(workload)
-        progress = (await opened.store.read()).progress
+        watched = (await opened.store.read()).progress
     found = [state for state in states if upgrade in ("", state.id)]
     if not states:
         raise CannotMeasure(f"workload {workload} has had no upgrade yet", remedy=begin)
@@ -77,5 +78,5 @@ async def _state(project: Project, workload: str, upgrade: str) -> tuple[Upgrade
             f"workload {workload} has no upgrade {upgrade!r}", remedy=f"there is {', '.join(s.id for s in states)}"
         )
     state = found[-1]
-    kept = progress.get(state.id)
+    kept = watched.get(state.id)
     return state, kept.held_s if kept and kept.clock == state.clock else None

@@ -45,13 +45,20 @@ PHRASES: tuple[tuple[str, str], ...] = (
 """Each way of declining, as its name and a pattern over lower-case text with plain apostrophes."""
 
 _PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in PHRASES)
+_AT_THE_START = tuple((name, pattern) for name, pattern in _PATTERNS if pattern.pattern.startswith("^"))
+_TELLING = (
+    "cannot", "can't", "can not", "won't", "will not", "unable", "not able", "decline", "refuse", "n't have",
+    "not have", "against", "violate",
+)  # fmt: skip
+"""Without one of these only what begins in a certain way declines: nearly all answers have none."""
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 
 
 def refusal(answer: str) -> str:
     """The name of the way in which an answer declines, "" where it does not."""
     opening = " ".join(answer.lstrip()[:OPENING].translate(_APOSTROPHES).lower().split())
-    for name, pattern in _PATTERNS:
+    telling = any(map(opening.__contains__, _TELLING))
+    for name, pattern in _PATTERNS if telling else _AT_THE_START:
         if pattern.search(opening):
             return name
     return ""

@@ -1,7 +1,7 @@
 """Adds pairs up: sums of paired differences per slice and feature, and a few pairs to look at.
 
-Everything here can be merged in any order, so pairs may be read in parts and by several processes. What the sums
-mean is `report`'s to say.
+Pairs may be given in parts; the sums are those of one after the other, to the last bit. What they mean is `report`'s
+to say.
 """
 
 from __future__ import annotations
@@ -9,163 +9,87 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from math import nan
+from operator import sub
 
 from understudy.core.evidence import ALL_SLICES
-from understudy.drift.catalogue import FEATURES, Feature, Kind
-from understudy.drift.features import Habits, Side, distance, failed, measure
+from understudy.drift.catalogue import FEATURES, Kind
+from understudy.drift.cells import COLUMNS, Cell, Cells, Measured
+from understudy.drift.features import Habits, distance, failed, measure
+from understudy.drift.pair import LedgerSide, Pair
 from understudy.gates.stats.drift import PairedSums
 
 JOIN = " & "
 """Between the parts of a conjunction of two slices."""
 MOST_SLICES = 500
 """Slices that are kept apart; pairs of further ones count in the aggregate, and how many there were is reported."""
-EXAMPLES = 3
-SHOWN = 1_500
-"""Characters of an answer that an example keeps."""
+AT_ONCE = 1_000
+"""Pairs that are added up together: their cells take some hundred kilobytes each hundred."""
+_RATIOS = [(index, each.offset) for index, each in enumerate(FEATURES.values()) if each.kind is Kind.RATIO]
 
 
-class LedgerSide(Side, Protocol):
-    """A side, and where in the ledger it is."""
-
-    @property
-    def exchange(self) -> str: ...
-    @property
-    def bucket(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def slices(self) -> Mapping[str, str]: ...
-
-
-class Pair(Protocol):
-    """A served exchange and its shadow copy, as the ledger gives them."""
-
-    @property
-    def served(self) -> LedgerSide: ...
-    @property
-    def shadow(self) -> LedgerSide: ...
-
-
-class Example(NamedTuple):
-    """A pair to look at side by side."""
-
-    exchange: str
-    shadow: str
-    slices: dict[str, str]
-    incumbent: str
-    candidate: str
-    incumbent_value: float
-    candidate_value: float
-
-
-@dataclass(slots=True)
-class Cell:
-    """One feature on one slice: paired differences by bucket, what each side had, and the pairs furthest apart."""
-
-    differences: PairedSums = field(default_factory=PairedSums)
-    incumbent: float = 0.0
-    candidate: float = 0.0
-    incumbent_log: float = 0.0
-    """Sum of logarithms, for features that are compared as ratios."""
-    up: list[tuple[float, str, Example]] = field(default_factory=list)
-    """(difference, exchange, pair), the furthest apart first."""
-    down: list[tuple[float, str, Example]] = field(default_factory=list)
-
-    def add(self, bucket: int, difference: float, old: float, new: float, log: float, shown: Example) -> None:
-        self.differences.add(bucket, difference)
-        self.incumbent += old
-        self.candidate += new
-        self.incumbent_log += log
-        if difference:
-            kept = self.up if difference > 0 else self.down
-            if len(kept) < EXAMPLES or abs(difference) >= kept[-1][0]:
-                example = shown._replace(incumbent_value=old, candidate_value=new)
-                _keep(kept, (abs(difference), shown.exchange, example))
-
-    def merge(self, other: Cell) -> None:
-        self.differences = self.differences.merge(other.differences)
-        self.incumbent += other.incumbent
-        self.candidate += other.candidate
-        self.incumbent_log += other.incumbent_log
-        for mine, theirs in ((self.up, other.up), (self.down, other.down)):
-            for item in theirs:
-                _keep(mine, item)
-
-
-@dataclass(slots=True)
 class Differ:
     """What is known of all pairs so far. `noise` holds pairs of two answers of the incumbent to one request."""
 
-    habits: Habits = field(default_factory=Habits)
-    pairs: int = 0
-    noise_pairs: int = 0
-    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
-    noise: dict[str, PairedSums] = field(default_factory=dict)
-    overflowed: int = 0
-    slices: set[str] = field(default_factory=set)
+    def __init__(self, habits: Habits | None = None) -> None:
+        self.habits = Habits() if habits is None else habits
+        self.pairs = 0
+        self.noise_pairs = 0
+        self.noise: dict[str, PairedSums] = {}
+        self.overflowed = 0
+        self._slices: dict[str, int] = {ALL_SLICES: 0}
+        """The number of each slice that is kept."""
+        self._cells = Cells()
 
-    def add(self, pair: Pair) -> None:
-        """Count a pair. One whose two sides have the same fingerprint measures the incumbent against itself."""
-        served, shadow = pair.served, pair.shadow
-        names = self._names(served.slices)
-        apart = _distance(served, shadow)
-        if served.fingerprint and served.fingerprint == shadow.fingerprint:
-            self.noise_pairs += 1
-            for name in names if apart is not None else ():
-                self.noise.setdefault(name, PairedSums()).add(served.bucket, apart or 0.0)
-            return
-        self.pairs += 1
-        before, after = measure(served, self.habits), measure(shadow, self.habits)
-        if apart is not None:
-            before["distance"], after["distance"] = 0.0, apart
-        shown = Example(
-            served.exchange,
-            shadow.exchange,
-            dict(served.slices),
-            served.answer[:SHOWN],
-            shadow.answer[:SHOWN],
-            0.0,
-            0.0,
-        )
-        for feature in FEATURES.values():
-            old, new = before.get(feature.name), after.get(feature.name)
-            if old is None or new is None:
+    @property
+    def seen(self) -> int:
+        """Pairs of both kinds."""
+        return self.pairs + self.noise_pairs
+
+    @property
+    def cells(self) -> dict[tuple[str, str], Cell]:
+        """By slice and feature, in the order in which they were first seen."""
+        names = list(self._slices)
+        return {(names[row], COLUMNS[column]): found for (row, column), found in self._cells.found().items()}
+
+    def add(self, pairs: Iterable[Pair]) -> None:
+        """Count pairs. One whose two sides have the same fingerprint measures the incumbent against itself.
+
+        Raises ValueError for a difference that is no finite number.
+        """
+        measured: list[Measured] = []
+        for pair in pairs:
+            if len(measured) >= AT_ONCE:
+                self._cells.add(measured)
+                measured = []
+            served, shadow = pair.served, pair.shadow
+            rows = self._rows(served.slices)
+            apart = _distance(served, shadow)
+            if served.fingerprint and served.fingerprint == shadow.fingerprint:
+                self.noise_pairs += 1
+                names = list(self._slices)
+                for row in rows if apart is not None else ():
+                    self.noise.setdefault(names[row], PairedSums()).add(served.bucket, apart or 0.0)
                 continue
-            difference = _difference(feature, old, new)
-            if difference is None:
-                continue
-            log = math.log(old + feature.offset) if feature.kind is Kind.RATIO else 0.0
-            for name in names:
-                cell = self.cells.get((name, feature.name))
-                if cell is None:
-                    cell = self.cells[name, feature.name] = Cell()
-                cell.add(served.bucket, difference, old, new, log, shown)
+            self.pairs += 1
+            before, after = measure(served, self.habits), measure(shadow, self.habits)
+            if apart is not None:
+                before["distance"], after["distance"] = 0.0, apart
+            measured.append(Measured(pair, rows, *_values(before, after)))
+        self._cells.add(measured)
 
-    def merge(self, other: Differ) -> None:
-        """Take in what another one counted; both must have been given the same habits, else ValueError."""
-        if other.habits != self.habits:
-            raise ValueError("pairs that were measured against different habits cannot be added up")
-        self.pairs += other.pairs
-        self.noise_pairs += other.noise_pairs
-        self.overflowed += other.overflowed
-        self.slices |= other.slices
-        for key, cell in other.cells.items():
-            self.cells.setdefault(key, Cell()).merge(cell)
-        for name, sums in other.noise.items():
-            self.noise[name] = self.noise.get(name, PairedSums()).merge(sums)
-
-    def _names(self, slices: Mapping[str, str]) -> list[str]:
+    def _rows(self, slices: Mapping[str, str]) -> list[int]:
         """The aggregate, each declared slice of a pair, and each conjunction of two."""
-        names = [ALL_SLICES]
+        rows = [0]
         for name in slice_names(slices):
-            if name in self.slices or len(self.slices) < MOST_SLICES:
-                self.slices.add(name)
-                names.append(name)
-            else:
+            row = self._slices.get(name)
+            if row is None and len(self._slices) <= MOST_SLICES:
+                row = self._slices[name] = len(self._slices)
+            if row is None:
                 self.overflowed += 1
-        return names
+            else:
+                rows.append(row)
+        return rows
 
 
 def slice_names(slices: Mapping[str, str]) -> Iterator[str]:
@@ -178,32 +102,30 @@ def slice_names(slices: Mapping[str, str]) -> Iterator[str]:
 def accumulate(pairs: Iterable[Pair], habits: Habits) -> Differ:
     """All pairs, measured against the habits of the incumbent (`features.learn`)."""
     differ = Differ(habits)
-    for pair in pairs:
-        differ.add(pair)
+    differ.add(pairs)
     return differ
 
 
-def _difference(feature: Feature, old: float, new: float) -> float | None:
-    """None where a ratio has no meaning: a price or a time of nothing."""
-    if feature.kind is not Kind.RATIO:
-        return new - old
-    if old + feature.offset <= 0 or new + feature.offset <= 0:
-        return None
-    return math.log((new + feature.offset) / (old + feature.offset))
+def _values(
+    before: Mapping[str, float], after: Mapping[str, float]
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """What each side has, the difference, and for ratios the logarithm of the first, feature by feature; NaN where
+    there is no difference to take: where one side was not measured, or a price or a time of nothing has no ratio.
+    """
+    old = [before.get(name, nan) for name in COLUMNS]
+    new = [after.get(name, nan) for name in COLUMNS]
+    apart = list(map(sub, new, old))
+    logs = [0.0] * len(old)
+    for column, offset in _RATIOS:
+        first, second = old[column] + offset, new[column] + offset
+        if first > 0 and second > 0:
+            apart[column], logs[column] = math.log(second / first), math.log(first)
+        else:
+            apart[column] = nan
+    return old, new, apart, logs
 
 
 def _distance(served: LedgerSide, shadow: LedgerSide) -> float | None:
     if failed(served) or failed(shadow) or not (served.answer.strip() and shadow.answer.strip()):
         return None
     return distance(served.answer, shadow.answer)
-
-
-def _keep(kept: list[tuple[float, str, Example]], item: tuple[float, str, Example]) -> None:
-    """Keep the furthest apart; among equals the smaller exchange id, so that order of arrival does not matter."""
-    kept.append(item)
-    kept.sort(key=_furthest_first)
-    del kept[EXAMPLES:]
-
-
-def _furthest_first(entry: tuple[float, str, Example]) -> tuple[float, str]:
-    return (-entry[0], entry[1])

@@ -36,8 +36,8 @@ class Side(Protocol):
     """One side of a pair, as the ledger keeps it. None is unknown, never 0."""
 
     @property
-    def request(self) -> bytes:
-        """Empty where the workload keeps no content: an empty answer then means nothing."""
+    def kept(self) -> bool:
+        """False where the workload keeps no content: an empty answer then means nothing."""
         ...
 
     @property
@@ -141,7 +141,7 @@ def measure(side: Side, habits: Habits) -> dict[str, float]:
     if calls and habits.tools:
         found["usual_tools"] = float(all(name in habits.tools for name, _ in calls))
         found["usual_arguments"] = float(all(call in habits.shapes for call in calls))
-    if text.strip() or side.request:
+    if text.strip() or side.kept:
         found["empty"] = float(not text.strip() and not calls)
     refused = bool(text) and bool(refusal(text))
     if text.strip():
@@ -175,9 +175,12 @@ def _content(text: str, habits: Habits) -> dict[str, float]:
 
 def distance(one: str, other: str) -> float:
     """Share of the words of both texts that they do not share, counted with repetition: 0 the same, 1 nothing."""
-    mine, yours = Counter(words(unfenced(one))), Counter(words(unfenced(other)))
-    union = (mine | yours).total()
-    return 1.0 - (mine & yours).total() / union if union else 0.0
+    first, second = words(unfenced(one)), words(unfenced(other))
+    mine, yours = Counter(first), Counter(second)
+    shared = mine.keys() & yours.keys()
+    both = sum(map(min, map(mine.__getitem__, shared), map(yours.__getitem__, shared)))
+    union = len(first) + len(second) - both
+    return 1.0 - both / union if union else 0.0
 
 
 def _beyond(value: float | None, limit: float | None, least: float = 0.0) -> float | None:

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 
 from understudy.core.evidence import ALL_SLICES, Finding
 from understudy.drift.catalogue import FEATURES, Kind
-from understudy.drift.differ import JOIN, Differ, Example
+from understudy.drift.cells import Cell
+from understudy.drift.differ import JOIN
+from understudy.drift.features import Habits
+from understudy.drift.pair import Example
 from understudy.drift.sentences import Said, named, say
 
 STANDS_OUT = 1.5
@@ -69,7 +72,7 @@ Groups = dict[tuple[str, str], list[Row]]
 """Flagged rows by (slice, finding)."""
 
 
-def findings(rows: Iterable[Row], differ: Differ) -> list[SeenIn]:
+def findings(rows: Iterable[Row], cells: Mapping[tuple[str, str], Cell], habits: Habits) -> list[SeenIn]:
     """The findings, the largest first."""
     flagged = {(row.slice, row.feature): row for row in rows if row.flagged}
     grouped: Groups = {}
@@ -84,7 +87,7 @@ def findings(rows: Iterable[Row], differ: Differ) -> list[SeenIn]:
     hosts = _hosts_of(kept)
     ordered = sorted(kept.items(), key=lambda item: (-abs(_strongest(item[1]).times_floor), item[0]))
     return [
-        _seen(key, found, most.get(key[1], ""), _guest(key, hosts, kept), differ)
+        _seen(key, found, most.get(key[1], ""), _guest(key, hosts, kept), cells, habits)
         for key, found in ordered
         if key not in hosts
     ]
@@ -185,23 +188,29 @@ def _hosts(first: list[Row], second: list[Row]) -> bool:
     return not any(row.effect * strongest.effect > 0 for row in second if row.feature != "reading_grade")
 
 
-def _seen(key: tuple[str, str], rows: list[Row], most: str, guests: list[Row], differ: Differ) -> SeenIn:
+def _seen(
+    key: tuple[str, str],
+    rows: list[Row],
+    most: str,
+    guests: list[Row],
+    cells: Mapping[tuple[str, str], Cell],
+    habits: Habits,
+) -> SeenIn:
     """The finding of a group of rows, with what goes with it in its sentence, and examples of its strongest row."""
     name, kind = key
     ordered = sorted(rows, key=lambda row: -abs(row.times_floor))
     first = ordered[0]
-    sentence = say([_said(row) for row in ordered], differ.habits)
+    sentence = say([_said(row) for row in ordered], habits)
     if guests:
-        with_it = say([_said(row)._replace(slice=ALL_SLICES) for row in guests], differ.habits)
+        with_it = say([_said(row)._replace(slice=ALL_SLICES) for row in guests], habits)
         sentence = f"{sentence}; with it, {with_it}"
     if name == ALL_SLICES and most:
         sentence = f"{sentence}; most of all on {named(most)}"
     fields = ("n", "incumbent", "candidate", "effect", "low", "high", "p", "q")
     figures = {field: float(getattr(first, field)) for field in fields}
     figures |= {f"{row.feature}_effect": row.effect for row in (*ordered[1:], *guests)}
-    cell = differ.cells[name, first.feature]
-    examples = tuple(example for _, _, example in (cell.up if first.effect > 0 else cell.down))
-    return SeenIn(Finding(kind, name, sentence, figures), examples)
+    cell = cells[name, first.feature]
+    return SeenIn(Finding(kind, name, sentence, figures), cell.up if first.effect > 0 else cell.down)
 
 
 def _said(row: Row) -> Said:

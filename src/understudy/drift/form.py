@@ -12,7 +12,7 @@ MOST_JSON = 200_000
 """Characters of JSON that are parsed; a longer text counts as no JSON on both sides."""
 
 _TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)+\|?[ \t]*$", re.MULTILINE)
-_LIST = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
+_LIST = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+\S")
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S", re.MULTILINE)
 _SINGLE = re.compile(r"[{,\[]\s*'[^'\n]{0,200}'\s*[:,\]]")
 
@@ -21,13 +21,15 @@ def form(text: str) -> dict[str, bool]:
     """Which forms the answer has. JSON is looked for inside a code fence too: the fence is a form of its own."""
     inner = unfenced(text[:MOST_JSON])
     valid = parses(inner)
+    seen = text[:MOST]
+    # A table has a bar, a heading a number sign: looking for these takes no time, and few answers have them.
     return {
         "json": valid,
         "single_quotes": not valid and inner[:1] in {"{", "["} and bool(_SINGLE.search(inner[:MOST])),
         "code_fence": "```" in text or "~~~" in text,
-        "table": bool(_TABLE.search(text[:MOST])),
-        "list": len(_LIST.findall(text[:MOST])) > 1,
-        "heading": bool(_HEADING.search(text[:MOST])),
+        "table": "|" in seen and bool(_TABLE.search(seen)),
+        "list": "\n" in seen and sum(map(bool, map(_LIST.match, seen.split("\n")))) > 1,
+        "heading": "#" in seen and bool(_HEADING.search(seen)),
     }
 
 

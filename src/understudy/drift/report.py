@@ -17,7 +17,8 @@ from typing import NamedTuple
 from understudy.core.evidence import ALL_SLICES, Finding
 from understudy.drift import catalogue
 from understudy.drift.catalogue import FEATURES, Feature, Harm, Kind
-from understudy.drift.differ import JOIN, Cell, Differ
+from understudy.drift.cells import Cell
+from understudy.drift.differ import JOIN, Differ
 from understudy.drift.features import Habits
 from understudy.drift.findings import Row, SeenIn, findings
 from understudy.drift.sentences import Said, say
@@ -105,9 +106,10 @@ class _Tested(NamedTuple):
 
 def report(differ: Differ) -> DriftReport:
     """The rows of every slice with enough pairs, and what is found in them."""
-    counts = {name: cell.differences.n for (name, feature), cell in differ.cells.items() if feature == "failure"}
+    cells = differ.cells
+    counts = {name: cell.differences.n for (name, feature), cell in cells.items() if feature == "failure"}
     thin = {name: n for name, n in counts.items() if n < _least(name) and JOIN not in name}
-    tested = list(_tests(differ, counts))
+    tested = list(_tests(cells, differ.noise, counts))
     adjusted = _adjusted(tested)
     weights = _shrunken(tested)
     rows = [
@@ -118,7 +120,7 @@ def report(differ: Differ) -> DriftReport:
         pairs=differ.pairs,
         noise_pairs=differ.noise_pairs,
         rows=tuple(sorted(rows, key=_place)),
-        seen=tuple(findings(rows, differ)),
+        seen=tuple(findings(rows, cells, differ.habits)),
         thin=dict(sorted(thin.items())),
         slices_not_kept=differ.overflowed,
         habits=differ.habits,
@@ -129,15 +131,17 @@ def _least(name: str) -> int:
     return MIN_PAIRS_BOTH if JOIN in name else MIN_PAIRS
 
 
-def _tests(differ: Differ, counts: Mapping[str, int]) -> Iterable[_Tested]:
+def _tests(
+    cells: Mapping[tuple[str, str], Cell], noise: Mapping[str, PairedSums], counts: Mapping[str, int]
+) -> Iterable[_Tested]:
     """Every row that can be tested. A feature that no answer of either side has says nothing, and is no row."""
-    for (name, feature_name), cell in differ.cells.items():
+    for (name, feature_name), cell in cells.items():
         feature = FEATURES[feature_name]
         sums = cell.differences
         if counts.get(name, 0) < _least(name) or sums.n < _least(name) or not (cell.incumbent or cell.candidate):
             continue
         if feature.kind is Kind.DISTANCE:
-            drift = _excess(sums, differ.noise.get(name), feature.resolution)
+            drift = _excess(sums, noise.get(name), feature.resolution)
         elif feature.kind is Kind.FLAG:
             drift = flag_drift(sums)
         else:

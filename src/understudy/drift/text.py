@@ -13,8 +13,12 @@ LINE = 120
 
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _DATA = re.compile(r"\{|\[\s*[\[{\"'\d-]")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+_BREAK = re.compile(r"[.!?\n](?:(?<=\n)\n*|[\"')\]]*\s+)")
+"""Between two sentences: a mark, which belongs to the first of them, with space behind it; or the ends of lines. Begins
+with one set of characters, so that a search goes from one of them to the next.
+"""
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_LETTERS = bytes(code if chr(code) in "'abcdefghijklmnopqrstuvwxyz" else 32 for code in range(256))
 _GREETING = re.compile(
     r"(?:hi|hey|hello|dear|greetings|good (?:morning|afternoon|evening|day)|"
     r"thanks? (?:you )?for (?:writing|contacting|reaching|getting in touch|your (?:message|mail|e-?mail|question)))\b",
@@ -37,12 +41,24 @@ def is_data(text: str) -> bool:
 
 def sentences(text: str) -> list[str]:
     """Sentences and lines, without white space around them and without empty ones."""
-    return [part.strip() for part in _SENTENCE.split(text[:MOST]) if part.strip()]
+    text, found, begin = text[:MOST], list[str](), 0
+    for match in _BREAK.finditer(text):
+        found.append(text[begin : match.start() + 1].strip())  # a line's end goes with what is stripped
+        begin = match.end()
+    found.append(text[begin:].strip())
+    return [part for part in found if part]
 
 
 def words(text: str) -> list[str]:
     """Words of letters, lower case, with plain apostrophes."""
-    return _WORD.findall(text[:MOST].lower().replace("’", "'"))
+    lowered = text[:MOST].lower().replace("’", "'")
+    if not lowered.isascii():
+        return _WORD.findall(lowered)
+    # The same, in a fifth of the time: letters and apostrophes stay, and apostrophes only between two letters.
+    letters = lowered.encode().translate(_LETTERS).decode()
+    if "'" in letters:
+        letters = f" {letters} ".replace("''", "  ").replace(" '", "  ").replace("' ", "  ")
+    return letters.split()
 
 
 def normal(line: str) -> str:

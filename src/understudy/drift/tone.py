@@ -7,6 +7,8 @@ are read with the same eye, and never for judging one answer.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 
 from understudy.drift.text import sentences, words
 
@@ -32,8 +34,16 @@ LISTS: dict[str, str] = {
 }
 """Words, and pairs of words with a line between them."""
 
-_LISTS_OF = {word.replace("_", " "): name for name, words_ in LISTS.items() for word in words_.split()}
+_LIST_OF = {word: name for name, words_ in LISTS.items() for word in words_.split() if "_" not in word}
+_PHRASES = [
+    (*word.split("_"), f" {word.replace('_', '  ')} ", name)
+    for name, words_ in LISTS.items()
+    for word in words_.split()
+    if "_" in word
+]
+"""Pairs of words, and how they stand in a text in which each word has a space of its own on either side."""
 _VOWELS = re.compile(r"[aeiouyäöüáéíóúàèìòùâêîôû]+")
+_PLAIN_VOWELS = bytes(code if chr(code) in "aeiouy" else 32 for code in range(256))
 
 
 def tone(text: str) -> dict[str, float]:
@@ -43,19 +53,26 @@ def tone(text: str) -> dict[str, float]:
         return {}
     hundred = 100.0 / len(found)
     counts = dict.fromkeys(LISTS, 0)
-    previous = ""
-    for word in found:
-        for seen in (word, f"{previous} {word}"):
-            name = _LISTS_OF.get(seen)
-            if name is not None:
-                counts[name] += 1
-        previous = word
+    often = Counter(found)
+    for word in often.keys() & _LIST_OF.keys():
+        counts[_LIST_OF[word]] += often[word]
+    spaced = f" {'  '.join(found)} "
+    for first, second, phrase, name in _PHRASES:
+        if first in often and second in often:
+            counts[name] += spaced.count(phrase)
     rates = {name: hundred * count for name, count in counts.items()}
-    return {**rates, "exclamation": hundred * text.count("!"), "reading_grade": reading_grade(text, found)}
+    return {**rates, "exclamation": hundred * text.count("!"), "reading_grade": _grade(text, often, len(found), spaced)}
 
 
-def reading_grade(text: str, found: list[str]) -> float:
-    """School years needed to read the text (Kincaid and others 1975); a syllable is a group of vowels."""
-    silent = sum(word.endswith("e") and len(word) > 3 for word in found)
-    syllables = max(len(found), len(_VOWELS.findall(" ".join(found))) - silent)
-    return 0.39 * len(found) / max(1, len(sentences(text))) + 11.8 * syllables / len(found) - 15.59
+def _grade(text: str, often: Mapping[str, int], number: int, spaced: str) -> float:
+    """School years needed to read the text (Kincaid and others 1975); a syllable is a group of vowels.
+
+    often: its words with their counts. number: of words. spaced: the words in a row.
+    """
+    silent = sum(count for word, count in often.items() if word[-1] == "e" and len(word) > 3)
+    if spaced.isascii():
+        groups = len(spaced.encode().translate(_PLAIN_VOWELS).split())
+    else:
+        groups = len(_VOWELS.findall(spaced))
+    syllables = max(number, groups - silent)
+    return 0.39 * number / max(1, len(sentences(text))) + 11.8 * syllables / number - 15.59

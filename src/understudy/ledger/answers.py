@@ -40,6 +40,11 @@ class Answer(NamedTuple):
     tool_calls: str
     truncated_content: bool
 
+    @property
+    def kept(self) -> bool:
+        """Whether the workload keeps content."""
+        return bool(self.request)
+
 
 class Asked(NamedTuple):
     """One exchange without its content."""
@@ -61,6 +66,33 @@ class PairRow(NamedTuple):
     @property
     def unit(self) -> str:
         return self.served.unit
+
+
+class Compared(NamedTuple):
+    """One side of a pair as the drift tests read it; of a request they only need to know whether it was kept."""
+
+    exchange: str
+    bucket: int
+    slices: dict[str, str]
+    fingerprint: str
+    status: int
+    error: str
+    finish_reason: str
+    latency_s: float | None
+    ttft_s: float | None
+    cost_usd: float | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    answer: str
+    tool_calls: str
+    kept: bool
+
+
+class ComparedPair(NamedTuple):
+    """A served exchange and its shadow copy, as the drift tests read them."""
+
+    served: Compared
+    shadow: Compared
 
 
 class Mark(NamedTuple):

@@ -143,7 +143,21 @@ def pairs(
     fingerprint: str | None,
     since: float | None,
 ) -> Table:
-    """Served exchanges beside their shadow copies; the copy's columns end in `_shadow`. In order of time.
+    """Served exchanges beside their shadow copies; the copy's columns end in `_shadow`. In order of time."""
+    found = paired(exchanges, copies, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since)
+    return found.order_by("started_at", "exchange")
+
+
+def paired(
+    exchanges: Table,
+    copies: Table,
+    *,
+    workload: str,
+    upgrade: str,
+    fingerprint: str | None,
+    since: float | None,
+) -> Table:
+    """The same in no order.
 
     exchanges, copies: where the ones and the others are looked for.
     """
@@ -154,7 +168,13 @@ def pairs(
     if since is not None:
         first, second = first.filter(_.started_at >= since), second.filter(_.started_at >= since)
     second = second.rename("{name}_shadow")
-    return first.join(second, first.exchange == second.pair_shadow).order_by("started_at", "exchange")
+    return first.join(second, first.exchange == second.pair_shadow)
+
+
+def between(exchanges: Table, first: float, last: float) -> Table:
+    """Those that began within a span of time; of a request, whether it was kept instead of what it is."""
+    chosen = exchanges.filter(_.started_at >= first, _.started_at <= last)
+    return chosen.mutate(kept=chosen.request.cast("string").length() > 0).drop("request")
 
 
 def coverage(

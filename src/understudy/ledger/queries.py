@@ -18,6 +18,8 @@ from understudy.ledger import sealing
 from understudy.ledger.answers import (
     Answer,
     Asked,
+    Compared,
+    ComparedPair,
     Count,
     Coverage,
     Drawn,
@@ -33,18 +35,20 @@ from understudy.ledger.answers import (
 from understudy.ledger.arrivals import Arrivals
 from understudy.ledger.lake import EvalScore, Lake, Score, Table
 from understudy.ledger.metrics import MetricSpec
+from understudy.ledger.pairing import NAMES, Batch, Pairing
 from understudy.ledger.projection import Spent
 from understudy.ledger.rows import day_of
 from understudy.ledger.sealing import Seal
 from understudy.ledger.ticking import Question, Ticker
 from understudy.ledger.uncollected import uncollected
-from understudy.ledger.views import Views, asked_again
+from understudy.ledger.views import Removed, Views, asked_again
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
 
 _Row = TypeVar("_Row", Score, EvalScore)
+_SLICES = Compared._fields.index("slices")
 APART_S = 3_600.0
 """An exchange and its copy begin within so long of each other."""
 _RETRIES = 5
@@ -174,9 +178,9 @@ class Ledger:
     @_question
     def new_pairs(
         self, mark: Mark | None, *, workload: str, upgrade: str, fingerprint: str, since: float
-    ) -> tuple[list[PairRow] | None, Mark]:
+    ) -> tuple[Pairing | None, Mark]:
         """The pairs of which one half or both came since a mark, in order of time, and the mark behind them; without a
-        mark all pairs.
+        mark all pairs. Their answers are read by `compared`.
 
         None in their place where rows went since, or nobody can tell: then they have to be asked for without a mark.
         Of what was there before only the hours around the new rows are read, to find their other halves.
@@ -188,8 +192,9 @@ class Ledger:
         before = frozenset[str]() if mark is None else mark.files
         arrivals = Arrivals(self._lake, Table.EXCHANGES, since=-1 if mark is None else mark.version, until=version)
         files = arrivals.among(before, here.files)
+        about: dict[str, Any] = {"workload": workload, "upgrade": upgrade, "fingerprint": fingerprint, "since": since}
         if not files:
-            return (None if files is None else []), here
+            return (None if files is None else Pairing([], days, about)), here
         new = self._views.over(Table.EXCHANGES, sorted(files), "new")
         sides = [(new, new)]
         if before:
@@ -199,16 +204,39 @@ class Ledger:
             around = self._views.over(Table.EXCHANGES, near, "around")
             around = around.filter(around.started_at >= first, around.started_at <= last)
             sides = [(around, new), (new, around)]
-        found = {
-            (pair.served.exchange, pair.shadow.exchange): pair
-            for exchanges, copies in sides
-            for pair in self._pairs(
-                expressions.pairs(
-                    exchanges, copies, workload=workload, upgrade=upgrade, fingerprint=fingerprint, since=since
-                )
-            )
+        found = [self._views.run(expressions.paired(*side, **about).select(NAMES)) for side in sides]
+        return Pairing(found, days, about), here
+
+    def compared(self, pairing: Pairing) -> Iterator[list[ComparedPair]]:
+        """Pairs with their answers, a batch after the other, in their order.
+
+        Raises Removed where an expiry or an erasure took some of them away since they were found.
+        """
+        for batch in pairing.batches():
+            with self._lock:
+                found = self._compared(pairing, batch)
+            yield found
+
+    def _compared(self, pairing: Pairing, batch: Batch) -> list[ComparedPair]:
+        from understudy.ledger import expressions
+
+        files = self._views.over(Table.EXCHANGES, pairing.files(batch), "batch")
+        served = expressions.between(files, batch.first, batch.last)
+        copies = expressions.between(files, batch.first_copy, batch.last_copy)
+        found = expressions.paired(served, copies, **pairing.about)
+        halves = [list(Compared._fields), [f"{name}_shadow" for name in Compared._fields]]
+        rows = self._views.run(found.select(*halves[0], *halves[1]))
+        served_sides, copied_sides = (
+            [self._side(values) for values in zip(*(rows[name].to_pylist() for name in half), strict=True)]
+            for half in halves
+        )
+        read = {
+            (one.exchange, other.exchange): ComparedPair(one, other)
+            for one, other in zip(served_sides, copied_sides, strict=True)
         }
-        return sorted(found.values(), key=lambda pair: (pair.served.started_at, pair.served.exchange)), here
+        if not read.keys() >= set(batch.pairs):
+            raise Removed("pairs were removed while they were read", remedy="ask again")
+        return [read[names] for names in batch.pairs]
 
     @_question
     def shadow_coverage(
@@ -390,6 +418,15 @@ class Ledger:
         names = [*Answer._fields, *(f"{name}_shadow" for name in Answer._fields)]
         rows = self._rows(expression.select(names))
         return [PairRow(self._answer(row), self._answer(row, "_shadow")) for row in rows]
+
+    def _side(self, values: tuple[Any, ...]) -> Compared:
+        side = Compared._make(values)
+        read: dict[str, Any] = {"slices": dict(each.split("=", 1) for each in values[_SLICES])}
+        for field in ("answer", "tool_calls"):
+            if getattr(side, field).startswith(sealing.MARK):
+                sealed = getattr(side, field).encode()
+                read[field] = sealing.opened(self._seal, side.exchange, field, sealed).decode()
+        return side._replace(**read)
 
     def _answer(self, row: Mapping[str, Any], suffix: str = "") -> Answer:
         values = {name: row[name + suffix] for name in Answer._fields}

@@ -30,6 +30,7 @@ from understudy.rollout import status
 from understudy.rollout.audit import Audit
 from understudy.rollout.compared import compared
 from understudy.rollout.fold import UpgradeState, fold
+from understudy.rollout.following import Progress, unseen
 from understudy.rollout.history import changes, spans
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
@@ -113,8 +114,13 @@ class Gathering:
             return None
 
 
-def document(project: Project, found: Stored, audit: Audit, now: float, examples: int = 0) -> dict[str, Any]:
-    """The whole pack, with so many `examples` of answers beside each finding; none by default, as users wrote them."""
+def document(
+    project: Project, found: Stored, audit: Audit, now: float, examples: int = 0, progress: Progress = unseen
+) -> dict[str, Any]:
+    """The whole pack, with so many `examples` of answers beside each finding; none by default, as users wrote them.
+
+    progress: is told how many more pairs of the shadow were read.
+    """
     state, gathering = found.state, Gathering()
     known = told.documents(found.kept)
     visits = told.visits(found.journal, known)
@@ -131,7 +137,7 @@ def document(project: Project, found: Stored, audit: Audit, now: float, examples
             "change": _change(project, state),
             "stages": _with_gaps(visits, state, found.assessment, gathering),
             "evals": evals,
-            "shadow": _shadow(project, found, gathering, examples, now),
+            "shadow": _shadow(project, found, gathering, examples, now, progress),
             "acceptance": told.acceptances(found.journal, now),
             "findings": [finding._asdict() for finding in state.findings],
             "exposure": exposure,
@@ -250,10 +256,12 @@ def _evals(project: Project, journal: Sequence[Event], gathering: Gathering, exa
     return found
 
 
-def _shadow(project: Project, found: Stored, gathering: Gathering, examples: int, now: float) -> dict[str, Any] | None:
+def _shadow(
+    project: Project, found: Stored, gathering: Gathering, examples: int, now: float, progress: Progress
+) -> dict[str, Any] | None:
     if found.state.stage in (Stage.DRAFT, Stage.REGRESS) or not any(e.kind is Kind.CLEARED for e in found.journal):
         return None
-    return gathering.ask("shadow", lambda: compared(project, found.state, found.held_s, "", examples, now))
+    return gathering.ask("shadow", lambda: compared(project, found.state, found.held_s, "", examples, now, progress))
 
 
 def _served(ledger: Ledger, state: UpgradeState) -> dict[str, Any]:

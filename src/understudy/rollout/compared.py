@@ -14,19 +14,25 @@ from understudy.drift.report import MIN_PAIRS, DriftReport
 from understudy.ledger.queries import Ledger
 from understudy.ledger.stores import lake_of
 from understudy.rollout.fold import UpgradeState
-from understudy.rollout.following import Following
+from understudy.rollout.following import Following, Progress, unseen
 
 
 def compared(
-    project: Project, state: UpgradeState, held_s: float | None, slice_: str, examples: int, now: float
+    project: Project,
+    state: UpgradeState,
+    held_s: float | None,
+    slice_: str,
+    examples: int,
+    now: float,
+    progress: Progress = unseen,
 ) -> dict[str, Any]:
     """Everything the pairs of an upgrade say, on one slice alone where it is named, with so many examples a finding.
 
-    `held_s` is how long the shadow's clock has run. Raises CannotMeasure where there are too few pairs, UsageError for
-    a slice that was not seen.
+    `held_s` is how long the shadow's clock has run; `progress` is told how many more pairs were read. Raises
+    CannotMeasure where there are too few pairs, UsageError for a slice that was not seen.
     """
     with closing(Ledger(lake_of(project))) as ledger:
-        return compared_again(project, ledger, following(state), state, held_s, slice_, examples, now)
+        return compared_again(project, ledger, following(state), state, held_s, slice_, examples, now, progress)
 
 
 def following(state: UpgradeState) -> Following:
@@ -47,11 +53,12 @@ def compared_again(
     slice_: str,
     examples: int,
     now: float,
+    progress: Progress = unseen,
 ) -> dict[str, Any]:
     """The same as `compared`, by a ledger that is open and a reading of pairs that goes on from the last one."""
     in_shadow, since = state.stage is Stage.SHADOW, _since(state)
     coverage = ledger.shadow_coverage(workload=state.workload, upgrade=state.id, since=since)
-    drift = pairs.read(ledger)
+    drift = pairs.read(ledger, progress)
     _enough(drift, state, slice_)
     profile = project.profile(state.workload)
     return {

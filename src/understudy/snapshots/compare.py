@@ -104,7 +104,7 @@ class _Side(NamedTuple):
 
     said: Said
     finish_reason: str
-    request: bytes = b"?"
+    kept: bool = True
     status: int = 200
     error: str = ""
     latency_s: float | None = None

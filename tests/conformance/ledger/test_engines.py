@@ -75,6 +75,13 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "pairs of one candidate": lambda it: list(
         it.pairs(workload="reply", upgrade="up-1", fingerprint="f-1", since=BEGAN + DAY / 4, limit=7)
     ),
+    "compared pairs": lambda it: [
+        pair
+        for batch in it.compared(
+            it.new_pairs(None, workload="reply", upgrade="up-1", fingerprint="f-1", since=BEGAN + DAY / 4)[0]
+        )
+        for pair in batch
+    ],
     "coverage": lambda it: it.shadow_coverage(workload="reply", upgrade="up-1"),
     "exchanges": lambda it: list(it.exchanges(workload="reply", upgrade="up-1")),
     "exchanges of a number": lambda it: list(it.exchanges(workload="007")),

@@ -21,7 +21,7 @@ class Side(NamedTuple):
     fingerprint: str
     bucket: int = 0
     slices: Mapping[str, str] = {}
-    request: bytes = b"{}"
+    kept: bool = True
     tool_calls: str = ""
     status: int = 200
     error: str = ""

@@ -144,7 +144,7 @@ def test_length_and_tone_leave_greeting_closing_and_fence_out() -> None:
 
 def test_unknown_is_never_zero() -> None:
     """What the ledger does not know is not measured, and an empty answer is not empty where no content is kept."""
-    found = measure(answer("", request=b""), Habits())
+    found = measure(answer("", kept=False), Habits())
     assert not {"cost", "latency", "tokens", "empty"} & set(found)
     assert measure(answer(""), Habits())["empty"] == 1.0
 

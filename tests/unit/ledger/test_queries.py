@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from understudy.core.errors import CannotMeasure, DataCorrupt, UsageError
@@ -237,6 +238,30 @@ def test_pairs_have_both_sides(fill: Any, make: Any) -> None:
     ]
     assert len(list(ledger.pairs(workload="reply", upgrade="up-1", since=1_700_000_001.0))) == 1
     assert len(list(ledger.pairs(workload="reply", upgrade="up-1", limit=1))) == 1
+
+
+def test_pairs_are_compared_as_they_are_whatever_the_batch(fill: Any, make: Any) -> None:
+    """In order of time and a batch at a time: the pairs that are read at once, over midnight and with late copies."""
+    records = []
+    for number in range(30):
+        at = 10 * DAY - 15 + number // 2
+        records.append(make(number, started_at=at, answer=f"old {number}", request=b"{}" if number % 3 else b""))
+        copy = make(number + 100, started_at=at + number * 100, role="shadow", pair=f"x-{number:06d}", answer="new")
+        records.append(msgspec.structs.replace(copy, fingerprint="f-1", error="" if number % 7 else "timeout"))
+    ledger = Ledger(fill(records))
+    found, _ = ledger.new_pairs(None, workload="reply", upgrade="up-1", fingerprint="f-1", since=0.0)
+    assert found is not None
+    names = [batch.pairs for batch in found.batches(7)]
+    assert [len(each) for each in names] == [7, 7, 7, 7, 2]
+    read = [pair for batch in found.batches(7) for pair in ledger._compared(found, batch)]
+    assert read == [pair for batch in ledger.compared(found) for pair in batch]
+    expected = list(ledger.pairs(workload="reply", upgrade="up-1"))
+    assert [(p.served.exchange, p.shadow.exchange) for p in read] == [
+        (p.served.exchange, p.shadow.exchange) for p in expected
+    ]
+    for mine, theirs in zip(read, expected, strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            assert one._asdict() == {name: getattr(other, name) for name in one._fields}
 
 
 def test_coverage_says_what_became_of_each_served_exchange(fill: Any, make: Any) -> None:

@@ -18,14 +18,17 @@ from understudy.ledger.queries import Ledger
 from understudy.ledger.retention import DAY, expire
 
 NOW = 1_700_000_000.0
-QUESTIONS: dict[str, Callable[[Ledger], object]] = {
+QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "exchanges": lambda ledger: [each.exchange for each in ledger.exchanges(workload="reply")],
     "counts": lambda ledger: ledger.counts("reply"),
     "sums": lambda ledger: ledger.sums([MetricSpec("error", "count")], workload="reply", upgrade="up-1", cycle_s=DAY),
     "pairs": lambda ledger: list(ledger.pairs(workload="reply", upgrade="up-1")),
-    "new pairs": lambda ledger: ledger.new_pairs(
-        None, workload="reply", upgrade="up-1", fingerprint="f-new", since=0.0
-    ),
+    "new pairs": lambda ledger: [
+        batch.pairs
+        for batch in ledger.new_pairs(None, workload="reply", upgrade="up-1", fingerprint="f-new", since=0.0)[
+            0
+        ].batches()
+    ],
 }
 
 

@@ -14,9 +14,10 @@ from tests.records import exchange, fill
 from understudy.core.records import Exchange
 from understudy.drift.differ import accumulate
 from understudy.drift.report import DriftReport, report
-from understudy.ledger import queries
+from understudy.ledger import pairing, queries
 from understudy.ledger.erase import erase
 from understudy.ledger.lake import Lake, Table
+from understudy.ledger.pairing import Pairing
 from understudy.ledger.queries import Ledger
 from understudy.ledger.views import Views
 from understudy.rollout.following import LEARNED_FROM, Following, learned_from
@@ -138,15 +139,11 @@ def test_a_follower_that_counts_wrongly_is_found(tmp_path: Path, monkeypatch: py
             monkeypatch.setattr(
                 Ledger,
                 "new_pairs",
-                lambda self, mark, **asked: ([], mark) if mark else new_pairs(self, mark, **asked),
+                lambda self, mark, **asked: (Pairing([], {}, asked), mark) if mark else new_pairs(self, mark, **asked),
             )
         case _:
-
-            def again(self: Ledger, mark: Any, **asked: Any) -> Any:
-                found, here = new_pairs(self, mark, **asked)
-                return (found + found[-1:] if mark and found else found), here
-
-            monkeypatch.setattr(Ledger, "new_pairs", again)
+            compared = Ledger.compared
+            monkeypatch.setattr(Ledger, "compared", lambda self, pairs: (b + b[-1:] for b in compared(self, pairs)))
     assert not all(equal for _, equal in looks(tmp_path, 1, 16))
 
 
@@ -165,6 +162,29 @@ def test_habits_come_from_as_many_of_the_first_pairs_whoever_looks(tmp_path: Pat
     assert len(steps) < 25
     assert max(steps) == LEARNED_FROM
     assert all(learned_from(count) <= count for count in range(5_000))
+
+
+def test_a_reading_begins_anew_where_pairs_are_erased_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding the pairs and reading the second batch of them somebody is erased: nobody counts twice."""
+    rng = random.Random(6)
+    fill(tmp_path, [half for n in range(90) for half in pair(n, rng)])
+    monkeypatch.setattr(Pairing.batches, "__defaults__", (40,))
+    read, erased = Ledger._compared, list[int]()
+
+    def meanwhile(self: Ledger, found: Pairing, batch: pairing.Batch) -> Any:
+        erased.append(len(batch.pairs))
+        if len(erased) == 2:
+            erase("cy", segments=tmp_path / "segments", lake=tmp_path / "lake")
+        return read(self, found, batch)
+
+    monkeypatch.setattr(Ledger, "_compared", meanwhile)
+    followed = follow()
+    found = followed.read(Ledger(tmp_path / "lake"))
+    assert len(erased) > 3
+    assert found.pairs < 90
+    assert same(figures(found), figures(follow().read(Ledger(tmp_path / "lake"))))
 
 
 def test_a_look_reads_what_is_new_and_nothing_where_nothing_came(
@@ -188,7 +208,7 @@ def test_a_look_reads_what_is_new_and_nothing_where_nothing_came(
     fill(tmp_path, [half for n in range(3 * 8_640, 3 * 8_640 + 5) for half in pair(n, rng)])
     bound.clear()
     assert followed.read(ledger).pairs > 1_000
-    assert sorted(bound) == [("around", 1), ("new", 1)]
+    assert sorted(bound) == [("around", 1), ("batch", 1), ("new", 1)]
     bound.clear()
     followed.read(ledger)
     assert bound == []
