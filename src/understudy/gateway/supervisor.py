@@ -9,6 +9,7 @@ call that does not return) writes none, is killed, and started again. A pipe and
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from understudy.core.errors import UnderstudyError, UsageError
 from understudy.gateway.worker import Settings
@@ -28,6 +30,8 @@ READY_S = 120.0
 """For a worker that neither serves nor ends: on a machine with much else to do one takes half a minute to start."""
 STOP_S = 40.0
 """Longer than a worker's own time for draining."""
+FREE_S = 1.0
+"""For a port to become free: workers whose supervisor was killed let go of it at once, but not in no time."""
 HUNG_S = 10.0
 """A worker that has given no sign of life for this long is killed: nobody it holds is answered any more."""
 _AWAY_S = 2.0
@@ -211,6 +215,7 @@ def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        _wait_until_free(family, address)
         for _ in range(workers):
             sock = socket.socket(family, socket.SOCK_STREAM)
             sockets.append(sock)
@@ -229,6 +234,24 @@ def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
             remedy="stop what uses that port, or give another one with --port (0 takes a free one)",
         ) from error
     return sockets
+
+
+def _wait_until_free(family: int, address: Any) -> None:
+    """Raises OSError where somebody listens there and does not leave: sockets that may share a port would be given a
+    part of its clients each, and another project's gateway shares it too.
+    """
+    give_up = time.monotonic() + FREE_S
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > give_up:
+                    raise
+            else:
+                return
+        time.sleep(0.02)
 
 
 def _kill(seat: _Seat) -> None:

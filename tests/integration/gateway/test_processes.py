@@ -9,15 +9,17 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trustme
 
-from understudy.core.errors import EXIT_USAGE
+from understudy.core.errors import EXIT_USAGE, UsageError
 from understudy.core.records import Exchange
 from understudy.core.routing import GatewayKey, encode
+from understudy.gateway.supervisor import Plan, Supervisor
 from understudy.ledger.reading import BootReader, boots
 from understudy.testing.raw import raw_server, whole
 from understudy.testing.served import ALL, Answer, GatewayProcess, call, chat, read_answer, route, table, until
@@ -358,6 +360,17 @@ def test_it_refuses_to_be_open_to_the_network(tmp_path: Path) -> None:
     done = understudy("--table", str(file), "--port", "0", "--host", "0.0.0.0")
     assert done.returncode == EXIT_USAGE
     assert "keys" in done.stderr
+
+
+def test_two_gateways_of_different_projects_never_share_a_port() -> None:
+    """The sockets of one gateway's workers may share it, and would share its clients with another's just so."""
+    plan = Plan(Path("table.json"), Path("segments"), "127.0.0.1", 0, workers=2, exposed=False)
+    first = Supervisor(plan)
+    try:
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{first.port}"):
+            Supervisor(replace(plan, port=first.port))
+    finally:
+        first._end()
 
 
 def test_a_taken_port_is_a_usage_error(tmp_path: Path) -> None:
