@@ -71,7 +71,7 @@ class Exchange(msgspec.Struct, frozen=True, tag="exchange", omit_defaults=True, 
     """HTTP status the client saw; 0 where nothing was sent."""
     error: str = ""
     """Kind of failure of the assigned arm, "" where it succeeded: connect, timeout, status_4xx, status_5xx,
-    rate_limited, truncated, in_stream, client_gone, refused_budget, ..."""
+    rate_limited, truncated, in_stream, unreadable, internal, client_gone, refused_budget, ..."""
     streamed: bool = False
     """True where the answer was asked for as a stream."""
     ttft_s: float | None = None

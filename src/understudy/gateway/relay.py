@@ -135,6 +135,11 @@ class Relay(Receiver):
         self._target.pool.cancel(self)
         self.call(self._ask.lane.incumbent)
 
+    def broke(self) -> None:
+        """A bug of ours came to light before anything was asked: the caller is told, and waits for nobody."""
+        self._made = Call(self._ask.endpoint, _NO_REQUEST)
+        self._finish_with_error(500, "internal_error", "the gateway failed on this request", "internal")
+
     # -- Receiver
 
     def head(self, status: int, headers: Headers) -> None:

@@ -407,7 +407,12 @@ class Session(Timed):
             self.answered()
             return
         relay = self._relay = Relay(gateway, self, answer)
-        relay.call(answer.target)
+        try:
+            relay.call(answer.target)
+        except Exception as error:
+            gateway.loop.call_exception_handler({"message": "a bug in the gateway", "exception": error})
+            relay.broke()
+            return
         if answer.lane.shadow_sample:
             gateway.mirror.consider(answer)
 

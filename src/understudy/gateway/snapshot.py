@@ -20,7 +20,7 @@ from understudy.gateway.breaker import Breaker
 from understudy.gateway.meter import Meter
 from understudy.gateway.record import Clean, Keeper, MakeRedact
 from understudy.upstream.deadlines import Deadlines
-from understudy.upstream.origin import header_line, origin_of
+from understudy.upstream.origin import header_line, origin_of, sendable
 from understudy.upstream.outbox import Outbox
 from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
@@ -239,10 +239,10 @@ class Compiler:
 
     def _key(self, provider: Provider) -> str:
         if provider.api_key:
-            return provider.api_key
+            return sendable(provider.api_key, provider.name)
         if not provider.api_key_env or provider.pass_through_key:
             return ""
-        key = self._environment.get(provider.api_key_env, "")
+        key = sendable(self._environment.get(provider.api_key_env, ""), provider.name)
         if not key:
             raise DataCorrupt(
                 f"provider {provider.name} takes its key from ${provider.api_key_env}, which is not set here",

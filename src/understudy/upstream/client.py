@@ -11,7 +11,7 @@ from understudy.core.routing import Provider
 from understudy.upstream.connection import Headers, Receiver
 from understudy.upstream.deadlines import Deadlines
 from understudy.upstream.failure import Failure, Kind, UpstreamError
-from understudy.upstream.origin import origin_of
+from understudy.upstream.origin import origin_of, sendable
 from understudy.upstream.pool import Pool
 from understudy.upstream.wheel import Wheel
 from understudy.wires.base import WireRequest
@@ -52,7 +52,7 @@ class Client:
     async def send(self, provider: str, request: WireRequest) -> Response:
         """POST `request`. Raises UpstreamError where there is no whole answer, UsageError for an unknown provider."""
         pool = self._pool(provider)
-        auth = wire(self._providers[provider].wire).auth_headers(self._keys(provider))
+        auth = wire(self._providers[provider].wire).auth_headers(sendable(self._keys(provider), provider))
         given = {name.lower() for name, _ in request.headers}
         extra = tuple((n, v) for n, v in (("content-type", "application/json"), ("accept", "*/*")) if n not in given)
         head = pool.origin.head(request.path, request.headers + extra + auth)

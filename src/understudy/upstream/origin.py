@@ -51,6 +51,18 @@ def header_line(name: str, value: str) -> str:
     return f"{name}: {value}\r\n"
 
 
+def sendable(key: str, provider: str) -> str:
+    """The key, where it can be sent: visible ASCII. Raises UsageError, which does not show it."""
+    for position, mark in enumerate(key, 1):
+        if not "!" <= mark <= "~":
+            what = "a line break" if mark in "\r\n" else "white space" if mark.isspace() else "one that no key has"
+            raise UsageError(
+                f"character {position} of the {len(key)} of the key of provider {provider} is {what}",
+                remedy="a key read from a file often ends in a newline, and a copied one in dots: set it anew",
+            )
+    return key
+
+
 def origin_of(provider: Provider) -> Origin:
     """Raises UsageError where base_url is no absolute http or https URL."""
     parts = urlsplit(provider.base_url)

@@ -11,6 +11,7 @@ from hashlib import sha256
 import pytest
 
 from understudy.assign.bucket import bucket
+from understudy.core.errors import UsageError
 from understudy.core.routing import GatewayKey, Shadow
 from understudy.core.variant import Reasoning, Variant
 from understudy.gateway.limits import Limits
@@ -988,5 +989,43 @@ def test_the_time_for_a_request_to_arrive_does_not_end_the_answer_before_it() ->
             writer.write(asked[20:])
             assert (await read_answer(reader)).status == 200
             writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_bug_before_anything_was_asked_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted where a request is written: its client gets an error, its key and its connection are free again."""
+    raised: list[dict[str, object]] = []
+
+    def planted(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+        key = GatewayKey("app", sha256(b"gk").hexdigest())
+        async with raw_server(saying("fine")) as provider, served(table(provider.base_url, keys=[key])) as gateway:
+            monkeypatch.setattr("understudy.gateway.relay.call_of", planted)
+            headers = {"authorization": "Bearer gk"}
+            got = await asyncio.wait_for(call(gateway.port, chat(), headers=headers), 20)
+            assert (got.status, json.loads(got.body)["error"]["code"]) == (500, "internal_error")
+            assert [record.error for record in await gateway.settled(1)] == ["internal"]
+            assert gateway.gateway.in_use == {"app": 0}
+            monkeypatch.undo()
+            assert (await call(gateway.port, chat(), headers=headers)).status == 200
+
+    asyncio.run(main())
+    assert [str(context["exception"]) for context in raised] == ["planted"]
+
+
+@pytest.mark.parametrize("key", ["sk-1\r", "sk-1\n", "sk-…", " sk-1", "sk-1\x00"])
+def test_a_key_that_cannot_be_sent_is_refused_with_its_table_and_not_shown(key: str) -> None:
+    """From a file with its line end, or copied with its dots: requests could never be written."""
+
+    async def main() -> None:
+        async with raw_server(saying("fine")) as provider, served(table(provider.base_url)) as gateway:
+            with pytest.raises(UsageError, match="of the key of provider p-old") as refused:
+                gateway.gateway.apply(table(provider.base_url, epoch=2, providers={"p-old": {"api_key": key}}))
+            assert "sk-" not in str(refused.value)
+            assert (await gateway.chat()).headers["x-understudy-epoch"] == "1"
 
     asyncio.run(main())
