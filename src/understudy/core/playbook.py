@@ -57,7 +57,7 @@ class Decision(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the playbook's table says after a regression eval (R30)."""
+    """What the playbook's table says after a regression eval."""
 
     PROCEED = "proceed"
     CAUTION = "caution"
@@ -183,4 +183,4 @@ PROFILES: dict[str, Profile] = {
         ),
     )
 }
-"""`interactive` follows the playbook (R56, R59, R67, R74); the others are its named variations (C1, C7)."""
+"""`interactive` follows the playbook; the others are its named variations."""

@@ -1,6 +1,6 @@
 """What is evaluated and served: provider + pinned model + system prompt + parameters + reasoning effort.
 
-The fingerprint is a hash of all of these, so two values of the reasoning dial are two variants (R4), and so are
+The fingerprint is a hash of all of these, so two values of the reasoning dial are two variants, and so are
 two prompts for one model.
 """
 

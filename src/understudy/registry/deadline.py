@@ -1,6 +1,6 @@
 """Plans an upgrade backwards from the day its incumbent is shut down: when each stage has to begin at the latest. Pure.
 
-Lead times as a rule of thumb do not fit notices of 60 days or two weeks (C6), so the plan is computed: the sum of what
+Lead times as a rule of thumb do not fit notices of 60 days or two weeks, so the plan is computed: the sum of what
 the profile's stages take at least, counted back from the first day without the incumbent. A gate that cannot decide
 holds its rung longer than that, which is what slack is for.
 """
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from understudy.core.playbook import DAY, PARTS_PER_MILLION, Profile
 
 PREPARATION_S = 12 * DAY
-"""For eval and prompt work, where nobody says otherwise: one day and eleven in the playbook's account (R9)."""
+"""For eval and prompt work, where nobody says otherwise: one day and eleven in the playbook's account."""
 
 
 class Fit(StrEnum):

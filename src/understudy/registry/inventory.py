@@ -15,7 +15,7 @@ from understudy.registry.naming import Promise, unrouted
 
 
 class Tier(StrEnum):
-    """What a variant is to its workload now (R21)."""
+    """What a variant is to its workload now."""
 
     PRODUCTION = "production"
     CANARY = "canary"

@@ -1,7 +1,7 @@
 """Decides what a model's name promises: one snapshot for as long as it lives, or whatever is served today.
 
 The rules are those of the providers' own pages, named with each answer. A date in a name is a hint, not the rule:
-Claude's ids from 4.6 on and Gemini's stable ids from 2.5 on carry none and are pinned all the same (C4). A name that no
+Claude's ids from 4.6 on and Gemini's stable ids from 2.5 on carry none and are pinned all the same. A name that no
 rule covers is unknown, which is neither fine nor a finding. Pure.
 """
 

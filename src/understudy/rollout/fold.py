@@ -52,7 +52,7 @@ class Rest(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """One exchange of the candidate for another, with both kept: old and new prompt stand side by side (R36)."""
+    """One exchange of the candidate for another, with both kept: old and new prompt stand side by side."""
 
     at: float
     by: str
@@ -150,7 +150,7 @@ class UpgradeState:
 
     @property
     def tracked(self) -> tuple[str, ...]:
-        """Slices that failed in the eval and went on with a waiver: watched one by one from here (R30)."""
+        """Slices that failed in the eval and went on with a waiver: watched one by one from here."""
         return self.eval.failed if self.eval and self.stage is not Stage.REGRESS else ()
 
     def resting(self, now: float) -> Rest | None:

@@ -12,7 +12,7 @@ of events exist, and three tables say all there is to know of them:
   flag is set every event of `FORWARD` is illegal, and the exits are as open as ever.
 
 Whatever is in none of the tables is illegal: it raises `Illegal` and changes nothing. What must hold for every path
-through the tables (the specification's names in brackets):
+through the tables (in brackets the names that ARCHITECTURE.md gives these promises):
 
 - the exits `rolled_back` and `aborted` leave every active stage, paused or not, so a rollback is never refused and
   from every stage some action of an operator ends the upgrade [L1, L5];

@@ -1,4 +1,4 @@
-"""Draws the answers that a person reads before signing a slice off: pairs of live answers, side by side [R61, R69]."""
+"""Draws the answers that a person reads before signing a slice off: pairs of live answers, side by side."""
 
 from __future__ import annotations
 

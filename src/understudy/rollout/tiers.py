@@ -17,7 +17,7 @@ def standings(
 ) -> dict[str, Standing]:
     """The standing of every variant that serves, may serve on a rollback or was tested; oldest journal first.
 
-    A variant that was replaced is the fallback for `retain_s` seconds after its last user (R74).
+    A variant that was replaced is the fallback for `retain_s` seconds after its last user.
     """
     states: list[UpgradeState] = []
     tested: dict[str, tuple[str, float]] = {}

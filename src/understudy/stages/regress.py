@@ -31,7 +31,7 @@ REGRESSION = "regression"
 
 
 def prepare(suites: int, workload: str) -> Assessment:
-    """Stage zero (R3): there must be a suite before the upgrade begins."""
+    """Before stage 1: there must be a suite before the upgrade begins."""
     if suites == 0:
         return hold(
             "An upgrade waits until there is something to measure it with.",
@@ -49,7 +49,7 @@ def findings(result: Result) -> tuple[Finding, ...]:
 
 
 def assess(result: Result | None, waived: Collection[str], running: str = "") -> Assessment:
-    """The playbook's table (R30). `result` is None where no eval of the present suites, thresholds, variants and
+    """The playbook's table. `result` is None where no eval of the present suites, thresholds, variants and
     code exists; `running` says what is being done about that."""
     if result is None:
         return hold(

@@ -1,7 +1,7 @@
 """Stage 3: would users notice the swap? From paired live answers to a decision; what drifted is `drift`'s to say.
 
-The clock starts when the asked share of the traffic is shadowed, and not at the first copy (R52); another candidate
-begins it anew (R53).
+The clock starts when the asked share of the traffic is shadowed, and not at the first copy; another candidate begins
+it anew.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Report(NamedTuple):
 
     @property
     def findings(self) -> list[Finding]:
-        """What is filed with the upgrade (R37): what was found, and what the new model wanted."""
+        """What is filed with the upgrade: what was found, and what the new model wanted."""
         document = self.document
         wanted = " ".join(document["wanted"])
         words = f" In the words of {document['words_by']}: {document['words']}" if document["words"] else ""

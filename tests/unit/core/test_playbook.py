@@ -32,7 +32,7 @@ def test_the_last_rung_below_all_traffic_is_judged_at_the_margin() -> None:
 
 
 def test_the_interactive_profile_is_the_playbook() -> None:
-    """R51, R56, R59, R67, R74: the figures of the source playbook."""
+    """The durations and the ladder of `interactive` are those of the playbook."""
     profile = PROFILES["interactive"]
     assert [(s.share, s.hold_s / 86400) for s in profile.ladder[:3]] == [(10_000, 1), (50_000, 2), (250_000, 7)]
     assert (profile.shadow_min_s, profile.shadow_max_s) == (7 * 86400, 28 * 86400)

@@ -63,7 +63,7 @@ def test_no_upgrade_begins_under_a_kill_file(play: Play) -> None:
 
 
 def test_stage_zero_waits_for_a_suite(play: Play) -> None:
-    """Without a suite an upgrade stays a draft and says what is missing (R3)."""
+    """Without a suite an upgrade stays a draft and says what is missing."""
     play.reconfigure(lambda text: text.replace("suites: [suite.yaml]", "suites: []"))
     play.start()
     assert play.turn(times=5).stage is Stage.DRAFT
@@ -134,7 +134,7 @@ def test_a_retuned_candidate_begins_again_with_both_prompts_kept(play: Play) -> 
 
 
 def test_giving_up_files_a_finding(play: Play) -> None:
-    """What could not be closed goes back to model selection as a finding (R30)."""
+    """What could not be closed goes back to model selection as a finding."""
     play.world.script.outcome = {"new": eval_record("", Outcome.RETUNE)}
     play.start()
     play.until(Stage.RETUNE)
@@ -164,7 +164,7 @@ def test_an_inconclusive_eval_holds(play: Play) -> None:
 
 
 def test_the_shadow_clock_starts_at_full_coverage(play: Play) -> None:
-    """Time before the asked share is copied does not count (R52)."""
+    """Time before the asked share is copied does not count."""
     play.world.script.coverage = Coverage(1_000, 500, {"budget": 500})
     play.start()
     play.until(Stage.SHADOW)
@@ -252,7 +252,7 @@ def test_waived_drift_goes_on(play: Play) -> None:
 
 
 def test_an_edited_candidate_begins_again(play: Play) -> None:
-    """A prompt edited in place before users see it makes eval and shadow start anew (R53)."""
+    """A prompt edited in place before users see it makes eval and shadow start anew."""
     play.start()
     play.until(Stage.SHADOW)
     play.turn(times=2)
@@ -405,7 +405,7 @@ def test_manual_promotion_waits_for_a_word(play: Play) -> None:
 
 
 def test_signing_off_a_slice(play: Play) -> None:
-    """A slice that a person has to approve holds every step until somebody did (R61)."""
+    """A slice that a person has to approve holds every step until somebody did."""
     play.reconfigure(lambda text: text.replace("      lease: 50s", "      lease: 50s\n      sign_off: [legal]"))
     play.start()
     play.until(Stage.CANARY)

@@ -37,7 +37,7 @@ def test_regress_follows_the_playbook(
     decision: Decision,
     to: Stage | None,
 ) -> None:
-    """The table of R30, with waivers for what failed and none for what is critical."""
+    """The playbook's table, with waivers for what failed and none for what is critical."""
     found = regress.assess(regress.Result(outcome, failed, critical, "said."), waived)
     assert (found.decision, found.to) == (decision, to)
     assert bool(found.missing) == (decision is Decision.HOLD)
