@@ -86,7 +86,7 @@ def spellings(model: str, on: str) -> tuple[str, ...]:
     if on == "bedrock":
         return (bedrock_id(name) or name,)
     if on == "vertex":
-        return name, name.partition("@")[0]
+        return name, name.replace("@", "-"), name.partition("@")[0]  # asked for as NAME@DATE, answers as NAME-DATE
     if on == "azure" and name.startswith("claude-"):
         return name, re.sub(r"-20\d{6}$", "", name)
     return (name,)

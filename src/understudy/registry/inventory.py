@@ -8,10 +8,10 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from understudy.registry.clouds import page
+from understudy.registry.clouds import page, spellings
 from understudy.registry.deadline import DeadlinePlan, Fit
 from understudy.registry.lifetimes import FRESH_DAYS, Known, Retirement
-from understudy.registry.naming import Promise, unrouted
+from understudy.registry.naming import Promise
 
 
 class Tier(StrEnum):
@@ -120,9 +120,14 @@ def needs(pinned: Pinned, today: date, retain_s: float) -> Iterator[Need]:
     """What has to be done about a pin. `retain_s` is how long a fallback has to stay callable."""
     tier, naming = pinned.standing.tier, pinned.known.naming
     serving = tier in SERVING
-    other = pinned.served if pinned.served and unrouted(pinned.served) != unrouted(pinned.model) else ""
+    behind, on = pinned.known.behind, pinned.known.on
+    same = set(spellings(pinned.served, on)) & set(spellings(behind or pinned.model, on))
+    other = "" if same else pinned.served
     answered = f"; it last answered as {other}" if other else ""
-    if naming.promise is Promise.EXACT and other and naming.scheme in FIRST_HAND:
+    if behind and other:
+        said = f"{pinned.model} is declared to be {behind}, and {other} answered"
+        yield Need("served_other", f"{said}: ask the provider, and put `models:` right", serving)
+    elif naming.promise is Promise.EXACT and other and naming.scheme in FIRST_HAND:
         yield Need("served_other", f"{pinned.model} is pinned, and {other} answered: ask the provider", True)
     if naming.malformed:
         yield Need("malformed", f"{naming.reason}: {naming.remedy}", serving)

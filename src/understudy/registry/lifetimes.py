@@ -79,6 +79,8 @@ class Known(NamedTuple):
     """Whether the project says so itself."""
     on: str = ""
     """The cloud that serves it, as `clouds.CLOUDS` names it; "" for the maker, or one that nobody named."""
+    behind: str = ""
+    """The model that the project declares behind the name; "" where it declares none."""
 
     @property
     def where(self) -> str:
@@ -108,7 +110,7 @@ class Registry:
             reason = f"declared under `models:`{f' ({own.source})' if own.source else ''}"
             promise = Promise.EXACT if own.exact else Promise.ALIAS
             naming = naming._replace(promise=promise, reason=reason, malformed=False, preview=False)
-        return Known(naming, _overridden(lifetime or Lifetime(behind, on), own), declared=True, on=on)
+        return Known(naming, _overridden(lifetime or Lifetime(behind, on), own), True, on, own.model)
 
 
 def _row(model: str, on: str) -> Lifetime | None:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from understudy.config.schema import ModelSection
 from understudy.core.playbook import DAY, PROFILES
 from understudy.registry.deadline import plan_backwards
 from understudy.registry.inventory import Need, Pinned, Standing, Tier, needs
@@ -138,6 +139,13 @@ def test_answers_of_another_model_than_the_pinned_one_need_doing() -> None:
     assert urgent(replace(exact, served="gpt-4o-2024-11-20")) == {"served_other"}
 
 
+def test_a_model_of_google_cloud_answers_by_its_maker_s_name() -> None:
+    row = pinned("claude-haiku-4-5@20251001", goes=200)
+    row = replace(row, known=Registry().look_up(row.model), served="claude-haiku-4-5-20251001")
+    assert "served_other" not in found(row)
+    assert "served_other" in found(replace(row, served="claude-haiku-5-5"))
+
+
 def test_an_alias_and_a_deployment_tell_what_answered() -> None:
     alias = found(replace(pinned("gpt-4o"), served="gpt-4o-2024-11-20"))["alias"].what
     assert alias.endswith("; it last answered as gpt-4o-2024-11-20")
@@ -145,3 +153,26 @@ def test_an_alias_and_a_deployment_tell_what_answered() -> None:
     deployment = replace(deployment, known=Known(classify("chat-prod", "azure"), None))
     assert found(deployment)["unknown"].what.endswith("it last answered as gpt-4o-2024-11-20")
     assert "served_other" not in found(deployment)
+
+
+@pytest.mark.parametrize(
+    ("behind", "served", "other"),
+    [
+        ("gpt-4o-2024-11-20", "gpt-4o-2024-11-20", False),
+        ("gpt-4o-2024-11-20", "gpt-5.1-2025-11-13", True),
+        ("gpt-4o-2024-11-20", "", False),
+        ("claude-opus-5", "claude-opus-5", False),
+        ("claude-haiku-4-5", "claude-haiku-4-5-20251001", False),
+    ],
+)
+def test_a_deployment_that_answers_as_another_model_than_is_declared_needs_doing(
+    behind: str, served: str, other: bool
+) -> None:
+    """Azure moves a Standard deployment to the replacement when its model goes."""
+    known = Registry({"chat-prod": ModelSection(model=behind, exact=True)}).look_up("chat-prod", "azure")
+    row = replace(pinned("chat-prod"), known=known, served=served)
+    assert ("served_other" in urgent(row)) is other
+    if other:
+        said = f"chat-prod is declared to be {behind}, and {served} answered"
+        assert found(row)["served_other"].what.startswith(said)
+    assert "served_other" not in urgent(replace(row, standing=Standing(Tier.EXPERIMENTAL)))
