@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "eval": ("understudy.cli.eval", "Upgrade", "Stage 1: compare a candidate with the incumbent, per slice."),
     "plan": ("understudy.cli.plan", "Upgrade", "How long an upgrade takes, if it is in time, what its gates can tell."),
     "upgrade": ("understudy.cli.upgrade", "Upgrade", "Begin an upgrade, see where it stands, promote, pause, waive."),
-    "tune": ("understudy.cli.tune", "Upgrade", "Put a re-tuned candidate into an upgrade, or give up."),
+    "tune": ("understudy.cli.tune", "Upgrade", "Stage 2: a better prompt, by hand or searched for; or give up."),
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer, controller and dashboard here."),
     "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),

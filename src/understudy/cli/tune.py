@@ -82,6 +82,9 @@ def tune(
         else:
             document = asyncio.run(_shown(project, workload))
         print_json(document) if as_json else _print(out(), document)
+        if candidate and not as_json:
+            watch = f"understudy upgrade status {plain(workload)} -w"
+            out().print(f"next: its eval runs again, `{watch}` shows how it goes", markup=False)
 
 
 async def _switch(project: Project, workload: str, candidate: str, by: str, why: str) -> dict[str, Any]:

@@ -67,9 +67,8 @@ def start(
         console = out()
         console.print(f"upgrade {plain(document['upgrade'])} begun: ", end="", markup=False)
         console.print(f"{plain(document['incumbent'])} to {plain(document['candidate'])}", markup=False)
-        console.print(
-            "next: `understudy up` carries it, `understudy upgrade status -w` shows how it goes", markup=False
-        )
+        watch = f"understudy upgrade status {plain(workload)} -w"
+        console.print(f"next: `understudy up` carries it, `{watch}` shows how it goes", markup=False)
 
 
 @app.command()

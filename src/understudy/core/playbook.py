@@ -13,7 +13,7 @@ DAY = 86_400.0
 
 
 class Stage(StrEnum):
-    """Where an upgrade stands. The first five are the playbook; the last four are the ways out."""
+    """Where an upgrade stands: not begun (draft), in one of the five stages, or over in one of four ways."""
 
     DRAFT = "draft"
     REGRESS = "regress"

@@ -36,8 +36,6 @@ KILL_KEPT_S = 10.0
 """A kill file stays at least as long as who wrote it waits for every worker's word."""
 SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
-
-
 ALERTS_S = 3.0
 """How long a controller that is told to stop waits for alerts that are under way; the others stay in the outbox."""
 ADD_EVERY_S = 0.5

@@ -172,7 +172,4 @@ def record_of(found: EvalResult, folder: Path) -> EvalRecord:
 
 def _figures(found: EvalResult) -> str:
     total = found.comparison.aggregate
-    return (
-        f"All: {100 * total.incumbent:.1f} to {100 * total.candidate:.1f} "
-        f"({points(total.difference)}, {points(total.low)} to {points(total.high)}), {total.n} cases."
-    )
+    return f"Change over all: {points(total.difference)} ({points(total.low)} to {points(total.high)})."
