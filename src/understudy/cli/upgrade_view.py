@@ -100,7 +100,7 @@ def _upgrade(upgrade: Mapping[str, Any], document: Mapping[str, Any], serves: st
     head = Text()
     head.append(plain(document["workload"]), style="bold")
     head.append(f"  {plain(upgrade['incumbent']['name'])} to {plain(upgrade['candidate']['name'])}")
-    head.append(f"  ({upgrade['id']}, profile {upgrade['profile']}, since {_ago(upgrade['started_at'], now)})")
+    head.append(f"  ({upgrade['id']}, profile {upgrade['profile']}, begun {_ago(upgrade['started_at'], now)} ago)")
     lines = [head, _path(upgrade), Text(f"serves {serves}")]
     exposure = document["exposure"]
     if exposure["epoch"] is not None:
