@@ -22,11 +22,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SWITCH = "UNDERSTUDY_COMPILE"
 COMPILED = {
     "assign": "bucket choose source",
-    "gateway": "breaker calling copying core exchange failing http identity limits meter mirror passing pins record"
+    "gateway": "ask breaker calling copying core exchange failing http identity limits meter mirror passing pins record"
     " relay router session snapshot",
-    "ledger": "segments",
+    "ledger": "frames segments tally",
     "upstream": "ageing chunks client connection deadlines failure origin outbox pool wheel",
-    "wires": "body",
+    "wires": "body openai_answer openai_chat",
 }
 """What a request runs through, by folder. Not in it: modules that say by keywords of a class what msgspec makes of it,
 which mypyc would drop, and classes that others inherit from, which only compiled ones could."""

@@ -39,8 +39,8 @@ def first(sources: Iterable[Source], headers: Mapping[str, str], fields: Mapping
 
 
 def _field(path: tuple[str, ...], fields: Mapping[str, Any]) -> str:
-    value: Any = fields
-    for key in path:
+    value: Any = fields.get(path[0])
+    for key in path[1:]:
         if not isinstance(value, Mapping):
             return ""
         value = value.get(key)

@@ -149,7 +149,11 @@ class Session(Timed):
 
     @property
     def busy(self) -> bool:
-        return self._relay is not None or self._receiving
+        return self._answering or self._receiving
+
+    @property
+    def _answering(self) -> bool:
+        return self._relay is not None
 
     # -- what an event loop calls
 
@@ -194,7 +198,7 @@ class Session(Timed):
             self._ended = _End(error.status, error.message)
         if self._ended is not None:
             self._go_on()
-        elif self._receiving and not self._timed and self._relay is None:
+        elif self._receiving and not self._timed and not self._answering:
             self._timed = True  # from the first bytes to the last ones, however they trickle
             self._bare, self._weighed = 0, self._body_size
             self._gateway.wheel.arm(self, self._gateway.limits.receipt_s)

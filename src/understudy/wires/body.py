@@ -139,6 +139,10 @@ class Fields(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return value(key, self.raw[key])
 
+    def get(self, key: str, default: Any = None) -> Any:
+        raw = self.raw.get(key)
+        return default if raw is None else value(key, raw)
+
     def __contains__(self, key: object) -> bool:
         return key in self.raw
 

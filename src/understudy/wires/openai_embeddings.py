@@ -7,7 +7,7 @@ import msgspec
 from understudy.core.variant import Variant
 from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Peek, Usage, WireRequest
-from understudy.wires.openai_chat import error_kind
+from understudy.wires.openai_answer import error_kind
 from understudy.wires.reading import SseReader, count, decode_or_none, unreadable
 
 ENDPOINT = Endpoint("openai", "embeddings", "embeddings", "/embeddings")

@@ -15,7 +15,7 @@ from msgspec import Raw
 from understudy.core.variant import Variant
 from understudy.wires import body as bodies
 from understudy.wires.base import Answer, Endpoint, Peek, Usage, WireRequest
-from understudy.wires.openai_chat import error_kind
+from understudy.wires.openai_answer import error_kind
 from understudy.wires.operation import provider_tools
 from understudy.wires.reading import SseReader, count, decode_or_none, tool_calls, unreadable
 from understudy.wires.sse import Event

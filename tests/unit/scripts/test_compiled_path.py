@@ -1,4 +1,4 @@
-"""What may be compiled: mypyc drops or refuses some of what Python allows, and says so only when it runs."""
+"""What may be compiled: mypyc drops, refuses or mistakes some of what Python allows, and says so only when it runs."""
 
 from __future__ import annotations
 
@@ -60,10 +60,38 @@ def bounds(source: str) -> Iterator[str]:
                     yield ast.unparse(bound)
 
 
+def narrowed(source: str) -> Iterator[str]:
+    """Attributes that were None further up in a function and are read again, though a call may have set them between:
+    compiled, they are taken for None still, and anything else raises TypeError.
+    """
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        said = [node for node in ast.walk(function) if isinstance(node, ast.Attribute)]
+        stored = {ast.unparse(node) for node in said if isinstance(node.ctx, ast.Store)}
+        for node in ast.walk(function):
+            if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Raise | ast.Continue):
+                for name in set(_none_where_false(node.test)) - stored:
+                    yield from (
+                        f"{function.name}: {name}"
+                        for later in said
+                        if ast.unparse(later) == name and later.lineno > (node.end_lineno or 0)
+                    )
+
+
+def _none_where_false(test: ast.expr) -> Iterator[str]:
+    match test:
+        case ast.BoolOp(op=ast.Or(), values=values):
+            for value in values:
+                yield from _none_where_false(value)
+        case ast.Compare(left=ast.Attribute() as left, ops=[ast.IsNot()], comparators=[ast.Constant(value=None)]):
+            yield ast.unparse(left)
+
+
 @pytest.mark.parametrize("module", sorted(COMPILED))
 def test_no_compiled_module_has_what_changes_its_meaning(module: str) -> None:
     source = _path(module).read_text()
-    assert [*keywords(source), *bounds(source)] == []
+    assert [*keywords(source), *bounds(source), *narrowed(source)] == []
 
 
 def test_no_class_inherits_from_a_compiled_one() -> None:
@@ -75,5 +103,7 @@ def test_no_class_inherits_from_a_compiled_one() -> None:
 def test_both_are_seen_where_they_are() -> None:
     assert list(keywords("class A(Struct, frozen=True): pass\nclass B(Struct): pass")) == ["A"]
     assert list(bounds("view = view[os.write(fd, view) :]\nraw = raw[: raw.find(b'x')]")) == ["os.write(fd, view)"]
+    source = "def f(self):\n if self.a is not None or self.b:\n  return\n self.g()\n self.h(self.a is None)"
+    assert list(narrowed(source)) == ["f: self.a"]
     source = "from understudy.upstream.wheel import Timed, Wheel\nclass A(Timed): pass\nclass B(list): pass"
     assert list(heirs(source)) == ["A"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.wires.base import Usage
 from understudy.wires.body import encode
-from understudy.wires.openai_chat import error_kind
+from understudy.wires.openai_answer import error_kind
 from understudy.wires.reading import CallNumbers
 from understudy.wires.sse import Event
 from understudy.wires.translation.neutral import (
