@@ -7,6 +7,8 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +19,8 @@ from understudy.core.variant import Reasoning, Variant
 from understudy.gateway.limits import Limits
 from understudy.testing.raw import raw_server, whole
 from understudy.testing.served import ALL, QUICK, call, chat, read_answer, route, served, table, until
+from understudy.wires import openai_chat
+from understudy.wires.openai import WIRE as OPENAI
 
 Reply = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -1004,7 +1008,8 @@ def test_a_bug_before_anything_was_asked_is_told_and_not_waited_for(monkeypatch:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
         key = GatewayKey("app", sha256(b"gk").hexdigest())
         async with raw_server(saying("fine")) as provider, served(table(provider.base_url, keys=[key])) as gateway:
-            monkeypatch.setattr("understudy.gateway.relay.call_of", planted)
+            operation = SimpleNamespace(peek=openai_chat.peek, apply=planted)
+            monkeypatch.setitem(cast(dict[str, Any], OPENAI.operations), "chat.completions", operation)
             headers = {"authorization": "Bearer gk"}
             got = await asyncio.wait_for(call(gateway.port, chat(), headers=headers), 20)
             assert (got.status, json.loads(got.body)["error"]["code"]) == (500, "internal_error")
