@@ -151,6 +151,8 @@ class Relay(Receiver):
             back is None or back.streamed
         )
         self._encoding = head.encoding
+        if self._streamed:
+            self._length = -1  # whatever was promised: where the stream is not whole, an error is told behind it
         if self._streamed or (head.encoding and head.encoding != b"identity"):
             self._copied()
         self._replace = status >= 300 and (status < 400 or b"json" not in kind)

@@ -1034,3 +1034,25 @@ def test_a_key_that_cannot_be_sent_is_refused_with_its_table_and_not_shown(key: 
             assert (await gateway.chat()).headers["x-understudy-epoch"] == "1"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("promised", [0, 100], ids=["all of it", "more than comes"])
+def test_a_stream_of_a_stated_length_is_no_less_broken_without_its_end(promised: int) -> None:
+    """The error is told within the answer, and not behind a length that the provider stated."""
+    told = b"".join(events("half", done=False)[:2])
+
+    async def main() -> None:
+        async def reply(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % (len(told) + promised) + told)
+            writer.close()
+
+        async with raw_server(reply) as provider, served(table(provider.base_url)) as gateway:
+            got = await gateway.chat(stream=True)
+            assert (got.status, got.complete) == (200, False)
+            assert got.body.startswith(told)
+            assert b'"code":"provider_truncated"' in got.body
+            (record,) = await gateway.settled(1)
+            assert (record.error, record.answer) == ("truncated", "half")
+
+    asyncio.run(main())
