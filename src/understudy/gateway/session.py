@@ -479,7 +479,7 @@ class Session(Timed):
     def _expect(self, value: bytes) -> None:
         if value.lower() != b"100-continue":
             raise _Bad(417, "an expectation that cannot be met")
-        if self._relay is None and not self._queue:
+        if self._relay is None and not self._queue and not self._old:  # HTTP/1.0 knows no interim answers
             self.write(CONTINUE)
 
     def _refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:

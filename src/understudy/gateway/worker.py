@@ -108,8 +108,14 @@ class Worker:
         self.reader.start(time.time())  # the newest table before the first connection
         await self._turn()
         listener = socket.socket(fileno=self.settings.socket_fd)
+        tls = _tls(self.settings)
         server = await loop.create_server(
-            lambda: cast(asyncio.Protocol, Session(self.gateway)), sock=listener, backlog=4096, ssl=_tls(self.settings)
+            lambda: cast(asyncio.Protocol, Session(self.gateway)),
+            sock=listener,
+            backlog=4096,
+            ssl=tls,
+            # It is nobody's session yet, and no limit of ours counts or times it.
+            ssl_handshake_timeout=self.gateway.limits.receipt_s if tls else None,
         )
         _tame_collector()
         sys.setswitchinterval(SWITCH_S)

@@ -271,7 +271,7 @@ def test_all_workers_count_a_key_together_and_a_restart_forgets_nothing(tmp_path
 
 @pytest.mark.slow
 def test_the_listener_speaks_tls(tmp_path: Path) -> None:
-    """With a certificate the port takes TLS and nothing else."""
+    """With a certificate the port takes TLS and nothing else, and waits for it as long as for a request."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
     context = ssl.create_default_context()
@@ -281,9 +281,13 @@ def test_the_listener_speaks_tls(tmp_path: Path) -> None:
         async with (
             raw_server(quick) as provider,
             GatewayProcess(
-                tmp_path, table(provider.base_url), workers=1, arguments=["--tls-cert", str(tmp_path / "cert.pem")]
+                tmp_path,
+                table(provider.base_url, limits={"receipt_s": 3.0}),
+                workers=1,
+                arguments=["--tls-cert", str(tmp_path / "cert.pem")],
             ) as gateway,
         ):
+            silent, silent_writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=context)
             body = chat(stream=False)
             writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(body))
@@ -292,6 +296,8 @@ def test_the_listener_speaks_tls(tmp_path: Path) -> None:
             writer.close()
             with pytest.raises(OSError):
                 await call(gateway.port, body)
+            assert await asyncio.wait_for(silent.read(), 30) == b""
+            silent_writer.close()
 
     asyncio.run(main())
 

@@ -323,3 +323,19 @@ def test_who_does_not_read_gets_no_further_answers() -> None:
             assert said.count(b"HTTP/1.1 200") == asked + 5
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("version", "interim"), [(b"1.1", 1), (b"1.0", 0)])
+def test_only_who_knows_interim_answers_is_told_to_go_on(version: bytes, interim: int) -> None:
+    """A client of HTTP/1.0 would take it for its answer."""
+
+    async def main() -> None:
+        async with raw_server(answering) as provider, served(table(provider.base_url)) as gateway:
+            line = LINE.replace(b"1.1", version)
+            length = b"content-length: %d" % len(BODY)
+            said = await exchange(
+                gateway.port, request(length, b"expect: 100-continue", line=line), answers=interim + 1
+            )
+            assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"100"] * interim + [b"200"]
+
+    asyncio.run(main())
