@@ -5,21 +5,28 @@ Pure. What of a request cannot be carried over is in `losses`; the answer is tol
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from understudy.gateway.ask import Ask
 from understudy.gateway.snapshot import Target
 from understudy.wires import translate
 from understudy.wires.base import Endpoint, WireRequest
 
 
-class Call(NamedTuple):
+class Call:
     """`endpoint` is the operation in the provider's dialect; `back` None where bytes pass unchanged."""
 
-    endpoint: Endpoint
-    request: WireRequest
-    back: translate.Back | None = None
-    losses: tuple[str, ...] = ()
+    __slots__ = ("back", "endpoint", "losses", "request")
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        request: WireRequest,
+        back: translate.Back | None = None,
+        losses: tuple[str, ...] = (),
+    ) -> None:
+        self.endpoint = endpoint
+        self.request = request
+        self.back = back
+        self.losses = losses
 
 
 def call_of(ask: Ask, target: Target) -> Call:

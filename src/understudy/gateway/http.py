@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
 
 from understudy.upstream.connection import Headers
 
@@ -80,15 +79,18 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
 
 
-class Head(NamedTuple):
+class Head:
     """The head of an answer: its lines without framing, and what we need to know of them (b"" or -1 if not there)."""
 
-    lines: list[bytes]
-    length: int
-    kind: bytes
-    encoding: bytes
-    framed: bool
-    """False where only the end of the connection ends the body."""
+    __slots__ = ("encoding", "framed", "kind", "length", "lines")
+
+    def __init__(self, lines: list[bytes], length: int, kind: bytes, encoding: bytes, framed: bool) -> None:
+        self.lines = lines
+        self.length = length
+        self.kind = kind
+        self.encoding = encoding
+        self.framed = framed
+        """False where only the end of the connection ends the body."""
 
 
 def returned(status: int, headers: Headers) -> Head:
