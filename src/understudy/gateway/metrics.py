@@ -113,7 +113,7 @@ def exposition(workers: Iterable[tuple[str, Mapping[str, Any]]]) -> bytes:
     for worker, facts in workers:
         own = ("worker", worker)
         for name, labels, value in (*facts["counts"], *facts.get("gauges", ())):
-            lines.setdefault(name, []).append(f"{name}{_shown((own, *labels))} {value:g}")
+            lines.setdefault(name, []).append(f"{name}{_shown((own, *labels))} {_number(value)}")
         for name, labels, values in facts["histograms"]:
             lines.setdefault(name, []).extend(_histogram(name, (own, *labels), values))
     text = ""
@@ -128,9 +128,18 @@ def _histogram(name: str, labels: Iterable[tuple[str, str]], values: list[float]
     lines, total = [], 0.0
     for bound, value in zip(BUCKETS, values, strict=False):
         total += value
-        lines.append(f"{name}_bucket{_shown((*known, ('le', f'{bound:g}')))} {total:g}")
-    lines.append(f"{name}_bucket{_shown((*known, ('le', '+Inf')))} {values[-1]:g}")
-    return [*lines, f"{name}_sum{_shown(known)} {values[-2]:g}", f"{name}_count{_shown(known)} {values[-1]:g}"]
+        lines.append(f"{name}_bucket{_shown((*known, ('le', f'{bound:g}')))} {_number(total)}")
+    lines.append(f"{name}_bucket{_shown((*known, ('le', '+Inf')))} {_number(values[-1])}")
+    return [
+        *lines,
+        f"{name}_sum{_shown(known)} {_number(values[-2])}",
+        f"{name}_count{_shown(known)} {_number(values[-1])}",
+    ]
+
+
+def _number(value: float) -> str:
+    """To the last digit: of a counter that is rounded, no rate can be told."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _shown(labels: Iterable[tuple[str, str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from understudy.wires.base import Answer, Usage
 from understudy.wires.body import UNREADABLE
 from understudy.wires.openai_completion import DECODER, Choice, Counts, Said
-from understudy.wires.reading import tool_calls, unreadable
+from understudy.wires.reading import MAX_COUNT, tool_calls, unreadable
 
 _NO_USAGE = Usage()
 _decode = DECODER.decode
@@ -53,10 +53,10 @@ def usage(found: Counts) -> Usage:
     thought = None if reasoning is None else reasoning.reasoning_tokens
     # `reading.count` four times, without the calls.
     return Usage(
-        read if type(read) is int and read >= 0 else None,
-        written if type(written) is int and written >= 0 else None,
-        cached if type(cached) is int and cached >= 0 else None,
-        thought if type(thought) is int and thought >= 0 else None,
+        read if type(read) is int and 0 <= read <= MAX_COUNT else None,
+        written if type(written) is int and 0 <= written <= MAX_COUNT else None,
+        cached if type(cached) is int and 0 <= cached <= MAX_COUNT else None,
+        thought if type(thought) is int and 0 <= thought <= MAX_COUNT else None,
     )
 
 

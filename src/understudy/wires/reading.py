@@ -17,6 +17,8 @@ from understudy.wires.sse import MAX_EVENT, Event, SseParser
 
 MAX_TEXT = 256 * 1024
 """Bytes of text in UTF-8, and characters of tool arguments, that are kept of one answer."""
+MAX_COUNT = 2**50
+"""Tokens of one answer; nobody counts more, and a ledger holds no larger sums."""
 MAX_CALLS = 256
 """Tool calls that are kept of one answer."""
 
@@ -130,7 +132,7 @@ def tool_calls(calls: Iterable[tuple[str, object]]) -> str:
 
 def count(value: object) -> int | None:
     """A token count as a provider gave it, None where it is no count."""
-    return value if type(value) is int and value >= 0 else None  # and no bool, which is an int to isinstance
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None  # and no bool, an int to isinstance
 
 
 def total(*parts: int | None) -> int | None:

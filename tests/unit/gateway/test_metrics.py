@@ -47,6 +47,15 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert {labels["workload"] for labels in odd} == {'odd"\\\nname'}
 
 
+def test_a_counter_is_told_to_its_last_digit() -> None:
+    """A rate is a difference of two of them, and they grow over millions."""
+    metrics = Metrics()
+    metrics.record(exchange(input_tokens=1_234_567_890_123, output_tokens=1_000_001, latency_s=0.123456789))
+    told = exposition([("w0", metrics.facts())]).decode()
+    for value in ("1234567890123", "1000001", "0.123456789"):
+        assert any(line.endswith(f" {value}") for line in told.splitlines()), value
+
+
 def test_a_log_line_says_what_happened_and_nothing_of_what_was_said() -> None:
     """No body, answer, user or conversation is in it."""
     line = log_line(exchange(unit="user-7", conversation="c9", request=b"secret", answer="secret", slices={"a": "b"}))

@@ -1,12 +1,14 @@
-"""What is kept of a text as it streams by: all of it up to a limit, in little memory."""
+"""What is kept of an answer as it streams by: its text up to a limit, in little memory, and counts that can be true."""
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 
 import pytest
 
 from understudy.wires.reading import Text
+from understudy.wires.registry import wire
 
 
 def test_a_text_comes_back_as_it_was_said() -> None:
@@ -38,3 +40,22 @@ def test_an_emoji_does_not_make_the_other_letters_larger() -> None:
     finally:
         tracemalloc.stop()
     assert size < 1.5 * 100_000
+
+
+@pytest.mark.parametrize("wire_name", ["openai", "anthropic", "gemini"])
+def test_a_count_that_nobody_can_have_counted_is_unknown(wire_name: str) -> None:
+    """No ledger could hold it, and the whole record would be lost with it."""
+    wild = 10**30
+    told: dict[str, tuple[str, dict[str, object]]] = {
+        "openai": ("/v1/chat/completions", {"usage": {"prompt_tokens": wild, "completion_tokens": 2}, "choices": []}),
+        "anthropic": ("/v1/messages", {"usage": {"input_tokens": wild, "output_tokens": 2}, "content": []}),
+        "gemini": (
+            "/v1beta/models/m:generateContent",
+            {"usageMetadata": {"promptTokenCount": wild, "candidatesTokenCount": 2}, "candidates": []},
+        ),
+    }
+    path, body = told[wire_name]
+    endpoint = wire(wire_name).endpoint("POST", path)
+    assert endpoint
+    found = wire(wire_name).read(endpoint, 200, json.dumps(body).encode()).usage
+    assert (found.input_tokens, found.output_tokens) == (None, 2)
