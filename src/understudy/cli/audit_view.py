@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from understudy.cli.output import counted, out, plain, print_json, table
+from understudy.cli.output import counted, out, plain, print_json, table, waiting
 
 if TYPE_CHECKING:
     from understudy.config.project import Project
@@ -22,7 +22,8 @@ def audited(config: Path | None, workload: str | None, *, probe: bool, as_json: 
     if workload is not None:
         project.workload(workload)
     names = [workload] if workload else list(project.config.workloads)
-    found = _asked(project, names, probe=probe)
+    with waiting("reading configuration and journals"):
+        found = _asked(project, names, probe=probe)
     in_order = not any(one["gap"] for one in found)
     if as_json:
         print_json({"in_order": in_order, "workloads": found})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import errors_shown, facts, out, plain, print_json, spoken, table
+from understudy.cli.output import errors_shown, facts, out, plain, print_json, spoken, table, waiting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,8 @@ def history(
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
-        document = asyncio.run(_collected(project, name, everything=everything))
+        with waiting("asking the ledger"):
+            document = asyncio.run(_collected(project, name, everything=everything))
         print_json(document) if as_json else _print(out(), document)
 
 

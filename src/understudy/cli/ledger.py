@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.asking import one_workload
-from understudy.cli.output import counted, err, errors_shown, out, plain, print_json, table
+from understudy.cli.output import counted, err, errors_shown, out, plain, print_json, table, waiting
 from understudy.core.errors import EXIT_FINDING
 from understudy.core.moment import moment
 from understudy.core.signed import signed
@@ -121,8 +122,9 @@ def verify(config: Config = None, as_json: AsJson = False) -> None:
 
     with errors_shown(as_json):
         project = open_project(config)
-        found = account(project.paths.segments, lake_of(project))
-        decided = audited(project)
+        with waiting("reading segments, ledger and journals"):
+            found = account(project.paths.segments, lake_of(project))
+            decided = audited(project)
         in_order = found.in_order and not decided.broken
         document = {**found.as_dict(), "in_order": in_order, "decisions": decided._asdict()}
         if as_json:
@@ -156,11 +158,9 @@ def cost(
     with errors_shown(as_json):
         project = open_project(config)
         name = one_workload(project, workload)
-        ledger = Ledger(lake_of(project))
-        try:
-            months = by_month(ledger.spent(name, since=None if since is None else moment(since)))
-        finally:
-            ledger.close()
+        begin = None if since is None else moment(since)
+        with waiting("asking the ledger"), closing(Ledger(lake_of(project))) as ledger:
+            months = by_month(ledger.spent(name, since=begin))
         if not months:
             raise CannotMeasure(
                 f"the ledger has no traffic of {name} to project from",

@@ -14,7 +14,7 @@ import typer
 
 from understudy.cli import deadline as deadlines
 from understudy.cli.asking import Config, Json
-from understudy.cli.output import counted, errors_shown, out, plain, print_json, table
+from understudy.cli.output import counted, errors_shown, out, plain, print_json, table, waiting
 from understudy.core.errors import EXIT_FINDING
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def models(
         project = open_project(config)
         now = deadlines.today(today)
         names = [workload] if workload else list(project.config.workloads)
-        rows = [row for name in names for row in _pinned(project, name, now)]
+        with waiting("asking journals and ledger"):
+            rows = [row for name in names for row in _pinned(project, name, now)]
         document = {
             "today": now.isoformat(),
             "facts_looked_up": looked_up().isoformat(),

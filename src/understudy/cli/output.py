@@ -102,6 +102,16 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda n: bar.advance(task, n)
 
 
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Says what is being done, on standard error where that is a terminal, and takes it back when it is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with err().status(plain(label)):
+        yield
+
+
 def fail(error: UnderstudyError, *, as_json: bool) -> NoReturn:
     """Print an error the way the caller asked for, and leave with its exit code. Where standard output is what cannot
     be written, or nobody reads it, the error is said on standard error.

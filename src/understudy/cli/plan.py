@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from understudy.cli import deadline as deadlines
-from understudy.cli.output import errors_shown, out, plain, print_json, progress, table
+from understudy.cli.output import errors_shown, out, plain, print_json, progress, table, waiting
 from understudy.core.errors import EXIT_FINDING, CannotMeasure, UsageError
 from understudy.core.lasting import lasting
 
@@ -137,7 +137,8 @@ def plan(
         traffic = Traffic(requests, users, icc, tuple(figure or ()), tuple(slices or ()), upgrade)
         gates = gates or (traffic.described and not simulate)  # whoever describes traffic asks what can be told with it
         if gates or simulate:
-            chosen, known = _known(project, workload, profile, traffic)
+            with waiting("asking the ledger"):
+                chosen, known = _known(project, workload, profile, traffic)
             document["traffic"] = {
                 "source": known.source,
                 "assumed": list(known.assumed),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from understudy.cli.asking import Config, Json, one_workload
-from understudy.cli.output import errors_shown, facts, out, plain, print_json
+from understudy.cli.output import errors_shown, facts, out, plain, print_json, waiting
 from understudy.core.moment import moment
 
 app = typer.Typer(add_completion=False)
@@ -36,7 +36,7 @@ def who_served(
         project = open_project(config)
         name = one_workload(project, workload)
         when = time.time() if at is None else moment(at)
-        with closing(Ledger(lake_of(project))) as ledger:
+        with waiting("asking the ledger"), closing(Ledger(lake_of(project))) as ledger:
             document = who_served(project, ledger, name, user, when)
         print_json(document) if as_json else _print(document)
 
