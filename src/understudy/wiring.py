@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from understudy.config.project import Project, StoreAddress, open_project
 from understudy.core.errors import UnderstudyError
-from understudy.rollout.board import Folder
+from understudy.rollout.board import Board, Folder
 from understudy.rollout.store.base import Store
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ SWITCH_S = 0.0005
 
 
 class Control(NamedTuple):
-    """The control store of a project and the folder its gateways read."""
+    """The control store of a project, and where its gateways are told."""
 
     store: Store
-    board: Folder
+    board: Board
 
 
 @asynccontextmanager
@@ -308,11 +308,8 @@ class ControllerProcess:
         return self.controller.store
 
     @property
-    def board(self) -> Folder:
-        board = self.controller.board
-        if not isinstance(board, Folder):
-            raise TypeError("a controller process reads and writes a folder")
-        return board
+    def board(self) -> Board:
+        return self.controller.board
 
     async def tick(self) -> Turn:
         """Commit, then one turn. Raises StoreUnavailable, and CannotMeasure where the lake cannot be reached."""

@@ -163,7 +163,7 @@ async def _sent(project: Project, wait_s: float) -> dict[str, Any]:
     async with control(project) as (store, board):
         outbox = Outbox(store, time.time, deadline_of)
         try:
-            published = board.read()
+            published = await board.read()
         except DataCorrupt:
             published = None
         queued = await outbox.look(project, await store.read(), published, time.time())

@@ -72,7 +72,7 @@ async def _reseal(project: Project) -> int:
 
     async with control(project) as (store, board):
         snapshot = await store.read()
-        return await store.reseal(snapshot.epoch, secrets.token_hex(8), board.epoch())
+        return await store.reseal(snapshot.epoch, secrets.token_hex(8), await board.epoch())
 
 
 async def _serve(project: Project, every_s: float, as_json: bool) -> None:

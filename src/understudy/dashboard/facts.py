@@ -15,7 +15,7 @@ from understudy.dashboard.looking import PATIENT_S, Looked, Looking
 from understudy.evals.result import load
 from understudy.ledger.projection import project
 from understudy.ledger.queries import Ledger
-from understudy.rollout.board import Folder
+from understudy.rollout.board import Board
 from understudy.rollout.compared import compared_again, following
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.following import Following
@@ -35,7 +35,7 @@ class Opened(Protocol):
     def store(self) -> Store: ...
 
     @property
-    def board(self) -> Folder: ...
+    def board(self) -> Board: ...
 
 
 class Facts:

@@ -15,7 +15,7 @@ from understudy.pack.facts import event_of
 from understudy.pack.selfaudit import Seen
 from understudy.registry.hosting import last_day
 from understudy.rollout.audit import Audit
-from understudy.rollout.board import Folder
+from understudy.rollout.board import Board
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
 from understudy.rollout.probing import ask
@@ -26,7 +26,7 @@ DRILL = "drill"
 
 
 async def look(
-    project: Project, store: Store | None, board: Folder, workload: str, audit: Audit, *, probe: bool
+    project: Project, store: Store | None, board: Board, workload: str, audit: Audit, *, probe: bool
 ) -> Seen:
     """Everything there is to see of a workload. Raises ConfigError for a suite, DataCorrupt for an unreadable journal.
 
@@ -51,7 +51,7 @@ async def look(
         broken=[said for said in audit.broken if any(state.id in said for state in states)],
         drills=drills(journals, publications),
         alerts=_told(project, workload),
-        workers=sum(1 for beat in board.heartbeats() if beat.live(now)),
+        workers=sum(1 for beat in await board.heartbeats() if beat.live(now)),
         probe=None,
         retires=None,
         today=datetime.fromtimestamp(now, UTC).date(),

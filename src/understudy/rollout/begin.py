@@ -36,7 +36,7 @@ async def begin(project: Project, store: Store, board: Board, request: Request, 
     """
     section = project.workload(request.workload)
     candidate = project.variant(request.workload, request.candidate)
-    if request.workload in board.kills():
+    if request.workload in await board.kills():
         raise Refused(
             f"a kill file holds workload {request.workload} on the incumbent",
             remedy=f"remove {project.paths.routing}/rollback.{request.workload} when what caused it is over",

@@ -15,23 +15,23 @@ from understudy.rollout.publish import Heartbeat, Kill, Overtaken, Tripped
 class Board(Protocol):
     """Where tables are published to gateways, and where gateways say what they applied."""
 
-    def read(self) -> RoutingTable | None:
+    async def read(self) -> RoutingTable | None:
         """The published table, None where there is none. Raises DataCorrupt."""
         ...
 
-    def epoch(self) -> int:
+    async def epoch(self) -> int:
         """The published epoch even of a table that fails its checks, 0 where there is none."""
         ...
 
-    def write(self, table: RoutingTable) -> None:
+    async def write(self, table: RoutingTable) -> None:
         """Publish durably. Raises Overtaken where this epoch or a later one is there."""
         ...
 
-    def heartbeats(self) -> list[Heartbeat]: ...
+    async def heartbeats(self) -> list[Heartbeat]: ...
 
-    def kills(self) -> dict[str, Kill]: ...
+    async def kills(self) -> dict[str, Kill]: ...
 
-    def remove_kill(self, workload: str) -> None: ...
+    async def remove_kill(self, workload: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +40,22 @@ class Folder:
 
     path: Path
 
-    def read(self) -> RoutingTable | None:
+    async def read(self) -> RoutingTable | None:
         return publish.read_table(self.path)
 
-    def epoch(self) -> int:
+    async def epoch(self) -> int:
         return publish.published_epoch(self.path)
 
-    def write(self, table: RoutingTable) -> None:
+    async def write(self, table: RoutingTable) -> None:
         publish.write_table(self.path, table)
 
-    def heartbeats(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         return publish.heartbeats(self.path)
 
-    def kills(self) -> dict[str, Kill]:
+    async def kills(self) -> dict[str, Kill]:
         return publish.read_kills(self.path)
 
-    def remove_kill(self, workload: str) -> None:
+    async def remove_kill(self, workload: str) -> None:
         publish.kill_path(self.path, workload).unlink(missing_ok=True)
 
 
@@ -72,25 +72,33 @@ class MemoryBoard:
     ordered: bool = True
     """False only in tests that plant the defect of a writer that does not look."""
 
-    def read(self) -> RoutingTable | None:
+    def newest(self) -> RoutingTable | None:
+        """What `read` returns, for callers without a loop."""
         return self.tables[-1] if self.tables else None
 
-    def epoch(self) -> int:
+    def reached(self) -> int:
+        """What `epoch` returns, for callers without a loop."""
         return self.tables[-1].epoch if self.tables else 0
 
-    def write(self, table: RoutingTable) -> None:
-        if self.ordered and self.epoch() >= table.epoch:
-            raise Overtaken(f"epoch {table.epoch} after {self.epoch()}")
+    async def read(self) -> RoutingTable | None:
+        return self.newest()
+
+    async def epoch(self) -> int:
+        return self.reached()
+
+    async def write(self, table: RoutingTable) -> None:
+        if self.ordered and self.reached() >= table.epoch:
+            raise Overtaken(f"epoch {table.epoch} after {self.reached()}")
         self.tables.append(table)
 
-    def heartbeats(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         generation = self.tables[-1].generation if self.tables else ""
         return [
             Heartbeat(
                 worker,
                 pid=0,
                 generation=generation,
-                epoch=-1 if worker in self.lagging else self.epoch(),
+                epoch=-1 if worker in self.lagging else self.reached(),
                 at=self.now(),
                 open_breakers=self.open_breakers,
                 killed=tuple(self.killed),
@@ -98,8 +106,8 @@ class MemoryBoard:
             for worker in self.workers
         ]
 
-    def kills(self) -> dict[str, Kill]:
+    async def kills(self) -> dict[str, Kill]:
         return dict(self.killed)
 
-    def remove_kill(self, workload: str) -> None:
+    async def remove_kill(self, workload: str) -> None:
         self.killed.pop(workload, None)

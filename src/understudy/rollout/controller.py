@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from understudy.rollout.fold import UpgradeState
 from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
 from understudy.rollout.ports import Clock, Evals, Evidence, Prober
-from understudy.rollout.publish import Overtaken, acknowledged
+from understudy.rollout.publish import Heartbeat, Overtaken, acknowledged
 from understudy.rollout.reconcile import CONTROLLER, Plan, decide, sees
 from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
@@ -122,13 +122,14 @@ class Controller:
     async def turn(self) -> Turn:
         """Look at everything once and do what follows. Raises StoreUnavailable where there is no store to go by."""
         now = self.clock.wall()
-        published_before = _published(self.board)  # another controller may publish while the store is read
+        # Read before the store is: another controller may publish meanwhile.
+        published_before, beats = await _published(self.board), await self.board.heartbeats()
         snapshot = await self.store.read()
         self._reread(snapshot)
         problems = [self._config_problem] if self._config_problem else []
         written: list[str] = []
         published: int | None = None
-        restored = _restored(published_before, snapshot)
+        restored = _restored(published_before, beats, snapshot, now)
         if restored:
             return Turn(snapshot.epoch, problems=(*problems, restored))
         problems += await self._alert(snapshot, published_before, now)
@@ -145,7 +146,7 @@ class Controller:
             pass  # somebody else wrote first: what they wrote is looked at in the next turn
         problems += [watch.problem for watch in self._watches.values() if watch.problem]
         if written:
-            problems += await self._alert(snapshot, _published(self.board), now)
+            problems += await self._alert(snapshot, await _published(self.board), now)
         return Turn(snapshot.epoch, tuple(written), published, tuple(problems))
 
     async def close(self) -> None:
@@ -212,8 +213,8 @@ class Controller:
         self, snapshot: Snapshot, state: UpgradeState, policy: Policy, watch: _Watch, now: float
     ) -> Observation:
         variants = self.project.variants(state.workload)
-        beats = [beat for beat in self.board.heartbeats() if beat.live(now)]
-        published = _published(self.board)
+        beats = [beat for beat in await self.board.heartbeats() if beat.live(now)]
+        published = await _published(self.board)
         seen = Observation(
             now=now,
             configured_candidate=variants.get(state.candidate.name),
@@ -225,7 +226,7 @@ class Controller:
                 for tripped in beat.open_breakers
                 if tripped.upgrade == state.id
             ),
-            kill=self.board.kills().get(state.workload),
+            kill=(await self.board.kills()).get(state.workload),
             probe=self.prober.probe(self.project, state, now) if state.exposing else None,
         )
         seen = self._eval_seen(state, seen)
@@ -367,12 +368,12 @@ class Controller:
     async def _publish(self, snapshot: Snapshot, now: float) -> int | None:
         """Issue the table these upgrades ask for, where the published one is another or a lease runs out."""
         return await publish_table(
-            self.project, self.store, self.board, snapshot, now, self.name, self._leases(snapshot, now)
+            self.project, self.store, self.board, snapshot, now, self.name, await self._leases(snapshot, now)
         )
 
-    def _leases(self, snapshot: Snapshot, now: float) -> dict[str, float]:
+    async def _leases(self, snapshot: Snapshot, now: float) -> dict[str, float]:
         """The leases to issue: renewed where this controller sees, else as they were."""
-        published = _published(self.board)
+        published = await _published(self.board)
         leases = table.leases_of(published) if published else {}
         for state in snapshot.upgrades:
             watch = self._watches.get(state.id)
@@ -392,12 +393,12 @@ class Controller:
             section = self.project.config.workloads.get(state.workload)
             if state.stage is Stage.DONE and section and section.incumbent == state.candidate.name:
                 await self.store.settle(state.id)
-        published = _published(self.board)
-        for workload, kill in self.board.kills().items():
+        published = await _published(self.board)
+        for workload, kill in (await self.board.kills()).items():
             route = published.workloads.get(workload) if published else None
             served = now >= kill.at + KILL_KEPT_S
             if served and route is not None and route.route is None and snapshot.active(workload) is None:
-                self.board.remove_kill(workload)
+                await self.board.remove_kill(workload)
 
 
 def _rests_on(plan: Plan) -> dict[str, Any] | None:
@@ -449,23 +450,26 @@ def sources_of(project: Project) -> table.Sources:
     )
 
 
-def _published(board: Board) -> RoutingTable | None:
+async def _published(board: Board) -> RoutingTable | None:
     """The published table; None too where it was cut or edited, as it is about to be written anew."""
     try:
-        return board.read()
+        return await board.read()
     except DataCorrupt:
         return None
 
 
-def _restored(published: RoutingTable | None, snapshot: Snapshot) -> str:
-    """Whether the store is an older copy than the table it once issued: then it must not be believed.
+def _restored(published: RoutingTable | None, beats: Sequence[Heartbeat], snapshot: Snapshot, now: float) -> str:
+    """Whether the store is an older copy than a table it once issued: then it must not be believed.
 
-    published: the table as it was before the store was read.
+    published, beats: the table and what workers said of theirs, as they were before the store was read.
     """
-    if published is None or published.generation != snapshot.generation or published.epoch <= snapshot.epoch:
+    tables = [(published.generation, published.epoch)] if published else []
+    tables += [(beat.generation, beat.epoch) for beat in beats if beat.live(now)]
+    ahead = max((epoch for generation, epoch in tables if generation == snapshot.generation), default=0)
+    if ahead <= snapshot.epoch:
         return ""
     return (
-        f"the control store is at epoch {snapshot.epoch}, gateways are at {published.epoch}: it was restored from "
+        f"the control store is at epoch {snapshot.epoch}, gateways are at {ahead}: it was restored from "
         "an older copy; nothing is changed until `understudy controller --reseal` accepts it"
     )
 
@@ -484,7 +488,7 @@ async def publish_table(
     """Issue a table where the published one differs from what the upgrades ask for; `anyway` gives a reason to issue
     one of the same content. Returns its epoch, None where nothing was issued. Raises Stale and Overtaken.
     """
-    published = _published(board)
+    published = await _published(board)
     if leases is None:
         leases = table.leases_of(published) if published else {}
     wanted = table.build(
@@ -505,8 +509,8 @@ async def publish_table(
         why = "lease"
     if not why:
         return None
-    epoch = await store.bump(snapshot.epoch, at_least=board.epoch())
-    board.write(replace(wanted, epoch=epoch))
+    epoch = await store.bump(snapshot.epoch, at_least=await board.epoch())
+    await board.write(replace(wanted, epoch=epoch))
     if why != "lease":
         await store.published(Publication(epoch, now, by, why, table.content_digest(wanted), None))
     return epoch

@@ -16,7 +16,7 @@ from understudy.config.project import Project
 from understudy.core.errors import CannotMeasure, Refused
 from understudy.core.routing import RoutingTable
 from understudy.rollout import publish
-from understudy.rollout.board import Board
+from understudy.rollout.board import Board, Folder
 from understudy.rollout.controller import publish_table
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.intents import Wish, grant
@@ -125,7 +125,7 @@ async def published(project: Project, store: Store, board: Board, by: str, *, an
     for _ in range(ATTEMPTS):
         try:
             await publish_table(project, store, board, await store.read(), time.time(), by, anyway=anyway)
-            return board.read()
+            return await board.read()
         except (Stale, Overtaken):
             await asyncio.sleep(0.01)
     raise CannotMeasure(
@@ -173,8 +173,8 @@ async def roll_back(
             if (await store.read()).active(workload) is not None:
                 raise
             answer = "it ended meanwhile"
-        issued = board.read()
-    return await _effective(project, store, started, issued, answer, timeout_s)
+        issued = await board.read()
+    return await _effective(store, board, started, issued, answer, timeout_s)
 
 
 async def drill(
@@ -183,7 +183,7 @@ async def drill(
     """Publish the present routes once more and measure the acknowledgement: a rollback in all but content."""
     started = time.monotonic()
     issued = await published(project, store, board, by, anyway=f"drill: {why}")
-    effect = await _effective(project, store, started, issued, "drill: traffic stays as it is", timeout_s)
+    effect = await _effective(store, board, started, issued, "drill: traffic stays as it is", timeout_s)
     snapshot = await store.read()
     if snapshot.active(workload) is not None:
         data = {"seconds": effect.seconds, "workers": effect.workers, "waiting": list(effect.waiting)}
@@ -192,12 +192,12 @@ async def drill(
 
 
 async def _effective(
-    project: Project, store: Store, started: float, issued: RoutingTable | None, answer: str, timeout_s: float
+    store: Store, board: Board, started: float, issued: RoutingTable | None, answer: str, timeout_s: float
 ) -> Effect:
     if issued is None:
         raise CannotMeasure("there is no routing table", remedy="start `understudy up`")
     acknowledged, _ = await publish.until_effective(
-        project.paths.routing,
+        board.heartbeats,
         lambda beats, now: publish.acknowledged(beats, issued, now),
         timeout_s=timeout_s,
     )
@@ -215,7 +215,7 @@ async def kill(folder: Path, workload: str, by: str, why: str, *, timeout_s: flo
     started = time.monotonic()
     publish.write_kill(folder, Kill(workload, by, why, time.time()))
     acknowledged, _ = await publish.until_effective(
-        folder, lambda beats, now: publish.obeyed(beats, workload, now), timeout_s=timeout_s
+        Folder(folder).heartbeats, lambda beats, now: publish.obeyed(beats, workload, now), timeout_s=timeout_s
     )
     return Effect(
         time.monotonic() - started, 0, acknowledged.live, acknowledged.waiting, "the kill file forces the incumbent"

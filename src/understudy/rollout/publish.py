@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,15 +176,18 @@ def obeyed(beats: list[Heartbeat], workload: str, now: float) -> Acknowledged:
 
 
 async def until_effective(
-    folder: Path, said: Callable[[list[Heartbeat], float], Acknowledged], *, timeout_s: float = 10.0
+    beats: Callable[[], Awaitable[list[Heartbeat]]],
+    said: Callable[[list[Heartbeat], float], Acknowledged],
+    *,
+    timeout_s: float = 10.0,
 ) -> tuple[Acknowledged, float]:
     """Wait until every live worker has said so or the time is up; returns what is so then, and the seconds waited.
 
-    `said` reads the heartbeats: `acknowledged` for a table, `obeyed` for a kill file.
+    `beats` gives the heartbeats, `said` reads them: `acknowledged` for a table, `obeyed` for a kill file.
     """
     started = time.monotonic()
     while True:
-        state = said(heartbeats(folder), time.time())
+        state = said(await beats(), time.time())
         waited = time.monotonic() - started
         if state.effective or waited >= timeout_s:
             return state, waited

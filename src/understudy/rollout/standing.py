@@ -26,10 +26,10 @@ async def status_of(
     unsettled = (await store.read()).upgrades
     assessment = await store.assessment(latest.id) if latest else None
     try:
-        table = board.read()
+        table = await board.read()
     except DataCorrupt:
         table = None
-    beats = board.heartbeats()
+    beats = await board.heartbeats()
     return describe(
         workload,
         section.incumbent,
@@ -40,7 +40,7 @@ async def status_of(
         assessment=assessment,
         table=table,
         acknowledged=acknowledged(beats, table, now) if table else None,
-        kill=board.kills().get(workload),
+        kill=(await board.kills()).get(workload),
     )
 
 

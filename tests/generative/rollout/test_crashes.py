@@ -145,7 +145,7 @@ def test_killed_at_every_effect(project: Project, after: bool) -> None:
     for number in range(1, spared.count + 1):
         moves, world = carried(project, Fuse(number, after))
         assert moves == UNDISTURBED, f"killed {'after' if after else 'before'} effect {number}"
-        table = world.board.read()
+        table = world.board.newest()
         assert table is not None
         assert (table.workloads["reply"].incumbent, table.workloads["reply"].route) == ("new", None)
         assert asyncio.run(world.store.upgrades())[0].stage is Stage.DONE

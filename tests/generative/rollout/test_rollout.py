@@ -224,7 +224,7 @@ class Rollout(RuleBasedStateMachine):
 
     def _tables(self, state: UpgradeState | None) -> None:
         """S11, S13: what is published can be served, and the incumbent is in it as it was."""
-        table = self.world.board.read()
+        table = self.world.board.newest()
         if table is None:
             return
         check_meaning(table)
@@ -267,7 +267,7 @@ class Rollout(RuleBasedStateMachine):
 
     def _users(self, state: UpgradeState) -> None:
         """S5, S7: who has the candidate keeps it while the share grows; after the end nobody has it."""
-        table = self.world.board.read()
+        table = self.world.board.newest()
         if table is None:
             return
         route = table.workloads["reply"].route
@@ -294,7 +294,7 @@ class Rollout(RuleBasedStateMachine):
             return
         self.run_(self.world.store.submit(state.id, "rollback", "ada", "", {}, self.world.clock.wall()))
         self.run_(self.controllers[0].turn())
-        table = self.world.board.read()
+        table = self.world.board.newest()
         assert table is not None and table.workloads["reply"].route is None
 
 

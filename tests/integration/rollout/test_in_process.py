@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 def test_copies_stop_at_the_gateway_when_their_budget_is_spent(world: World) -> None:
     """What the copies cost is read from the ledger; then the table asks for none, and status says how much it was."""
 
-    def sample(board: Board) -> int:
-        table = board.read()
+    async def sample(board: Board) -> int:
+        table = await board.read()
         assert table is not None
         route = table.workloads["reply"].route
         assert route is not None
@@ -47,20 +47,20 @@ def test_copies_stop_at_the_gateway_when_their_budget_is_spent(world: World) -> 
 
     async def spend(port: int) -> None:
         async with running(world.project) as process:
-            assert sample(process.board) == 1_000_000
+            assert await sample(process.board) == 1_000_000
             for _ in range(200):
                 await process.tick()
-                if not sample(process.board):
+                if not await sample(process.board):
                     break
                 await asyncio.to_thread(world.served, port, 10)
-            epoch = process.board.epoch()
-            while not all(beat.epoch >= epoch for beat in process.board.heartbeats()):
+            epoch = await process.board.epoch()
+            while not all(beat.epoch >= epoch for beat in await process.board.heartbeats()):
                 await asyncio.sleep(0.05)
             before = await copies(port)
             await asyncio.to_thread(world.served, port, 20)
             await asyncio.sleep(1.0)
             await process.tick()
-            assert not sample(process.board)
+            assert not await sample(process.board)
             assert await copies(port) == before > 0
 
     file = world.folder / "understudy.yaml"
@@ -106,7 +106,7 @@ def test_ticks_carry_live_traffic_into_the_evidence(world: World) -> None:
                 gates = shown["details"].get("gates", ()) if shown else ()
                 if shown and state.baseline and "latency_p50" in {gate["metric"] for gate in gates}:
                     assert state.stage is Stage.CANARY
-                    assert process.board.epoch() > 0
+                    assert await process.board.epoch() > 0
                     return dict(shown)
         raise AssertionError("no evidence after 200 ticks")
 

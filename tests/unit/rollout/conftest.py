@@ -114,7 +114,7 @@ class Play:
         return [str(event.kind) for event in self.run(self.world.store.journal(self.state().id))]
 
     def route(self) -> Any:
-        table = self.world.board.read()
+        table = self.world.board.newest()
         assert table is not None
         return table.workloads["reply"].route
 

@@ -331,7 +331,7 @@ def test_a_kill_file_becomes_a_rollback_and_is_cleared(play: Play) -> None:
     state = play.turn(0.1)
     assert (state.stage, state.ended_by, state.ended_why) == (Stage.ROLLED_BACK, "bob", "users complain")
     play.turn(0.1)
-    assert play.world.board.kills() == {}
+    assert play.world.board.killed == {}
 
 
 def test_a_kill_file_stays_until_its_writer_has_heard_every_worker(play: Play) -> None:
@@ -340,9 +340,9 @@ def test_a_kill_file_stays_until_its_writer_has_heard_every_worker(play: Play) -
     play.until(Stage.CANARY)
     play.world.board.killed["reply"] = Kill("reply", "bob", "to be safe", play.world.clock.wall())
     assert play.turn(0.1, times=5).stage is Stage.ROLLED_BACK
-    assert "reply" in play.world.board.kills()
+    assert "reply" in play.world.board.killed
     play.turn(10.0)
-    assert play.world.board.kills() == {}
+    assert play.world.board.killed == {}
 
 
 def test_a_lagging_worker_holds_the_step(play: Play) -> None:
@@ -448,7 +448,7 @@ def test_an_edited_candidate_in_canary_is_not_served(play: Play) -> None:
         lambda text: text.replace('model-2, system_prompt: "text:Be kind."', 'model-2, system_prompt: "text:Be good."')
     )
     play.turn(times=2)
-    table = play.world.board.read()
+    table = play.world.board.newest()
     assert table is not None
     assert table.workloads["reply"].variants["new"].system_prompt == "Be kind."
     assert [f.kind for f in play.state().findings] == ["config_differs"]
@@ -483,7 +483,7 @@ def test_a_workload_with_an_upgrade_cannot_be_deleted(play: Play) -> None:
     assert play.turn(times=10).step >= 1
     play.wish("abort", "enough")
     play.run(play.now.turn())
-    table = play.world.board.read()
+    table = play.world.board.newest()
     assert table is not None
     assert list(table.workloads) == ["other"]
 
@@ -496,7 +496,7 @@ def test_done_serves_the_candidate_before_the_file_is_edited(play: Play) -> None
     play.start()
     play.until(Stage.DONE)
     play.turn()
-    table = play.world.board.read()
+    table = play.world.board.newest()
     assert table is not None
     assert (table.workloads["reply"].incumbent, table.workloads["reply"].route) == ("new", None)
     with pytest.raises(Refused, match="new is the incumbent new"):
@@ -506,7 +506,7 @@ def test_done_serves_the_candidate_before_the_file_is_edited(play: Play) -> None
     assert play.run(play.world.store.read()).upgrades == ()
     play.reconfigure(lambda text: text.replace("incumbent: new", "incumbent: old", 1))
     play.turn()
-    table = play.world.board.read()
+    table = play.world.board.newest()
     assert table is not None
     assert table.workloads["reply"].incumbent == "old"
 
@@ -519,7 +519,7 @@ def test_the_next_upgrade_starts_from_what_is_served(play: Play) -> None:
     assert (state.incumbent.name, state.candidate.name) == ("new", "newer")
     play.until(Stage.DONE)
     play.turn()
-    table = play.world.board.read()
+    table = play.world.board.newest()
     assert table is not None
     assert table.workloads["reply"].incumbent == "newer"
 
@@ -584,13 +584,13 @@ def test_a_lost_store_never_lowers_the_epoch(play: Play) -> None:
     """A new, empty store publishes above what gateways have seen, and serves the incumbent."""
     play.start()
     play.until(Stage.CANARY)
-    before = play.world.board.epoch()
+    before = play.world.board.reached()
     fresh = type(play.world)(play.world.project, clock=play.world.clock)
     fresh.store.generation = "new"
     fresh.board = play.world.board
     controller = fresh.controller("after")
     asyncio.run(controller.turn())
-    assert play.world.board.epoch() > before
+    assert play.world.board.reached() > before
     assert play.route() is None
 
 
@@ -607,7 +607,7 @@ def test_a_restored_store_is_not_believed(play: Play) -> None:
     turn = play.run(play.now.turn())
     assert "--reseal" in turn.problems[0]
     assert len(play.world.board.tables) == tables
-    play.run(backup.reseal(backup.epoch, "resealed", play.world.board.epoch()))
+    play.run(backup.reseal(backup.epoch, "resealed", play.world.board.reached()))
     assert play.run(play.now.turn()).published > 0
 
 

@@ -16,6 +16,7 @@ from understudy.core.errors import CannotMeasure, DataCorrupt, UnderstudyError
 from understudy.core.routing import HEARTBEAT_FOLDER, TABLE_FILE, RoutingTable
 from understudy.gateway.table import TableReader
 from understudy.rollout import publish
+from understudy.rollout.board import Folder
 from understudy.rollout.publish import Heartbeat, Kill, Overtaken
 
 
@@ -164,7 +165,9 @@ def test_waiting_ends_with_the_time(tmp_path: Path) -> None:
     (tmp_path / HEARTBEAT_FOLDER).mkdir()
     (tmp_path / HEARTBEAT_FOLDER / "w.json").write_text("{}")
     said, waited = asyncio.run(
-        publish.until_effective(tmp_path, lambda b, now: publish.acknowledged(b, table(1), now), timeout_s=0.05)
+        publish.until_effective(
+            Folder(tmp_path).heartbeats, lambda b, now: publish.acknowledged(b, table(1), now), timeout_s=0.05
+        )
     )
     assert (said.waiting, said.effective) == (("w",), False)
     assert waited >= 0.05
