@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from understudy.config.project import Project, StoreAddress, open_project
 from understudy.core.errors import UnderstudyError
-from understudy.rollout.board import Board, Folder
+from understudy.rollout.board import Board, Folder, Shared
 from understudy.rollout.store.base import Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from understudy.rollout.audit import Audit
     from understudy.rollout.controller import Controller, Turn
     from understudy.rollout.fold import UpgradeState
+    from understudy.rollout.follow import Follower
     from understudy.rollout.store.sql import SqlStore
 
 EVERY_S = 0.5
@@ -45,9 +47,11 @@ async def control(project: Project) -> AsyncIterator[Control]:
     """Open the control store, made where it is not there yet. Raises StoreUnavailable, and ConfigError as
     `Project.store` does.
     """
-    store = await _opened(project.store())
+    address = project.store()
+    store = await _opened(address)
+    folder = project.paths.routing
     try:
-        yield Control(store, Folder(project.paths.routing))
+        yield Control(store, Folder(folder) if address.file is not None else Shared(store, folder, time.time))
     finally:
         await store.close()
 
@@ -78,6 +82,35 @@ async def _is_there(address: StoreAddress) -> bool:
     from understudy.rollout.store import postgres
 
     return await postgres.is_there(address)
+
+
+def follower(project: Project, name: str, say: Callable[[str], None]) -> Follower:
+    """What keeps this machine in step with the control store that several share."""
+    from understudy.gateway import identity
+    from understudy.rollout.follow import Follower
+    from understudy.rollout.ports import RealClock
+    from understudy.rollout.store import postgres
+
+    address, folder = project.store(), project.paths.routing
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Store]:
+        store = await postgres.open_store(address)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    return Follower(
+        machine=name,
+        owner=f"{identity.machine()} {folder.resolve()}",
+        folder=folder,
+        opened=opened,
+        listening=lambda heard: postgres.listening(address, heard),
+        clock=RealClock(),
+        draw=random.random,
+        say=say,
+    )
 
 
 @asynccontextmanager

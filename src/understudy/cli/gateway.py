@@ -112,7 +112,8 @@ def _check_table(table: Path, *, exposed: bool, host: str) -> None:
     if not table.is_file():
         raise UsageError(
             f"there is no routing table at {table}",
-            remedy="the controller writes it: run `understudy controller` or `understudy up` on this project first",
+            remedy="the controller writes it: run `understudy controller` or `understudy up` on this project first; "
+            "`understudy follow` brings it to a machine that shares a control store with others",
         )
     try:
         parsed = msgspec.json.decode(table.read_bytes())

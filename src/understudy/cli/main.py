@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "rollback": ("understudy.cli.rollback", "Upgrade", "Serve everybody the incumbent, now; or rehearse it."),
     "up": ("understudy.cli.up", "Serve", "Run gateway, committer, controller and dashboard here."),
     "gateway": ("understudy.cli.gateway", "Serve", "Serve live traffic by the routing table."),
+    "follow": ("understudy.cli.follow", "Serve", "Keep this machine's gateways in step with a shared store."),
     "controller": ("understudy.cli.controller", "Serve", "Carry upgrades: observe, decide, publish, roll back."),
     "alerts": ("understudy.cli.alerts", "Serve", "Who is told what cannot wait: test it, see what was sent."),
     "dashboard": ("understudy.cli.dashboard", "Serve", "Pages to look, approve and roll back; control API."),

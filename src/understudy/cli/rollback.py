@@ -68,7 +68,8 @@ async def _flip(project: Project, workload: str, by: str, why: str, *, drill: bo
     except StoreUnavailable as error:
         if drill:
             raise
-        err().print(plain(f"{error.message}; using the kill file"), markup=False)
+        alone = "" if project.store().file is not None else " of this machine alone: run it on each of the others too"
+        err().print(plain(f"{error.message}; using the kill file{alone}"), markup=False)
         return await _local(project.paths.routing, workload, by, why, timeout)
 
 

@@ -188,6 +188,10 @@ EXAMPLES: dict[str, Sequence[tuple[str, str]]] = {
         ),
     ),
     "up": (("", "understudy up --port 8080 --workers 2"),),
+    "follow": (
+        ("on a machine with a gateway and no controller", "understudy follow"),
+        ("where several machines have the same host name", "understudy follow --name gateway-2"),
+    ),
     "controller": (
         ("beside a gateway and a committer that you run yourself", "understudy controller"),
         ("look and act once, from a timer", "understudy controller --once"),

@@ -45,6 +45,8 @@ def up(
 ) -> None:
     """Run everything one machine needs: gateway, ledger committer, controller, dashboard.
 
+    Where `store` names a database that machines share, it also follows that one.
+
     A child that is killed is started again, with a growing pause when it keeps failing. Ctrl-C ends them all after
     the requests under way.
     """
@@ -149,6 +151,12 @@ async def _run(
         else:
             say("controller ready" if document["event"] == "ready" else document["event"])
 
+    def follow_said(document: dict[str, Any]) -> None:
+        if "event" not in document:
+            problem("follow", document)
+        elif document["event"] != "ready":
+            say(f"follow: {document['event']}")
+
     def committer_said(document: dict[str, Any]) -> None:
         if "ready" not in document:
             problem("committer", document)
@@ -170,17 +178,19 @@ async def _run(
         "committer", ["ledger", "commit", *file, "--watch", str(every), "--json"], Documents(committer_said).line
     )
     gateway = Child("gateway", ["gateway", *file, *listen, "--json"], Documents(gateway_said).line)
+    follow = Child("follow", ["follow", *file, "--json"], Documents(follow_said).line)
     pages = Child("dashboard", ["dashboard", *file, "--json"], Documents(dashboard_said).line)
-    children = [controller, committer, gateway, *([pages] if dashboard else [])]
+    first = [controller, committer, *([follow] if project.config.store else [])]
+    children = [*first, gateway, *([pages] if dashboard else [])]
 
     def pids() -> dict[str, int]:
         return {child.name: child.pid for child in children}
 
     project.paths.segments.mkdir(parents=True, exist_ok=True)
-    tasks = [asyncio.create_task(child.keep(stop, say)) for child in (controller, committer)]
+    tasks = [asyncio.create_task(child.keep(stop, say)) for child in first]
     await _table_there(project.paths.table, stop)
     if not stop.is_set():
-        tasks += [asyncio.create_task(child.keep(stop, say)) for child in children[2:]]
+        tasks += [asyncio.create_task(child.keep(stop, say)) for child in children[len(first) :]]
     await asyncio.gather(*tasks)
 
 

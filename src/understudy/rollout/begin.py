@@ -36,10 +36,12 @@ async def begin(project: Project, store: Store, board: Board, request: Request, 
     """
     section = project.workload(request.workload)
     candidate = project.variant(request.workload, request.candidate)
-    if request.workload in await board.kills():
+    kill = (await board.kills()).get(request.workload)
+    if kill is not None:
         raise Refused(
-            f"a kill file holds workload {request.workload} on the incumbent",
-            remedy=f"remove {project.paths.routing}/rollback.{request.workload} when what caused it is over",
+            f"a kill file by {kill.by} holds workload {request.workload} on the incumbent",
+            remedy=f"remove {project.paths.routing}/rollback.{request.workload}, on the machine where it was put, "
+            "when what caused it is over",
         )
     for attempt in range(ATTEMPTS):
         snapshot = await store.read()

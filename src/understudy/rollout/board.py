@@ -1,4 +1,4 @@
-"""Where the routing table hangs for gateways to read: the interface, the folder on disk, and a twin in memory."""
+"""Where the routing table hangs for gateways to read: a folder on disk, a store that machines share, one in memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from understudy.core.routing import RoutingTable
-from understudy.rollout import publish
+from understudy.core.routing import RoutingTable, encode
+from understudy.rollout import machines, publish
+from understudy.rollout.machines import Machine
 from understudy.rollout.publish import Heartbeat, Kill, Overtaken, Tripped
+from understudy.rollout.store.base import Store
 
 
 class Board(Protocol):
@@ -32,6 +34,10 @@ class Board(Protocol):
     async def kills(self) -> dict[str, Kill]: ...
 
     async def remove_kill(self, workload: str) -> None: ...
+
+    async def notes(self) -> list[str]:
+        """What somebody should know of those who read here, a sentence each."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,58 @@ class Folder:
 
     async def remove_kill(self, workload: str) -> None:
         publish.kill_path(self.path, workload).unlink(missing_ok=True)
+
+    async def notes(self) -> list[str]:
+        return []
+
+
+@dataclass
+class Shared:
+    """The control store, for machines that each follow it: `follow` brings the table to a machine's folder, and what
+    its workers say back. The `folder` is this machine's own, for kill files.
+    """
+
+    store: Store
+    folder: Path
+    now: Callable[[], float]
+    """Seconds since the epoch."""
+    _known: tuple[bytes, RoutingTable] | None = None
+
+    async def machines(self) -> list[Machine]:
+        """All machines that ever followed and did not leave on purpose."""
+        now = self.now()
+        return [machines.machine(said, now) for said in await self.store.reports(now)]
+
+    async def read(self) -> RoutingTable | None:
+        content = await self.store.hung()
+        if content is None:
+            return None
+        if self._known is None or self._known[0] != content:
+            self._known = content, publish.parse_table(content, "the routing table in the control store")
+        return self._known[1]
+
+    async def epoch(self) -> int:
+        """Where the store was restored from an older copy, machines know of higher epochs than it does."""
+        content = await self.store.hung()
+        heard = [beat.epoch for one in await self.machines() for beat in one.workers]
+        return max([publish.epoch_in(content or b""), publish.published_epoch(self.folder), *heard])
+
+    async def write(self, table: RoutingTable) -> None:
+        if not await self.store.hang(table.epoch, encode(table)):
+            raise Overtaken(f"epoch {table.epoch} comes after another one was published")
+
+    async def heartbeats(self) -> list[Heartbeat]:
+        return machines.heartbeats(await self.machines(), self.now())
+
+    async def kills(self) -> dict[str, Kill]:
+        return {**machines.kills(await self.machines()), **publish.read_kills(self.folder)}
+
+    async def remove_kill(self, workload: str) -> None:
+        """Of this machine; every other removes its own (see `follow`)."""
+        publish.kill_path(self.folder, workload).unlink(missing_ok=True)
+
+    async def notes(self) -> list[str]:
+        return machines.notes(await self.machines())
 
 
 @dataclass
@@ -111,3 +169,6 @@ class MemoryBoard:
 
     async def remove_kill(self, workload: str) -> None:
         self.killed.pop(workload, None)
+
+    async def notes(self) -> list[str]:
+        return []

@@ -23,7 +23,7 @@ from understudy.rollout.fold import UpgradeState
 from understudy.rollout.machine import Illegal
 from understudy.rollout.observation import Observation, Policy
 from understudy.rollout.ports import Clock, Evals, Evidence, Prober
-from understudy.rollout.publish import Heartbeat, Overtaken, acknowledged
+from understudy.rollout.publish import Heartbeat, Overtaken, acknowledged, has_served
 from understudy.rollout.reconcile import CONTROLLER, Plan, decide, sees
 from understudy.rollout.store.base import Publication, Snapshot, Stale, Store
 from understudy.stages.assessment import Judgement
@@ -32,8 +32,6 @@ from understudy.stages.shadow import Evidence as ShadowEvidence
 if TYPE_CHECKING:
     from understudy.rollout.outbox import Outbox
 
-KILL_KEPT_S = 10.0
-"""A kill file stays at least as long as who wrote it waits for every worker's word."""
 SAVE_EVERY_S = 2.0
 """How often watched time and an unchanged assessment are written down at least."""
 ALERTS_S = 3.0
@@ -395,9 +393,7 @@ class Controller:
                 await self.store.settle(state.id)
         published = await _published(self.board)
         for workload, kill in (await self.board.kills()).items():
-            route = published.workloads.get(workload) if published else None
-            served = now >= kill.at + KILL_KEPT_S
-            if served and route is not None and route.route is None and snapshot.active(workload) is None:
+            if has_served(kill, published, snapshot.active(workload) is not None, now):
                 await self.board.remove_kill(workload)
 
 

@@ -61,21 +61,36 @@ class Heartbeat(NamedTuple):
 def read_table(folder: Path) -> RoutingTable | None:
     """The table that is published now, None where there is none. Raises DataCorrupt for one that was cut or edited."""
     try:
-        data = json.loads((folder / TABLE_FILE).read_bytes())
+        content = (folder / TABLE_FILE).read_bytes()
     except FileNotFoundError:
         return None
+    return parse_table(content, str(folder / TABLE_FILE))
+
+
+def parse_table(content: bytes, where: str) -> RoutingTable:
+    """The table in these bytes. Raises DataCorrupt where they were cut or edited."""
+    try:
+        data = json.loads(content)
     except ValueError as error:
         raise DataCorrupt(
-            f"{folder / TABLE_FILE} is no JSON: {error}", remedy="the controller writes it anew; gateways keep theirs"
+            f"{where} is no JSON: {error}", remedy="the controller writes it anew; gateways keep theirs"
         ) from error
     return decode(data)
+
+
+def epoch_in(content: bytes) -> int:
+    """The epoch of a table, as far as it can be read at all; 0 where it cannot."""
+    try:
+        return int(json.loads(content)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 def published_epoch(folder: Path) -> int:
     """The epoch of the published table, as far as it can be read at all; 0 where there is none."""
     try:
-        return int(json.loads((folder / TABLE_FILE).read_bytes())["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return epoch_in((folder / TABLE_FILE).read_bytes())
+    except OSError:
         return 0
 
 
@@ -85,6 +100,21 @@ def write_table(folder: Path, table: RoutingTable) -> None:
         if published_epoch(folder) >= table.epoch:
             raise Overtaken(f"epoch {table.epoch} comes after epoch {published_epoch(folder)} was published")
         _replace(folder / TABLE_FILE, encode(table))
+
+
+def copy_table(folder: Path, content: bytes, may: Callable[[RoutingTable | None], bool]) -> bool:
+    """Put these bytes in the place of the published table where `may` says so of that one (None: there is none, or it
+    was cut or edited); whether they are there now. Raises CannotMeasure where the folder cannot be written.
+    """
+    with _locked(folder):
+        try:
+            before = read_table(folder)
+        except DataCorrupt:
+            before = None
+        if not may(before):
+            return False
+        _replace(folder / TABLE_FILE, content)
+        return True
 
 
 @contextmanager
@@ -201,6 +231,16 @@ class Kill(NamedTuple):
     by: str
     why: str
     at: float
+
+
+KILL_KEPT_S = 10.0
+"""A kill file stays at least as long as who wrote it waits for every worker's word."""
+
+
+def has_served(kill: Kill, table: RoutingTable | None, under_way: bool, now: float) -> bool:
+    """Whether a kill file is not needed any more: the table serves the incumbent, and no upgrade is under way."""
+    route = table.workloads.get(kill.workload) if table else None
+    return now >= kill.at + KILL_KEPT_S and route is not None and route.route is None and not under_way
 
 
 def kill_path(folder: Path, workload: str) -> Path:

@@ -30,7 +30,7 @@ async def status_of(
     except DataCorrupt:
         table = None
     beats = await board.heartbeats()
-    return describe(
+    document = describe(
         workload,
         section.incumbent,
         latest,
@@ -42,6 +42,7 @@ async def status_of(
         acknowledged=acknowledged(beats, table, now) if table else None,
         kill=(await board.kills()).get(workload),
     )
+    return document | {"notes": [*document["notes"], *await board.notes()]}
 
 
 async def upgrade_of(store: Store, workload: str, upgrade: str = "") -> UpgradeState | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -277,6 +278,39 @@ def test_a_post_is_queued_once_and_taken_by_one(on_store: Callable[[Body], None]
         await store.settle_post(due[-1]._replace(target="pager", state=GIVEN_UP, problem="404"))
         assert await store.posts(due=99.0) == [] and await store.queue([post]) == 0
         assert [p.target for p in await store.posts(state=SENT)] == ["ops"]
+
+    on_store(body)
+
+
+def test_the_table_machines_follow_only_goes_up(on_store: Callable[[Body], None]) -> None:
+    """The bytes come back as they were hung up; an older table, or one of the same epoch, changes nothing."""
+
+    async def body(store: Store) -> None:
+        assert await store.hung() is None
+        assert await store.hang(3, b'{"a": "\xc3\xa9"}\n')
+        assert not await store.hang(3, b"other") and not await store.hang(2, b"older")
+        assert await store.hung() == b'{"a": "\xc3\xa9"}\n'
+        assert await store.hang(4, b"newer") and await store.hung() == b"newer"
+
+    on_store(body)
+
+
+def test_a_machine_has_one_voice(on_store: Callable[[Body], None]) -> None:
+    """What it says replaces what it said; another one of the same name is refused until the first has fallen silent."""
+
+    async def body(store: Store) -> None:
+        now = time.time()
+        assert await store.report("a", "one", {"epoch": 1}, now, lapsed_s=30.0)
+        assert await store.report("b", "two", {"epoch": 7}, now, lapsed_s=30.0)
+        assert await store.report("a", "one", {"epoch": 2}, now, lapsed_s=30.0)
+        assert not await store.report("a", "impostor", {"epoch": 9}, now, lapsed_s=30.0)
+        said = await store.reports(now)
+        assert [(each.machine, each.document) for each in said] == [("a", {"epoch": 2}), ("b", {"epoch": 7})]
+        assert all(abs(each.silent_s) < 5.0 for each in said)
+        assert await store.report("a", "heir", {"epoch": 3}, now + 0.01, lapsed_s=-5.0)
+        await store.leave("a", "one")
+        await store.leave("b", "two")
+        assert [each.machine for each in await store.reports(now)] == ["a"]
 
     on_store(body)
 

@@ -74,6 +74,14 @@ class Kept(NamedTuple):
     document: Mapping[str, Any]
 
 
+class Said(NamedTuple):
+    """What a machine last said of itself, and how many seconds ago by the clock of the store."""
+
+    machine: str
+    document: Mapping[str, Any]
+    silent_s: float
+
+
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 
 
@@ -221,6 +229,36 @@ class Store(Protocol):
 
     async def publications(self, limit: int = 100) -> list[Publication]:
         """The latest tables issued, newest first."""
+        ...
+
+    # -- machines that share the store
+
+    async def hang(self, epoch: int, content: bytes) -> bool:
+        """Have the machines follow these bytes, a routing table; False where one of this epoch or a later one is there.
+
+        Whoever listens is told once it is written.
+        """
+        ...
+
+    async def hung(self) -> bytes | None:
+        """The bytes that machines follow, None where there were none yet."""
+        ...
+
+    async def report(
+        self, machine: str, owner: str, document: Mapping[str, Any], at: float, *, lapsed_s: float
+    ) -> bool:
+        """Keep what a machine says of itself in place of what it said before.
+
+        False where another owner has reported under this name within the last `lapsed_s` seconds.
+        """
+        ...
+
+    async def reports(self, now: float) -> list[Said]:
+        """What machines last said, by name."""
+        ...
+
+    async def leave(self, machine: str, owner: str) -> None:
+        """Forget a machine that ends on purpose."""
         ...
 
     async def close(self) -> None: ...

@@ -20,6 +20,7 @@ from understudy.rollout.store.base import (
     Post,
     Progress,
     Publication,
+    Said,
     Snapshot,
     Stale,
     already_active,
@@ -42,6 +43,8 @@ class MemoryStore:
     _assessments: dict[str, dict[str, Any]] = field(default_factory=dict)
     _publications: dict[int, Publication] = field(default_factory=dict)
     _evidence: dict[str, dict[str, Kept]] = field(default_factory=dict)
+    _hung: tuple[int, bytes] | None = None
+    _machines: dict[str, tuple[str, float, dict[str, Any]]] = field(default_factory=dict)
     _posts: dict[tuple[str, str], Post] = field(default_factory=dict)
 
     async def read(self) -> Snapshot:
@@ -209,6 +212,31 @@ class MemoryStore:
 
     async def publications(self, limit: int = 100) -> list[Publication]:
         return sorted(self._publications.values(), reverse=True)[:limit]
+
+    async def hang(self, epoch: int, content: bytes) -> bool:
+        if self._hung is not None and self._hung[0] >= epoch:
+            return False
+        self._hung = (epoch, content)
+        return True
+
+    async def hung(self) -> bytes | None:
+        return self._hung[1] if self._hung else None
+
+    async def report(
+        self, machine: str, owner: str, document: Mapping[str, Any], at: float, *, lapsed_s: float
+    ) -> bool:
+        known = self._machines.get(machine)
+        if known and known[0] != owner and at - known[1] <= lapsed_s:
+            return False
+        self._machines[machine] = (owner, at, copy.deepcopy(dict(document)))
+        return True
+
+    async def reports(self, now: float) -> list[Said]:
+        return [Said(name, said, now - at) for name, (_, at, said) in sorted(self._machines.items())]
+
+    async def leave(self, machine: str, owner: str) -> None:
+        if machine in self._machines and self._machines[machine][0] == owner:
+            del self._machines[machine]
 
     async def close(self) -> None:
         return None

@@ -8,13 +8,18 @@ asyncpg, as every client of PostgreSQL reads it: TLS, sockets, several hosts, PG
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 import asyncpg
+from sqlalchemy import Float, literal_column
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from understudy.config.project import StoreAddress
-from understudy.rollout.store.sql import BUSY_S, WITHOUT, Database, SqlStore
+from understudy.rollout.store.sql import BUSY_S, WITHOUT, Database, SqlStore, unavailable
 
 CONNECT_S = 5.0
 """How long a server may take to let somebody in."""
@@ -24,6 +29,8 @@ STALLED_S = 15.0
 """A client that began a transaction and has fallen silent for so long has lost it."""
 LOCK = 0x756E6465727374
 """The number of our advisory lock in the database."""
+CHANNEL = "understudy_table"
+"""Where it is said that a table was published."""
 CONNECTIONS = 2
 """Kept open by one process; more are opened while they are needed."""
 
@@ -74,8 +81,39 @@ def _store(address: StoreAddress) -> SqlStore:
     )
     reads = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     writes = engine.execution_options(isolation_level="READ COMMITTED")
-    lock = f"SELECT pg_advisory_xact_lock({LOCK})"
-    return SqlStore(Database(address.shown, engine, reads, writes, lock, remedy, ERRORS))
+    database = Database(
+        address.shown,
+        engine,
+        reads,
+        writes,
+        lock=f"SELECT pg_advisory_xact_lock({LOCK})",
+        remedy=remedy,
+        tell=f"NOTIFY {CHANNEL}",
+        brief="SET LOCAL synchronous_commit = off",
+        clock=literal_column("extract(epoch FROM clock_timestamp())::float8", Float),
+        errors=ERRORS,
+    )
+    return SqlStore(database)
+
+
+@asynccontextmanager
+async def listening(address: StoreAddress, heard: asyncio.Event) -> AsyncIterator[Callable[[], bool]]:
+    """Set `heard` whenever a routing table was published, and when the connection ended; gives whether it still stands.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        connection = await connect(address.url)
+    except ERRORS as error:
+        raise unavailable(address.shown, error, remedy(error)) from error
+    try:
+        connection.add_termination_listener(lambda _: heard.set())
+        await connection.add_listener(CHANNEL, lambda *_: heard.set())
+        yield lambda: not connection.is_closed()
+    except ERRORS as error:
+        raise unavailable(address.shown, error, remedy(error)) from error
+    finally:
+        connection.terminate()
 
 
 def remedy(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -115,6 +116,25 @@ evidence = Table(
     Column("document", Text, nullable=False),
 )
 """What decisions rest on, by the hash that their events name; rows are added and never changed."""
+
+routing = Table(
+    "routing",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+"""One row: the bytes of the routing table that machines follow."""
+
+machines = Table(
+    "machines",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""What each machine last said of its gateway workers. `at` is the database's time where it has a clock of its own."""
 
 posts = Table(
     "posts",

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, func, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, inspect, literal, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -33,13 +33,14 @@ from understudy.rollout.store.base import (
     Post,
     Progress,
     Publication,
+    Said,
     Snapshot,
     Stale,
     StoreUnavailable,
     already_active,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a test compares it with the scripts."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_S = 5.0
@@ -62,6 +63,12 @@ class Database(NamedTuple):
     """What a write transaction says first; "" where its beginning is a lock."""
     remedy: Callable[[BaseException], str]
     """What to do about an error of the database."""
+    tell: str = ""
+    """What tells whoever listens that there is a new table; "" where nobody can."""
+    brief: str = ""
+    """What a write says first that nobody else's depends on and that may be lost with the server; "" for nothing."""
+    clock: ColumnElement[float] | None = None
+    """The database's own time, in seconds since the epoch; None where it has none but ours."""
     errors: tuple[type[BaseException], ...] = (DBAPIError,)
     """What is raised where it cannot be reached."""
 
@@ -116,26 +123,20 @@ class SqlStore:
             async with self._database.reads.begin() as connection:
                 yield connection
         except self._database.errors as error:
-            raise self._unavailable(error) from error
+            raise unavailable(self._name, error, self._database.remedy(error)) from error
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+    async def _writing(self, *, brief: bool = False) -> AsyncIterator[AsyncConnection]:
+        first = self._database.brief if brief else self._database.lock
         try:
             async with self._database.writes.begin() as connection:
-                if self._database.lock:
-                    await connection.exec_driver_sql(self._database.lock)
+                if first:
+                    await connection.exec_driver_sql(first)
                 yield connection
         except IntegrityError:
             raise
         except self._database.errors as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: BaseException) -> StoreUnavailable:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        return StoreUnavailable(
-            f"the control store {self._name} cannot be used: {said(cause)}",
-            remedy=self._database.remedy(error),
-        )
+            raise unavailable(self._name, error, self._database.remedy(error)) from error
 
     # -- reading
 
@@ -421,6 +422,57 @@ class SqlStore:
         async with self._reading() as connection:
             return [Publication(**row) for row in (await connection.execute(query)).mappings()]
 
+    # -- machines that share the store
+
+    async def hang(self, epoch: int, content: bytes) -> bool:
+        table = schema.routing
+        async with self._writing() as connection:
+            known = (await connection.execute(select(table.c.epoch))).scalar()
+            if known is not None and known >= epoch:
+                return False
+            change = insert(table).values(id=1) if known is None else update(table)
+            await connection.execute(change.values(epoch=epoch, content=content))
+            if self._database.tell:
+                await connection.exec_driver_sql(self._database.tell)
+        return True
+
+    async def hung(self) -> bytes | None:
+        async with self._reading() as connection:
+            return (await connection.execute(select(schema.routing.c.content))).scalar()
+
+    def _now(self, at: float) -> Any:
+        return literal(at) if self._database.clock is None else self._database.clock
+
+    async def report(
+        self, machine: str, owner: str, document: Mapping[str, Any], at: float, *, lapsed_s: float
+    ) -> bool:
+        table, now = schema.machines, self._now(at)
+        values = {"owner": owner, "at": now, "document": canonical_json(dict(document)).decode()}
+        free = (table.c.owner == owner) | (table.c.at < now - lapsed_s)
+        try:
+            async with self._writing(brief=True) as connection:
+                changed = await connection.execute(update(table).where((table.c.name == machine) & free).values(values))
+                if changed.rowcount == 0:
+                    taken = await connection.execute(select(table.c.name).where(table.c.name == machine))
+                    if taken.first() is not None:
+                        return False
+                    await connection.execute(insert(table).values(values | {"name": machine}))
+        except IntegrityError:
+            return False  # somebody else began under this name in the same moment
+        return True
+
+    async def reports(self, now: float) -> list[Said]:
+        table = schema.machines
+        query = select(table.c.name, table.c.document, (self._now(now) - table.c.at).label("silent_s"))
+        async with self._reading() as connection:
+            rows = (await connection.execute(query.order_by(table.c.name))).all()
+        return [Said(row.name, json.loads(row.document), float(row.silent_s)) for row in rows]
+
+    async def leave(self, machine: str, owner: str) -> None:
+        table = schema.machines
+        async with self._writing(brief=True) as connection:
+            await connection.execute(delete(table).where((table.c.name == machine) & (table.c.owner == owner)))
+
 
 def _event(row: RowMapping) -> Event:
     return Event(**{**row, "kind": Kind(row["kind"]), "data": json.loads(row["data"])})
@@ -428,6 +480,12 @@ def _event(row: RowMapping) -> Event:
 
 def _intent(row: RowMapping) -> Intent:
     return Intent(row["id"], row["upgrade"], row["kind"], row["by"], row["why"], json.loads(row["data"]), row["at"])
+
+
+def unavailable(name: str, error: BaseException, remedy: str) -> StoreUnavailable:
+    """What to raise where a store cannot be used."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return StoreUnavailable(f"the control store {name} cannot be used: {said(cause)}", remedy=remedy)
 
 
 def said(error: BaseException | None) -> str:
