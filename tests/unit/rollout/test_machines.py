@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from understudy.rollout import machines
+from understudy.rollout.controller import _restored
 from understudy.rollout.machines import GONE_S, SPEAKS_S, Mark, refuses
 from understudy.rollout.publish import Heartbeat, Kill, Tripped, acknowledged
-from understudy.rollout.store.base import Said
+from understudy.rollout.store.base import Said, Snapshot
 
 from .test_publish import table
 
@@ -94,3 +95,11 @@ def test_attempts_grow_rarer_and_do_not_come_together() -> None:
     """The pause doubles up to five seconds, and machines are spread over its upper half."""
     assert [machines.pause_s(n, 1.0) for n in (1, 2, 3, 6, 1000)] == [0.2, 0.4, 0.8, 5.0, 5.0]
     assert machines.pause_s(6, 0.0) == 2.5
+
+
+def test_a_store_behind_what_workers_serve_was_restored() -> None:
+    """Where table and store lie in one database both are older: what live workers say gives it away."""
+    behind = Snapshot("g", 4)
+    assert "at epoch 4, gateways are at 9" in _restored(None, [beat("w0", 9)], behind, NOW)
+    for silent in (beat("w0", 9, at=NOW - 60.0), beat("w0", 9)._replace(generation="old"), beat("w0", 4)):
+        assert _restored(None, [silent], behind, NOW) == ""
