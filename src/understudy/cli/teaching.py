@@ -11,6 +11,7 @@ VALUES = {
     "accept": "MODEL",
     "at": "TIME",
     "by": "NAME",
+    "name": "NAME",
     "calls": "N",
     "candidate": "VARIANT",
     "concurrency": "N",
