@@ -105,6 +105,9 @@ class TableReader:
             self._apply(table)
         except UnderstudyError as error:
             return error.message
+        except OSError as error:  # no file descriptor left, a disk that cannot be written: it is tried again
+            self._stamp = None
+            return f"epoch {table.epoch} cannot be applied now: {error.strerror or error}"
         self.current = table
         self.applied_at = now
         self._unsaved = self._data
@@ -196,7 +199,7 @@ class TableReader:
     def _parse(self, data: bytes) -> Mapping[str, Any]:
         try:
             parsed = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataCorrupt(f"the routing table {self.path} is no JSON: {error}") from error
         if not isinstance(parsed, dict):
             raise DataCorrupt(f"the routing table {self.path} holds no JSON object")

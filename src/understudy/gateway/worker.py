@@ -141,7 +141,13 @@ class Worker:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            await self._turn()
+            try:
+                await self._turn()
+            except Exception as error:  # what comes next is looked at all the same: a rollback above all
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a bug in the gateway", "exception": error}
+                )
+                await asyncio.sleep(1.0)
 
     async def _turn(self) -> None:
         """Look for a new table and acknowledge it; the files are touched in a thread, a slow disk stops no request."""

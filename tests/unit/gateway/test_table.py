@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -19,12 +20,15 @@ class Place:
         self.file = folder / "table.json"
         self.applied: list[int] = []
         self.refuse = False
+        self.trouble: OSError | None = None
         self.reader = TableReader(self.file, "w0", self._apply)
         self.clock = 1000.0
 
     def _apply(self, new: RoutingTable) -> None:
         if self.refuse:
             raise DataCorrupt("no key here")
+        if self.trouble is not None:
+            raise self.trouble
         self.applied.append(new.epoch)
 
     def publish(self, new: RoutingTable | bytes) -> None:
@@ -95,6 +99,28 @@ def test_a_table_that_cannot_be_served_here_is_refused_and_tried_no_more(tmp_pat
     assert "no key here" in place.poll()
     assert place.reader.current is not None
     assert place.reader.current.epoch == 1
+
+
+def test_a_table_that_cannot_be_applied_just_now_is_tried_again(tmp_path: Path) -> None:
+    """Without a file descriptor to spare a flip must wait, and must not be forgotten."""
+    place = Place(tmp_path)
+    place.publish(at(1))
+    place.poll()
+    place.trouble = OSError(errno.EMFILE, "Too many open files")
+    place.publish(at(2))
+    assert place.poll() == "kept epoch 1: epoch 2 cannot be applied now: Too many open files"
+    place.trouble = None
+    assert place.poll() == "serving"
+    assert place.applied == [1, 2]
+
+
+def test_a_table_nested_without_end_is_refused(tmp_path: Path) -> None:
+    """It is no table, and nothing that a reader of files may die of."""
+    place = Place(tmp_path)
+    place.publish(at(1))
+    place.poll()
+    place.publish(b"[" * 200_000)
+    assert place.poll().startswith("kept epoch 1: the routing table")
 
 
 def test_a_missing_table_keeps_the_last_good_one(tmp_path: Path) -> None:
