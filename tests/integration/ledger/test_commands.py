@@ -123,7 +123,7 @@ def test_a_decision_that_was_edited_is_a_finding(project: Path) -> None:
 
     asyncio.run(begun())
     assert json.loads(run(project, "ledger", "commit", "--json"))["decisions"] == 2
-    assert "2 decisions of 1 upgrades follow from each other" in run(project, "ledger", "verify")
+    assert "2 decisions of 1 upgrade follow from each other" in run(project, "ledger", "verify")
     with sqlite3.connect(project / ".understudy" / "control.db") as raw:
         raw.execute("UPDATE events SET by = 'somebody else' WHERE seq = 2")
     raw.close()
