@@ -150,6 +150,15 @@ class Supervisor:
         finally:
             os.close(write)
 
+    def _started(self, seat: _Seat) -> bool:
+        """`_start`, and False where the system gives no process now: the other workers serve on."""
+        try:
+            self._start(seat)
+        except OSError as error:
+            sys.stderr.write(f"worker {seat.name} cannot be started now: {error.strerror or error}\n")
+            return False
+        return True
+
     def _look_after(self) -> None:
         """Start again what has died; one that dies at once over and over is given growing pauses."""
         now = time.monotonic()
@@ -171,16 +180,15 @@ class Supervisor:
                 pause = min(0.1 * 2**seat.short_lives, _MAX_BACKOFF_S) if seat.short_lives > 1 else 0.0
                 seat.start_after = now + pause
                 sys.stderr.write(f"worker {seat.name} ended ({_manner(process.returncode)}); starting it again\n")
-            if seat.process is None and now >= seat.start_after:
-                self._start(seat)
+            if seat.process is None and now >= seat.start_after and not self._started(seat):
+                seat.start_after = now + _MAX_BACKOFF_S
 
     def _restart_in_turn(self) -> None:
         """A new worker takes each socket before the old one lets go of it: no request is lost."""
         for seat in self._seats:
             former, pulse = seat.process, seat.pulse
             seat.process, seat.pulse = None, -1
-            self._start(seat)
-            if not _ready(seat):
+            if not self._started(seat) or not _ready(seat):
                 sys.stderr.write(f"worker {seat.name} could not be started anew; the former one stays\n")
                 _kill(seat)
                 _close_pulse(seat)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -377,6 +379,24 @@ def test_two_gateways_of_different_projects_never_share_a_port() -> None:
             Supervisor(replace(plan, port=first.port))
     finally:
         first._end()
+
+
+def test_a_supervisor_outlives_a_system_that_gives_no_process(capfd: pytest.CaptureFixture[str]) -> None:
+    """The worker that could not be started again is tried later; the others are not ended with it."""
+    plan = Plan(Path("table.json"), Path("segments"), "127.0.0.1", 0, workers=1, exposed=False)
+    supervisor = Supervisor(plan)
+    (seat,) = supervisor._seats
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        supervisor._look_after()
+        supervisor._restart_in_turn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        supervisor._end()
+    assert seat.process is None
+    assert seat.start_after > time.monotonic()
+    assert capfd.readouterr().err.count("cannot be started now: Too many open files") == 2
 
 
 def test_a_taken_port_is_a_usage_error(tmp_path: Path) -> None:
