@@ -32,6 +32,16 @@ class Stage(StrEnum):
         return self in {Stage.DONE, Stage.BLOCKED, Stage.ROLLED_BACK, Stage.ABORTED}
 
 
+QUESTIONS = {
+    Stage.REGRESS: "Is the candidate at least as good on every slice we measure?",
+    Stage.RETUNE: "Can prompt work close the gap?",
+    Stage.SHADOW: "Would users notice the swap?",
+    Stage.CANARY: "Do live metrics agree with the eval?",
+    Stage.SOAK: "Do slow tails appear at 100 %? Can we still go back?",
+}
+"""The five stages in their order, with what each asks; the answer is in the event that left it."""
+
+
 class Arm(StrEnum):
     """Which variant serves a unit: what served before, or what might take its place."""
 

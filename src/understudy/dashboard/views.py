@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from understudy.core.playbook import Stage, Verdict
+from understudy.core.playbook import QUESTIONS, Stage, Verdict
 from understudy.core.signed import signed
 from understudy.dashboard import charts
 from understudy.dashboard.charts import Exposed
@@ -16,14 +16,7 @@ from understudy.drift.figures import cells
 from understudy.gates.figures import amount, scale_of, unit
 from understudy.gates.lines import missing_lines, tail_lines
 
-PATH = (Stage.REGRESS, Stage.RETUNE, Stage.SHADOW, Stage.CANARY, Stage.SOAK)
-QUESTIONS = {
-    Stage.REGRESS: "at least as good on every slice we measure?",
-    Stage.RETUNE: "can prompt work close the gap?",
-    Stage.SHADOW: "would users notice the swap?",
-    Stage.CANARY: "do live metrics agree?",
-    Stage.SOAK: "do slow tails appear?",
-}
+PATH = tuple(QUESTIONS)
 DRIFT = ("feature", "incumbent", "candidate", "change", "between", "n")
 REACH = 2.5
 """A drawing of intervals reaches so many times as far as what is tolerated, unless all of them are wider."""

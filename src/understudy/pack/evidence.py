@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.core.lasting import lasting
-from understudy.core.playbook import Stage, Verdict
+from understudy.core.playbook import QUESTIONS, Stage, Verdict
 from understudy.drift.figures import cells
 from understudy.evals.figures import MEASURES, change, points, signed
 from understudy.gates.figures import amount, scale_of, unit
@@ -29,7 +29,6 @@ from understudy.pack.blocks import (
     verdict,
 )
 from understudy.pack.drawing import Range, ranges
-from understudy.pack.told import QUESTIONS
 
 Found = Mapping[str, Any]
 

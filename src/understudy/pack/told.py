@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.core.playbook import PARTS_PER_MILLION, Stage
+from understudy.core.playbook import PARTS_PER_MILLION, QUESTIONS, Stage
 from understudy.rollout.fold import UpgradeState, apply
 from understudy.rollout.journal import Event
 from understudy.rollout.machine import Kind
 from understudy.rollout.store.base import Kept
-
-QUESTIONS = {
-    Stage.REGRESS: "Is the candidate at least as good on every slice we measure?",
-    Stage.RETUNE: "Can prompt work close the gap?",
-    Stage.SHADOW: "Would users notice the swap?",
-    Stage.CANARY: "Do live metrics agree with the eval?",
-    Stage.SOAK: "Do slow tails appear at 100 %? Can we still go back?",
-}
-"""What each stage asks; the answer is in the event that left it."""
 
 Documents = Mapping[str, Mapping[str, Any]]
 
