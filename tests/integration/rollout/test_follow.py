@@ -18,6 +18,8 @@ from understudy.config.project import StoreAddress, database_address
 from understudy.core.errors import Refused
 from understudy.core.routing import HEARTBEAT_FOLDER, TABLE_FILE, Provider, RoutingTable, WorkloadRoute, encode
 from understudy.core.variant import Variant
+from understudy.gateway import identity
+from understudy.gateway.table import replace_file
 from understudy.rollout import machines, publish
 from understudy.rollout.board import Shared
 from understudy.rollout.follow import Follower
@@ -61,8 +63,9 @@ class Bench:
         """A worker of this process that says it has applied a table."""
         file = self.folder / HEARTBEAT_FOLDER / "w0.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        words = {"worker": "w0", "pid": os.getpid(), "generation": generation, "epoch": epoch, "beat_at": time.time()}
-        publish._replace(file, json.dumps({**words, "breaker_details": [], "killed": []}).encode())
+        here = {"pid": os.getpid(), "machine": identity.machine(), "started": identity.started(os.getpid())}
+        words = {"worker": "w0", "generation": generation, "epoch": epoch, "beat_at": time.time()}
+        replace_file(file, json.dumps({**words, **here, "breaker_details": [], "killed": []}).encode())
 
 
 async def until(what: Callable[[], object | Awaitable[object]], within_s: float = 20.0) -> None:

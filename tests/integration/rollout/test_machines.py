@@ -30,7 +30,7 @@ from .conftest import World, eventually, suite
 
 pytestmark = pytest.mark.slow(30)
 
-LEASE_S = 4.0
+LEASE_S = 10.0
 OLD = {"old": 40}
 
 
@@ -138,7 +138,7 @@ def fleet(world: World, postgres: Cluster, tmp_path: Path, monkeypatch: pytest.M
         (folder / "suite.yaml").write_text(suite(3))
     desk, a, b = World(folders[0]), Machine(folders[1]), Machine(folders[2])
     try:
-        desk.start("controller", "--json", "--every", "0.1", wait_for="event")
+        desk.start("controller", "--json", "--every", "0.3", wait_for="event")
         a.begin("a")
         b.begin("b")
         yield Fleet(desk, a, b)
@@ -167,7 +167,7 @@ def test_a_rollback_reaches_every_machine_or_says_which_it_did_not(fleet: Fleet,
 
     fleet.canary("two")
     os.kill(b.agent.pid, signal.SIGKILL)
-    effect = fleet.roll_back(timeout_s=1.5)
+    effect = fleet.roll_back(timeout_s=0.5)
     assert a.serves() == OLD
     assert [name for name in effect.waiting if name.startswith("b")] == list(effect.waiting) != []
     assert "new" in b.serves()
