@@ -253,6 +253,8 @@ class Session(Timed):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers, name = self._headers, name.lower()
+        if self._head_done and name in self._head:
+            _joined(name, self._head[name], value)  # a trailer may not say a second time what is said once
         if name in headers:
             value = _joined(name, headers[name], value)
         headers[name] = value
