@@ -20,7 +20,7 @@ from understudy.ledger.segments import SegmentWriter
 from understudy.rollout.begin import Request, begin
 from understudy.rollout.fold import UpgradeState
 from understudy.rollout.journal import Draft
-from understudy.rollout.machine import Kind
+from understudy.rollout.machine import JUDGED_MOVES, Kind
 from understudy.wiring import control
 
 DAY = 86_400.0
@@ -55,7 +55,7 @@ SUITE = """
 suite: reply
 cases: [{id: one, prompt: "1 + 1?", reference: "2"}]
 graders:
-  - {name: no_placeholder, type: regex, pattern: "TODO", negate: true}
+  - {name: polite, type: regex_match, pattern: "(?i)thank|regards"}
 """
 SENTENCES = (
     "We received your order {n} on Monday and sent it on its way within {d} working days.",
@@ -187,11 +187,11 @@ async def _moved(opened: Project, stage: Stage, at: float) -> UpgradeState:
     async with control(opened) as found:
         store = found.store
         state = await begin(opened, store, found.board, Request("reply", "new", "bench", "", "bench"), at)
-        moves: list[tuple[Kind, dict[str, Any]]] = [(Kind.OPENED, {}), (Kind.CLEARED, {}), (Kind.CLOCK_STARTED, {})]
+        moves = [(Kind.OPENED, 0), (Kind.CLEARED, 0), (Kind.CLOCK_STARTED, 0)]
         if stage is Stage.CANARY:
-            moves.append((Kind.EXPOSED, {}))
-        for kind, data in moves:
+            moves += [(Kind.EXPOSED, 10_000), (Kind.WIDENED, 50_000), (Kind.WIDENED, 250_000)]
+        for kind, share in moves:
             seen = (await store.read()).epoch
-            drafts = [Draft(kind, "bench", "", data)]
-            state = await store.append(seen, state.id, drafts, at)
+            judged = {"judged": state.clock, "share": share} if kind in JUDGED_MOVES else {}
+            state = await store.append(seen, state.id, [Draft(kind, "bench", "", judged)], at)
         return state

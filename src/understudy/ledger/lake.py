@@ -120,7 +120,7 @@ class Decision(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The data files of one workload, by day, at one version of a table; -1 before the first."""
+    """Data files by day, "" where a table has no days, at one version of it; -1 before the first."""
 
     version: int
     days: dict[str, list[str]]
@@ -346,8 +346,8 @@ class Lake:
         opened = self.table(table)
         return -1 if opened is None else int(opened.version())
 
-    def listing(self, table: Table, workload: str) -> Listing:
-        """The data files of a workload by the day whose rows they hold, as of one version of the table."""
+    def listing(self, table: Table, workload: str | None) -> Listing:
+        """The data files of a workload, or of all, by the day whose rows they hold, as of one version of the table."""
         opened = self.table(table)
         days: dict[str, list[str]] = {}
         if opened is None:

@@ -4,8 +4,8 @@ Exchanges are stored by day, and where cycles divide the day no stratum reaches 
 got no rows are still the same. To the newest days rows are being added: of those what is needed to add to them is kept
 (`growing`), and only new rows are read. A compaction brings no rows, only other files: the log of the table says so,
 and the files it replaced are read where they were not read before. Where rows went, by erasure or expiry, their day is
-read anew. Feedback and scores may come later than the day they speak of, so metrics that read them are kept apart and
-added up anew whenever anything was said.
+read anew. Feedback and scores may come later than the day they speak of, so metrics that read them are kept apart: days
+of which something new was said are added up anew, which are found by the names of the exchanges alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from understudy.core.evidence import Sums
+from understudy.ledger.answers import Mark
 from understudy.ledger.arrivals import Arrivals
 from understudy.ledger.growing import MOST_METRICS, Growing, rows_of
 from understudy.ledger.lake import Lake, Table
@@ -49,20 +50,20 @@ class Question(NamedTuple):
 
 
 class _Day(NamedTuple):
-    """The answer for one day, and the state of the tables it was read from."""
+    """The answer for one day, and the files it was read from."""
 
     files: frozenset[str]
-    said: tuple[int, ...]
     sums: list[Sums]
     growing: Growing | None = None
     """Where rows may yet be added to the day."""
 
 
 class _Known(NamedTuple):
-    """The days of a question, as of one version of the table."""
+    """The days of a question, as of one version of the table, and the opinions that are counted in them."""
 
     version: int
     days: dict[str, _Day]
+    said: dict[Table, Mark]
 
 
 class Ticker:
@@ -86,19 +87,20 @@ class Ticker:
         return found
 
     def _answer(self, question: Question, *, versions: bool) -> list[Sums]:
-        said = tuple(self._lake.version(table) for table in (Table.FEEDBACK, Table.SCORES)) if versions else ()
+        said = self._opinions(question) if versions else {}
         version, found = self._lake.listing(Table.EXCHANGES, question.workload)
         if not question.whole_days:
             found = {"": [file for day in found.values() for file in day]} if found else {}
         files = {day: frozenset(names) for day, names in found.items()}
         # Gone until it is answered: what fails halfway is begun anew.
-        known = self._known.pop(question, _Known(-1, {}))
+        known = self._known.pop(question, _Known(-1, {}, {}))
         new = self._new_files(known, files, version)
+        spoken_of = self._spoken_of(question, known.said, said) if known.days else frozenset()
         may_grow = question.whole_days and not versions and len(question.metrics) <= MOST_METRICS
         growing = sorted(files)[-GROWING:] if may_grow else []
         days: dict[str, _Day] = {}
         for day, before in known.days.items():
-            if new.get(day) == frozenset() and before.said == said:
+            if new.get(day) == frozenset() and spoken_of is not None and day not in spoken_of:
                 days[day] = before._replace(files=files[day])
         for day in growing:
             if day not in days and (day not in known.days or known.days[day].growing is not None):
@@ -108,12 +110,40 @@ class Ticker:
             fresh: dict[str, list[Sums]] = {day: [] for day in stale}
             for row in self._read(question, sorted(file for day in stale for file in files[day])):
                 fresh[day_of(row.stratum.period * question.cycle_s) if question.whole_days else ""].append(row)
-            days |= {day: _Day(files[day], said, rows) for day, rows in fresh.items()}
+            days |= {day: _Day(files[day], rows) for day, rows in fresh.items()}
         kept = {day: days[day] if day in growing else days[day]._replace(growing=None) for day in files}
-        self._known[question] = _Known(version, kept)
+        self._known[question] = _Known(version, kept, said)
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
         return [row for day in sorted(files) for row in days[day].sums]
+
+    def _opinions(self, question: Question) -> dict[Table, Mark]:
+        """The tables that the metrics of a question read beside the exchanges, as they are now."""
+        kinds = {metric.parts[0] for metric in question.metrics}
+        found = {}
+        for table, kind, workload in ((Table.FEEDBACK, "feedback", None), (Table.SCORES, "grader", question.workload)):
+            if kind in kinds:
+                version, days = self._lake.listing(table, workload)
+                found[table] = Mark(version, frozenset(file for files in days.values() for file in files))
+        return found
+
+    def _spoken_of(
+        self, question: Question, before: Mapping[Table, Mark], said: Mapping[Table, Mark]
+    ) -> frozenset[str] | None:
+        """The days of which something was said since; None where opinions went, or nobody can tell."""
+        days: set[str] = set()
+        for table, now in said.items():
+            then = before[table]
+            arrivals = Arrivals(self._lake, table, since=then.version, until=now.version)
+            new = arrivals.among(then.files, now.files)
+            if new is None:
+                return None
+            if new:
+                opinions = self._views.over(table, sorted(new), "new")
+                exchanges = self._views.table(Table.EXCHANGES, question.workload)
+                about = exchanges.semi_join(opinions, exchanges.exchange == opinions.exchange)
+                days |= set(self._views.run(about.select("day").distinct())["day"].to_pylist())
+        return frozenset(days) if question.whole_days else frozenset({""} if days else ())
 
     def _new_files(
         self, known: _Known, files: Mapping[str, frozenset[str]], version: int
@@ -128,7 +158,7 @@ class Ticker:
         if growing is None or new is None:
             growing, new = Growing(question.metrics), files
         growing.add(self._views.run(self._expression(question, sorted(new), "by_unit")))
-        return _Day(files, (), growing.sums(), growing if growing.units <= _UNITS_KEPT else None)
+        return _Day(files, growing.sums(), growing if growing.units <= _UNITS_KEPT else None)
 
     def _read(self, question: Question, files: Sequence[str]) -> list[Sums]:
         return rows_of(self._views.run(self._expression(question, files, "sums")), question.metrics)
