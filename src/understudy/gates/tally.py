@@ -156,3 +156,20 @@ def gather(rows: Iterable[Sums]) -> dict[tuple[str, str], Tally]:
             tally = tallies[key] = Tally()
         tally.add(row)
     return tallies
+
+
+def together(parts: Iterable[Mapping[tuple[str, str], Tally]]) -> dict[tuple[str, str], Tally]:
+    """Tallies of several parts as one. What is in one part alone is not copied: nobody adds to the parts any more."""
+    found: dict[tuple[str, str], Tally] = {}
+    for part in parts:
+        for key, tally in part.items():
+            into = found.get(key)
+            if into is None:
+                into = found[key] = Tally()
+            into.unusable += tally.unusable
+            into.outside += tally.outside
+            for stratum, arms in tally.strata.items():
+                there = into.strata.get(stratum, {})
+                both = {arm: there[arm].merge(arms[arm]) for arm in there.keys() & arms.keys()}
+                into.strata[stratum] = {**there, **arms, **both} if there else arms
+    return found

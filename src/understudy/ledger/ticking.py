@@ -76,17 +76,19 @@ class Ticker:
         self._asked: dict[tuple[Question, str], tuple[tuple[ir.Table, ...], ir.Table]] = {}
         """Expressions with the tables they are over: making one takes as long as answering it from a few new rows."""
 
-    def sums(self, question: Question) -> list[Sums]:
-        """The sums of all metrics of a question, as of the last commit."""
+    def sums(self, question: Question) -> list[list[Sums]]:
+        """The sums of all metrics of a question, as of the last commit, in parts: a part to which nothing came since
+        the last answer is the same list. No stratum of a metric is in two parts.
+        """
         opinions = [metric for metric in question.metrics if metric.parts[0] in ("feedback", "grader")]
         plain = [metric for metric in question.metrics if metric not in opinions]
-        found: list[Sums] = []
+        found: list[list[Sums]] = []
         for metrics in (plain, opinions):
             if metrics:
                 found += self._answer(question._replace(metrics=tuple(metrics)), versions=metrics is opinions)
         return found
 
-    def _answer(self, question: Question, *, versions: bool) -> list[Sums]:
+    def _answer(self, question: Question, *, versions: bool) -> list[list[Sums]]:
         said = self._opinions(question) if versions else {}
         version, found = self._lake.listing(Table.EXCHANGES, question.workload)
         if not question.whole_days:
@@ -115,7 +117,7 @@ class Ticker:
         self._known[question] = _Known(version, kept, said)
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
-        return [row for day in sorted(files) for row in days[day].sums]
+        return [days[day].sums for day in sorted(files)]
 
     def _opinions(self, question: Question) -> dict[Table, Mark]:
         """The tables that the metrics of a question read beside the exchanges, as they are now."""

@@ -20,7 +20,7 @@ from understudy.core.records import Exchange
 from understudy.evals.live import LiveGraders, live_graders
 from understudy.evals.setup import load_suites
 from understudy.gates.guards import Assigned, HardGuard, blamed
-from understudy.gates.panel import judge
+from understudy.gates.panel import Look, judge, judge_tallies
 from understudy.gates.soak import tails
 from understudy.ledger.answers import Answer
 from understudy.ledger.lake import Lake, Score
@@ -51,6 +51,8 @@ class LedgerEvidence:
     lake: Lake
     _ledger: Ledger | None = None
     _following: dict[str, Following] = field(default_factory=dict)
+    _gathered: dict[str, gating.Gathered] = field(default_factory=dict)
+    """By workload: of the upgrade that was judged last."""
     _graders: dict[str, tuple[float, LiveGraders]] = field(default_factory=dict)
 
     @property
@@ -163,25 +165,28 @@ class LedgerEvidence:
         names = {grader.label for grader in graded.graders} | ({"quality"} if graded.counting else set())
         chosen = gating.metrics(section.gates, profile, names, state.baseline or {})
         specs = [metric.spec for metric in chosen]
-        found = self.ledger.sums(specs, workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s)
-        sums = [row for row in found if row.stratum.stage != Stage.SHADOW]
+        parts = self.ledger.sums_in_parts(specs, workload=state.workload, upgrade=state.id, cycle_s=profile.cycle_s)
         if state.stage is Stage.SOAK:
+            self._gathered.pop(state.workload, None)
+            sums = [row for part in parts for row in part if row.stratum.stage != Stage.SHADOW]
             return _soak(chosen, sums, held_s, profile, now)
         step = rung(profile, state.share)
-        live = gating.slices_in(sums)
+        gathered = self._gathered.get(state.workload)
+        if gathered is None or gathered.upgrade != state.id:
+            gathered = self._gathered[state.workload] = gating.Gathered(state.id)
+        tallies = gathered.of(parts)
+        live = gating.slices_in(tallies)
         critical = gating.live_names(section.gates.critical, live)
         waived = gating.live_names(
             (w.subject for w in state.waivers if w.stage is state.stage and now < w.expires_at), live
         )
-        panel = judge(
+        matured = now - state.entered_at >= profile.feedback_window_s
+        panel = judge_tallies(
             [metric.gate for metric in chosen],
-            sums,
+            tallies,
             slices=live,
             critical_slices=critical,
-            widen=step.widen,
-            elapsed_s=held_s,
-            step=state.step,
-            feedback_matured=now - state.entered_at >= profile.feedback_window_s,
+            look=Look(step.widen, held_s, state.step, matured),
             assigned=self._assigned(state, profile),
         )
         return gating.judgement(panel, gating.live_names(state.tracked, live), critical, waived)

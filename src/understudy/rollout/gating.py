@@ -17,6 +17,7 @@ from understudy.core.playbook import Arm, Profile, Stage, Verdict
 from understudy.core.slices import meant
 from understudy.gates.gate import STANDARD, Gate, GateVerdict, Panel, configured
 from understudy.gates.soak import Tail
+from understudy.gates.tally import Tally, gather, together
 from understudy.ledger.metrics import Kind, MetricSpec
 from understudy.stages.assessment import Judgement
 
@@ -125,9 +126,28 @@ def _frozen(
     return found
 
 
-def slices_in(sums: Iterable[Sums]) -> list[str]:
+class Gathered:
+    """Tallies of the sums of one upgrade, without those of its shadow: what was tallied of a part is kept while the
+    ledger answers with that part again, so that a tick costs what is new.
+    """
+
+    def __init__(self, upgrade: str) -> None:
+        self.upgrade = upgrade
+        self._known: dict[int, tuple[list[Sums], dict[tuple[str, str], Tally]]] = {}
+        """By the identity of a part, which is kept beside it so that no other has the same."""
+
+    def of(self, parts: Iterable[list[Sums]]) -> dict[tuple[str, str], Tally]:
+        """Tallies by (metric, slice)."""
+        self._known = {
+            id(part): self._known.get(id(part)) or (part, gather(r for r in part if r.stratum.stage != Stage.SHADOW))
+            for part in parts
+        }
+        return together(tallies for _, tallies in self._known.values())
+
+
+def slices_in(tallies: Iterable[tuple[str, str]]) -> list[str]:
     """The live slices there are."""
-    return sorted({row.slice for row in sums if row.slice != ALL_SLICES})
+    return sorted({slice_ for _, slice_ in tallies if slice_ != ALL_SLICES})
 
 
 def live_names(names: Iterable[str], live: Collection[str]) -> list[str]:
