@@ -6,13 +6,16 @@ import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli.output import counted, errors_shown
 from understudy.cli.serving import only_one
 from understudy.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from understudy.gateway.supervisor import Plan
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -53,7 +56,7 @@ def _serve(
     otel: bool,
     as_json: bool,
 ) -> int:
-    from understudy.gateway.supervisor import Plan, Supervisor
+    from understudy.gateway.supervisor import Plan
 
     if table is None:
         from understudy.config.project import open_project
@@ -82,6 +85,17 @@ def _serve(
         log=log,
         otel=otel,
     )
+    if plan.port == 0:
+        return _run(plan, as_json=as_json)
+    # Told before the port is tried: who holds it is known then. Both would report under the same names, too.
+    lock = plan.table.parent / f".gateway-{plan.port}.lock"
+    with only_one(lock, f"a gateway at port {plan.port}", "stop that one first, or give another --port"):
+        return _run(plan, as_json=as_json)
+
+
+def _run(plan: Plan, *, as_json: bool) -> int:
+    from understudy.gateway.supervisor import Supervisor
+
     supervisor = Supervisor(plan)
 
     def ready(url: str) -> None:
@@ -94,12 +108,7 @@ def _serve(
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    if plan.port == 0:
-        return supervisor.run(ready)
-    # Workers share a port, so the system would let a second gateway in; both would then report under the same names.
-    lock = plan.table.parent / f".gateway-{plan.port}.lock"
-    with only_one(lock, f"a gateway at port {plan.port}", "stop that one first, or give another --port"):
-        return supervisor.run(ready)
+    return supervisor.run(ready)
 
 
 def _check_table(table: Path, *, exposed: bool, host: str) -> None:
@@ -117,7 +126,7 @@ def _check_table(table: Path, *, exposed: bool, host: str) -> None:
         )
     try:
         parsed = msgspec.json.decode(table.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataCorrupt(f"the routing table {table} is no JSON: {error}", remedy="publish it again") from error
     if not isinstance(parsed, dict):
         raise DataCorrupt(f"the routing table {table} holds no JSON object", remedy="publish it again")
