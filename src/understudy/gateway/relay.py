@@ -16,7 +16,7 @@ from understudy.gateway.calling import Call, call_of, streamed
 from understudy.gateway.copying import Copy, cut_short
 from understudy.gateway.core import Gateway
 from understudy.gateway.exchange import exchange_of
-from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, told
+from understudy.gateway.failing import CALLERS_FAULT, RATE_LIMITED, of_answer, of_status, told
 from understudy.gateway.http import CHUNKED, JSON_KIND, LAST_CHUNK, local_answer, returned, status_line, without
 from understudy.gateway.snapshot import Target
 from understudy.upstream.connection import Headers, Receiver
@@ -30,6 +30,8 @@ _CANDIDATE = Arm.CANDIDATE  # asked of the enumeration each time, a member costs
 _NO_REQUEST = WireRequest("", (), b"")
 HOLD_LIMIT = 64 * 1024
 """Bytes of a candidate's answer held back while it shows no content."""
+CARRIED_LIMIT = 32 * 1024 * 1024
+"""Bytes of an answer that is carried over into another dialect whole, and kept until then."""
 
 
 class Client(Protocol):
@@ -179,6 +181,9 @@ class Relay(Receiver):
                 self._flows = not self._hold and self._status < 300 and self._made.back is None
         if self._made.back is not None and not self._streamed:
             self._held.append(chunk)  # carried over whole
+            if copy.size > CARRIED_LIMIT:
+                self._target.pool.cancel(self)
+                self.failed(Failure(Kind.PROTOCOL, f"an answer of more than {CARRIED_LIMIT} bytes is not carried over"))
             return
         if self._carrier is not None and chunk:
             chunk = self._carrier.feed(chunk)
@@ -188,6 +193,9 @@ class Relay(Receiver):
         if self._hold or self._status >= 300:
             self._held.append(chunk)
             if not self._may_release():
+                return
+            if self._hold and self._status >= 300:
+                self._fall_back(of_status(self._status))
                 return
             chunk = b"".join(self._held)
             self._held.clear()

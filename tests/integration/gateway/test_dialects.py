@@ -431,3 +431,22 @@ def test_a_stream_that_cannot_be_carried_over_is_the_providers_failure() -> None
                 await until(lambda: sum(pool.open_connections for pool in pools) <= 1)
 
     asyncio.run(main())
+
+
+def test_an_endless_answer_is_not_kept_to_be_carried_over() -> None:
+    """What must be whole before it is told in another dialect has a limit: then the provider is left alone."""
+
+    async def main() -> None:
+        async def endless(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"id":"')
+            while not writer.is_closing():
+                writer.write(b"x" * 1024 * 1024)
+                await writer.drain()
+
+        async with raw_server(endless) as provider, served(table(provider.base_url)) as gateway:
+            path, body = asked("anthropic", stream=False)
+            got = await call(gateway.port, body, path=path, headers={"anthropic-version": "2023-06-01"})
+            assert (got.status, b"is not carried over" in got.body) == (502, True)
+            assert [record.error for record in await gateway.settled(1)] == ["protocol"]
+
+    asyncio.run(main())

@@ -1056,3 +1056,28 @@ def test_a_stream_of_a_stated_length_is_no_less_broken_without_its_end(promised:
             assert (record.error, record.answer) == ("truncated", "half")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_candidates_error_is_masked_however_long_its_page_is(framed: bool) -> None:
+    """Debug pages of a framework are longer than what is held back of an answer."""
+    page = b"<html>" + b"x" * 300_000
+
+    async def main() -> None:
+        async def broken(number: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+            kind = b"content-type: text/html\r\n"
+            writer.write(whole(page, 500, kind) if framed else b"HTTP/1.1 500 X\r\n" + kind + b"\r\n" + page)
+            if not framed:
+                writer.close()
+
+        async with (
+            raw_server(saying("fine")) as old,
+            raw_server(broken) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            got = await gateway.chat("u")
+            assert (got.status, got.headers["x-understudy-variant"]) == (200, "old")
+            (record,) = await gateway.settled(1)
+            assert (record.masked, record.error, record.status) == (True, "status_5xx", 200)
+
+    asyncio.run(main())
