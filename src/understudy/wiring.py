@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -244,6 +244,24 @@ async def journals_of(project: Project) -> tuple[list[str], list[Decision]]:
     """
     async with control_there(project) as opened:
         return ([], []) if opened is None else await opened.store.entries()
+
+
+async def mentions(project: Project, names: Sequence[str]) -> list[str]:
+    """What in a database of a control store mentions one of the names; a store in a file is searched as files are.
+
+    Raises StoreUnavailable.
+    """
+    address = project.store()
+    if address.file is not None or not await _is_there(address):
+        return []
+    wanted = [f'"{name}"' for name in names]
+    store = await _opened(address)
+    try:
+        texts = await store.texts()
+    finally:
+        await store.close()
+    found = dict.fromkeys(where for where, text in texts if any(name in text for name in wanted))
+    return [f"{address.shown}: {where}" for where in found]
 
 
 def audited(project: Project) -> Audit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -266,6 +267,7 @@ def erase(
     from understudy.config.project import open_project
     from understudy.ledger.erase import erase as remove
     from understudy.ledger.stores import lake_of
+    from understudy.wiring import mentions
 
     with errors_shown(as_json):
         project = open_project(config)
@@ -278,6 +280,7 @@ def erase(
             lake=lake_of(project),
             workload=workload,
             derived=[paths.evals, *([store] if store is not None else []), *_made_from_traffic(project)],
+            elsewhere=lambda names: asyncio.run(mentions(project, names)),
         )
         if as_json:
             print_json(done._asdict())

@@ -11,7 +11,7 @@ import gzip
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -43,7 +43,7 @@ RESULTS = "results"
 
 
 class Erased(NamedTuple):
-    """What was removed, and what a person has to look at: files that still mention the unit or one of its exchanges."""
+    """What was removed, and what a person has to look at: what still mentions the unit or one of its exchanges."""
 
     exchanges: int
     shadow_copies: int
@@ -65,6 +65,7 @@ def erase(
     lake: str | Path | Lake,
     workload: str | None = None,
     derived: Sequence[Path] = (),
+    elsewhere: Callable[[Sequence[str]], list[str]] | None = None,
     now: float | None = None,
 ) -> Erased:
     """Erase a unit, in one workload or in all.
@@ -73,6 +74,7 @@ def erase(
     derived: files, and folders with files, made from exchanges; in JSON Lines (compressed or not), and in suites made
         from the ledger, the lines that name an exchange of the unit or the unit itself are taken out, all other files
         that do are listed. A result of an eval that shows one of them is removed whole.
+    elsewhere: says where else any of these names, of the unit and of its exchanges, is written: a database.
 
     Killed on the way, it is ended by whoever changes the ledger next: the committer, or erasing again. Raises
     UsageError for an empty unit, CannotMeasure where the lake cannot be reached; run it again then.
@@ -89,6 +91,7 @@ def erase(
         ids = sorted({row.exchange for row in found} | {name for each in waiting for name in each.exchanges})
         # First: killed behind the tables, nobody could tell any more which exchanges were the unit's.
         lines, mentioned = _erase_in_files(derived, names, ids)
+        mentioned += elsewhere([*names, *ids]) if elsewhere else []
         feedback, counted = _feedback_of(opened, ids)
         for row in found:
             counted[Boot(row.worker, row.boot)] += 1

@@ -72,8 +72,20 @@ def test_every_command_works_on_it(desk: Desk, postgres: Cluster) -> None:
     assert [each["event"] for each in history["changes"]][-1] == "rolled_back"
     code, pack = desk.run("report", "reply", "--out", str(desk.folder / "pack"))
     assert (code, pack["in_order"]) == (0, True)
+    code, erased = desk.run("ledger", "erase", "--unit", "u-17")
+    assert (code, erased["mentioned"]) == (0, [])
     assert desk.run("controller", "--reseal")[0] == 0
     assert not (desk.folder / ".understudy" / "control.db").exists()
+
+
+def test_an_erasure_names_what_the_database_says_of_somebody(desk: Desk, postgres: Cluster) -> None:
+    """The journal is never changed, so a person is told which of its entries mention the unit."""
+    desk.run("upgrade", "start", "reply", "--candidate", "new", "--why", 'complaint of "u-17"')
+    code, erased = desk.run("ledger", "erase", "--unit", "u-17")
+    (mentioned,) = erased["mentioned"]
+    assert code == 1 and mentioned.startswith(
+        f"postgresql://{USER}@127.0.0.1:{postgres.port}/{desk.database}: event 1 of"
+    )
 
 
 def test_check_shows_the_address_without_the_password(

@@ -198,6 +198,23 @@ class SqlStore:
         async with self._reading() as connection:
             return int((await connection.execute(select(func.count()).select_from(schema.events))).scalar_one())
 
+    async def texts(self) -> list[tuple[str, str]]:
+        """Everything that is written here in words, and where: for whoever looks for a name."""
+        events, wishes, posts = schema.events.c, schema.intents.c, schema.posts.c
+        async with self._reading() as connection:
+            found = [
+                (f"event {row.seq} of upgrade {row.upgrade}", f"{row.why} {row.data}")
+                for row in await connection.execute(select(events.upgrade, events.seq, events.why, events.data))
+            ]
+            asked = await connection.execute(select(wishes.id, wishes.upgrade, wishes.why, wishes.data))
+            found += [(f"wish {row.id} for upgrade {row.upgrade}", f"{row.why} {row.data}") for row in asked]
+            for table, name in ((schema.evidence, "evidence"), (schema.assessments, "the assessment")):
+                rows = await connection.execute(select(table.c.upgrade, table.c.document))
+                found += [(f"{name} of upgrade {row.upgrade}", row.document) for row in rows]
+            sent = await connection.execute(select(posts.alert, posts.message))
+            found += [(f"alert {row.alert}", row.message) for row in sent]
+        return found
+
     async def upgrades(self, workload: str | None = None) -> list[UpgradeState]:
         query = select(schema.upgrades.c.id).order_by(schema.upgrades.c.number)
         if workload is not None:
