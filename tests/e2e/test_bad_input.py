@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -311,14 +312,20 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_one_beside_the_first(here: World) -> None:
-    """`up` names the part that cannot run, what holds its place, and what to do; the first one serves on."""
-    _, ready = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
-    second = here.launch("up", "--port", str(ready["port"]), "--workers", "1")
-    said = here.folder / "up.out"
-    eventually(lambda: "cannot listen on" in said.read_text() and "committer: another" in said.read_text(), within=30)
-    text = said.read_text()
-    assert f":{ready['port']}: Address already in use; stop what uses that port" in text
-    assert "leave it to that one" in text
-    second.terminate()
-    second.wait(60)
+    """A second `up` of a project is refused, names the first one and what to do; the first one serves on."""
+    first, ready = here.start("up", "--port", "0", "--workers", "1", "--no-dashboard", "--json")
+    second = here.run("up", "--port", str(ready["port"]), "--workers", "2")
+    assert (second.code, second.out) == (2, "")
+    assert f"runs already (process {first.pid})" in second.err
+    assert "stop that one first" in second.err
     assert here.run("rollback", W, "--drill").code == 0
+
+
+def test_a_port_that_another_program_has(here: World) -> None:
+    """`up` names the part that cannot run, what is in its place, and what to do, and tries it again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        here.launch("up", "--port", str(port), "--workers", "1", "--no-dashboard")
+        said = here.folder / "up.out"
+        eventually(lambda: "starting it again" in said.read_text(), within=60)
+        assert f":{port}: Address already in use; stop what uses that port" in said.read_text()
