@@ -174,6 +174,9 @@ def _ask(
     asked = lane.candidate if choice.arm == "candidate" and lane.candidate is not None else lane.incumbent
     alone = replace(lane, incumbent=asked, candidate=None, route=None, shadow_sample=0)
     endpoint = untouched.endpoint(asked.wire.name)
+    # The body goes on as it came, and so does what it is packed as; what is read here may not be packed.
+    packed = headers.get(b"content-encoding")
+    also = b"" if packed is None else b"content-encoding: %b\r\n" % packed
     return Ask(
         gateway.next_id(),
         snapshot,
@@ -185,7 +188,7 @@ def _ask(
         body,
         Peek("", False, {}, ("other",)),
         headers,
-        forwarded(headers),
+        forwarded(headers) + also,
         Choice(Arm.INCUMBENT, choice.reason),
         asked,
         unit,

@@ -90,6 +90,10 @@ def route(gateway: Gateway, spot: Spot, headers: dict[bytes, bytes], body: bytes
             return _no_lane(spot, lane, name, key)
         ask = _ask(gateway, snapshot, lane, spot, peek, headers, body)
     except WireError as error:
+        packed = text(headers.get(b"content-encoding", b"identity"))
+        if error.status == 400 and packed != "identity":
+            told = f"the body is said to be packed as {_shown(packed)}, and is read here: send it unpacked"
+            return refuse(spoken, 415, "packed_body", told)
         return refuse(spoken, error.status, "invalid_request", str(error))
     if key is not None:
         ask.key = key.name

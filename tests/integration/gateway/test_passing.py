@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from hashlib import sha256
 from typing import Any
@@ -277,5 +278,22 @@ def test_unknown_fields_of_known_endpoints_pass() -> None:
         async with raw_server(echo) as provider, served(at(provider)) as gateway:
             await call(gateway.port, chat(x_next_year={"a": [1.50, None]}))
             assert b'"x_next_year":{"a":[1.5,null]}' in provider.requests[0].replace(b" ", b"")
+
+    asyncio.run(main())
+
+
+def test_a_packed_body_passes_as_what_it_is_and_is_refused_where_it_must_be_read() -> None:
+    """A provider that got it without the header would take it for nonsense; the caller is told what is wrong."""
+    packed = gzip.compress(b'{"model":"chat","input":"x"}')
+
+    async def main() -> None:
+        async with raw_server(echo) as provider, served(at(provider)) as gateway:
+            headers = {"content-encoding": "gzip", **NAMED}
+            assert (await call(gateway.port, packed, path="/v1/moderations", headers=headers)).status == 200
+            head, _, body = provider.requests[0].partition(b"\r\n\r\n")
+            assert (b"\r\ncontent-encoding: gzip" in head, body) == (True, packed)
+            got = await call(gateway.port, packed, headers=headers)
+            assert (got.status, json.loads(got.body)["error"]["code"]) == (415, "packed_body")
+            assert len(provider.requests) == 1
 
     asyncio.run(main())
