@@ -52,7 +52,7 @@ def _print(document: dict[str, Any]) -> None:
         ["model", document["model_served"] or document["model_requested"]],
         ["reasoning", document["reasoning"] or "-"],
         ["prompt", "no longer configured" if prompt is None else prompt or "none"],
-        ["stage", f"{document['stage'] or 'none'}{step}"],
+        ["stage", f"{document['stage'] or '-'}{step}"],
         ["upgrade", document["upgrade"] or "-"],
         ["arm", f"{document['arm']}: {document['why']}"],
         ["epoch", f"{document['epoch']} of {document['generation']}"],

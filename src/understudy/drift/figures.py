@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.core.lasting import lasting
 from understudy.core.signed import signed
 from understudy.drift.catalogue import FEATURES, Kind
 
@@ -25,7 +26,7 @@ def _value(name: str, is_rate: bool, value: float) -> str:
         return f"{100 * value:.1f} %"
     match name:
         case "latency" | "first_byte":
-            return f"{value:.3g} s"
+            return lasting(value)
         case "cost":
             return f"${value:.3g}"
         case "characters" | "words" | "tokens":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from understudy.core.lasting import lasting
 from understudy.drift.features import Habits
 
 
@@ -82,14 +83,14 @@ def change(effect: float, how: str) -> str:
     return f"{abs(effect) * 100:.0f} % {how}"
 
 
-def _ratio(verb: str, up: str, down: str, unit: str) -> Callable[[Said, str], str]:
+def _ratio(verb: str, up: str, down: str, written: Callable[[float], str]) -> Callable[[Said, str], str]:
     def sentence(said: Said, on: str) -> str:
-        old, new = unit.format(said.incumbent), unit.format(said.candidate)
+        old, new = written(said.incumbent), written(said.candidate)
         text = f"answers{on} {verb} {change(said.effect, up if said.effect > 0 else down)} ({old} before, {new} now"
         # A few long answers can move the mean the other way; both are true, and both have to be said.
         if (said.candidate_mean - said.incumbent_mean) * said.effect < 0:
-            text += f", typically; the mean went from {unit.format(said.incumbent_mean)}"
-            text += f" to {unit.format(said.candidate_mean)}"
+            text += f", typically; the mean went from {written(said.incumbent_mean)}"
+            text += f" to {written(said.candidate_mean)}"
         return text + ")"
 
     return sentence
@@ -98,12 +99,12 @@ def _ratio(verb: str, up: str, down: str, unit: str) -> Callable[[Said, str], st
 _AS = {"longer": "long", "more": "much"}
 
 _RATIOS: dict[str, Callable[[Said, str], str]] = {
-    "characters": _ratio("are", "longer", "shorter", "{:,.0f} characters"),
-    "words": _ratio("are", "longer", "shorter", "{:,.0f} words"),
-    "tokens": _ratio("are", "longer", "shorter", "{:,.0f} tokens"),
-    "latency": _ratio("take", "longer", "less time", "{:.3g} s"),
-    "first_byte": _ratio("take", "longer to begin", "less time to begin", "{:.3g} s"),
-    "cost": _ratio("cost", "more", "less", "${:.3g}"),
+    "characters": _ratio("are", "longer", "shorter", "{:,.0f} characters".format),
+    "words": _ratio("are", "longer", "shorter", "{:,.0f} words".format),
+    "tokens": _ratio("are", "longer", "shorter", "{:,.0f} tokens".format),
+    "latency": _ratio("take", "longer", "less time", lasting),
+    "first_byte": _ratio("take", "longer to begin", "less time to begin", lasting),
+    "cost": _ratio("cost", "more", "less", "${:.3g}".format),
     "distance": lambda said, on: (
         f"answers{on} share {share(1 - said.candidate)} of their words with the incumbent's; "
         f"its own two answers to one request share {share(1 - said.candidate + said.effect)}"
@@ -124,7 +125,7 @@ def _habit(feature: str, habits: Habits) -> str:
         case "opening" if habits.openings:
             return f" ({_quoted(habits.openings)})"
         case "slow_tail" if habits.latency_p99_s is not None:
-            return f" of {habits.latency_p99_s:.3g} s"
+            return f" of {lasting(habits.latency_p99_s)}"
         case "dear_tail" if habits.cost_p99_usd is not None:
             return f" of ${habits.cost_p99_usd:.3g}"
         case _:
