@@ -191,6 +191,9 @@ class Relay(Receiver):
                 self._uncarried(chunk)
                 return
         if self._hold or self._status >= 300:
+            if self._hold and copy.reader is not None and copy.reader.error and not copy.content_seen:
+                self._fall_back("in_stream")
+                return
             self._held.append(chunk)
             if not self._may_release():
                 return

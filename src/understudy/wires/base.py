@@ -99,6 +99,9 @@ class Message(NamedTuple):
 class StreamReader(Protocol):
     """Reads a copy of a stream as it passes by, at any cut of the bytes, with bounded memory."""
 
+    error: str
+    """The kind of an error within the stream, "" where none was met."""
+
     def feed(self, chunk: bytes) -> None: ...
 
     @property

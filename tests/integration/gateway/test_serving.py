@@ -1081,3 +1081,21 @@ def test_a_candidates_error_is_masked_however_long_its_page_is(framed: bool) -> 
             assert (record.masked, record.error, record.status) == (True, "status_5xx", 200)
 
     asyncio.run(main())
+
+
+def test_a_candidate_that_says_that_it_failed_is_not_waited_for() -> None:
+    """Its error before any content is enough: it may leave its connection open as long as it likes."""
+    error = b'data: {"error":{"message":"m","code":"overloaded"}}\n\n'
+
+    async def main() -> None:
+        async with (
+            raw_server(streaming(events("fine"))) as old,
+            raw_server(streaming([error, 60.0])) as new,
+            served(table(old.base_url, new.base_url, route=route(ALL))) as gateway,
+        ):
+            got = await asyncio.wait_for(gateway.chat("u", stream=True), 20)
+            assert (got.status, got.complete, got.headers["x-understudy-variant"]) == (200, True, "old")
+            (record,) = await gateway.settled(1)
+            assert (record.masked, record.error) == (True, "in_stream")
+
+    asyncio.run(main())
