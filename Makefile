@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: pictures sweep-ledger bench-ledger oracles bench-gateway bench-peers soak-gateway calibrate chaos help demo test check fast format lint types contracts sizes docs lock clean
+.PHONY: pictures sweep-ledger bench-ledger bench-evidence oracles bench-gateway bench-peers soak-gateway calibrate chaos help demo test check fast format lint types contracts sizes docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
@@ -48,6 +48,9 @@ fast: .venv/.dev  ## the fast tests alone
 
 bench-ledger: .venv/.engines  ## measure the ledger: append, commit, queries, space, losses under kill -9 (two minutes)
 	$(BIN)/python -m benchmarks.ledger.run
+
+bench-evidence: .venv/.dev  ## measure reading a shadow of 200,000 pairs, and a canary's gates on day 1 and 60 (ten minutes)
+	$(BIN)/python -m benchmarks.evidence.run $(ARGS)
 
 sweep-ledger: .venv/.engines  ## kill -9 at every single write of an erasure and an expiry (the tests take the first four)
 	REMOVAL_KILLS=100000 $(BIN)/python -m pytest -q tests/integration/ledger/test_removal_kills.py

@@ -92,6 +92,11 @@ def text(rng: random.Random, *, candidate: bool) -> str:
     return " ".join(filter(None, parts))
 
 
+def unit_of(number: int) -> int:
+    """Who sent the exchange of a number."""
+    return random.Random(number).randrange(UNITS)
+
+
 def exchange(
     state: UpgradeState, number: int, at: float, arm: str, rng: random.Random, *, copy: bool = False, **fields: Any
 ) -> Exchange:
@@ -100,7 +105,7 @@ def exchange(
     variant = state.candidate if candidate else state.incumbent
     failed = rng.random() < 0.01
     of_user = random.Random(number)
-    unit = of_user.randrange(UNITS)
+    unit = unit_of(number)
     return Exchange(
         exchange=f"{'c' if copy else 's'}{number:019x}",
         pair=f"s{number:019x}" if copy else "",
@@ -150,8 +155,7 @@ def exposed(
 ) -> Iterator[Exchange]:
     """So many served exchanges of a canary at 25 %."""
     for number in range(first, first + count):
-        unit = random.Random(number).randrange(UNITS)
-        arm = "candidate" if unit % 4 == 0 else "incumbent"
+        arm = "candidate" if unit_of(number) % 4 == 0 else "incumbent"
         at = began + days * DAY * (number - first) / count
         yield exchange(state, number, at, arm, rng, stage="canary", step=2)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from understudy.drift.differ import Differ
+from understudy.drift.differ import AT_ONCE, Differ
 from understudy.drift.features import learn
 from understudy.drift.report import DriftReport, report
 from understudy.ledger.answers import Mark
@@ -70,8 +70,10 @@ class Following:
             if differ is None:
                 differ = Differ(learn(pair.served for pair in batch[: learned_from(len(pairs))]))
             self._differ = None
-            differ.add(batch)
-            progress(len(batch))
+            for begin in range(0, len(batch), AT_ONCE):
+                piece = batch[begin : begin + AT_ONCE]
+                differ.add(piece)
+                progress(len(piece))
         self._differ, self._mark = differ or Differ(), mark
         return report(self._differ)
 

@@ -227,13 +227,14 @@ def test_a_reader_that_remembers_wrongly_is_found(
 
 @pytest.fixture
 def bound(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The files that each reading of a part of a table was over."""
+    """The files that each reading of a part of the exchanges was over."""
     found: list[list[str]] = []
     over = Views.over
 
-    def noted(self: Views, table: Table, files: list[str]) -> Any:
-        found.append(list(files))
-        return over(self, table, files)
+    def noted(self: Views, table: Table, files: list[str], part: str = "part") -> Any:
+        if table == Table.EXCHANGES:
+            found.append(list(files))
+        return over(self, table, files, part)
 
     monkeypatch.setattr(Views, "over", noted)
     return found
@@ -308,6 +309,34 @@ def test_rows_that_were_moved_before_they_were_read_and_whose_file_is_gone_are_r
             lake.vacuum(Table.EXCHANGES, keep_hours=0)
         assert seen(ledger) == 10 * (turn + 1)
     assert [rows_in(files) for files in bound[-1:]] == [20]
+
+
+def test_of_days_that_are_over_only_those_are_read_of_which_something_was_said(
+    tmp_path: Path, fill: Any, make: Any, bound: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thumb or a score for an answer of one day leaves the others as they are, and those are the same lists; where
+    what was said is overlooked, by a planted defect, the sums are no longer those of who asks anew.
+    """
+    ledger = Ledger(fill([make(n, started_at=1_700_000_000.0 + n % 4 * DAY) for n in range(8)]))
+    metrics = [MetricSpec("thumb", "mean", "feedback:thumb"), MetricSpec("quality", "mean", "grader:quality")]
+
+    def parts() -> list[list[Sums]]:
+        return ledger.sums_in_parts(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)
+
+    assert parts() == [[], [], [], []]
+    for exchange, seen in (("x-000001", 1), ("x-000006", 2)):
+        before = parts()
+        bound.clear()
+        fill([Feedback(exchange=exchange, name="thumb", value=1.0, at=1.8e9)])
+        ledger.add_scores([Score(exchange, "reply", "quality", 0.5, 1.0)])
+        after = parts()
+        assert [rows_in(files) for files in bound] == [2]
+        assert [old is new for old, new in zip(before, after, strict=True)].count(False) == 1
+        assert [sum(row.n for part in after for row in part if row.metric == m.name) for m in metrics] == [seen] * 2
+    assert after == Ledger(tmp_path / "lake").sums_in_parts(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)
+    monkeypatch.setattr(ticking.Ticker, "_spoken_of", lambda self, question, before, said: frozenset())
+    fill([Feedback(exchange="x-000003", name="thumb", value=1.0, at=1.8e9)])
+    assert parts() != Ledger(tmp_path / "lake").sums_in_parts(metrics, workload="reply", upgrade="up-1", cycle_s=DAY)
 
 
 def test_erased_rows_are_no_longer_counted(tmp_path: Path, fill: Any, make: Any) -> None:
