@@ -68,15 +68,18 @@ async def _flip(project: Project, workload: str, by: str, why: str, *, drill: bo
     except StoreUnavailable as error:
         if drill:
             raise
-        alone = "" if project.store().file is not None else " of this machine alone: run it on each of the others too"
-        err().print(plain(f"{error.message}; using the kill file{alone}"), markup=False)
-        return await _local(project.paths.routing, workload, by, why, timeout)
+        err().print(plain(f"{error.message}; using the kill file"), markup=False)
+        several = project.store().file is None
+        return await _local(project.paths.routing, workload, by, why, timeout, one_of_several=several)
 
 
-async def _local(routing: Path, workload: str, by: str, why: str, timeout: float) -> Effect:
+async def _local(
+    routing: Path, workload: str, by: str, why: str, timeout: float, *, one_of_several: bool = False
+) -> Effect:
     from understudy.rollout import operate
 
-    return await operate.kill(routing, workload, by, why or "rollback --local", timeout_s=timeout)
+    reason = why or "rollback --local"
+    return await operate.kill(routing, workload, by, reason, one_of_several=one_of_several, timeout_s=timeout)
 
 
 def _routing(config: Path | None) -> Path:

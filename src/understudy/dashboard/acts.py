@@ -90,8 +90,14 @@ async def _flip(facts: Facts, workload: str, by: str, why: str, *, drill: bool) 
     except (StoreUnavailable, TimeoutError):
         if drill:
             raise
-        routing = facts.project.paths.routing
-        return await operate.kill(routing, workload, by, why or "the control store cannot be used", timeout_s=EFFECT_S)
+        return await operate.kill(
+            facts.project.paths.routing,
+            workload,
+            by,
+            why or "the control store cannot be used",
+            one_of_several=facts.project.store().file is None,
+            timeout_s=EFFECT_S,
+        )
 
 
 def told(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -210,13 +210,19 @@ async def _effective(
     return Effect(seconds, issued.epoch, acknowledged.live, acknowledged.waiting, answer)
 
 
-async def kill(folder: Path, workload: str, by: str, why: str, *, timeout_s: float = 10.0) -> Effect:
-    """Force the incumbent by the kill file alone: no store, no controller, no configuration that can be read."""
+async def kill(
+    folder: Path, workload: str, by: str, why: str, *, one_of_several: bool = False, timeout_s: float = 10.0
+) -> Effect:
+    """Force the incumbent by the kill file alone: no store, no controller, no configuration that can be read.
+
+    It reaches this machine; where that is `one_of_several`, the answer says so.
+    """
     started = time.monotonic()
     publish.write_kill(folder, Kill(workload, by, why, time.time()))
     acknowledged, _ = await publish.until_effective(
         Folder(folder).heartbeats, lambda beats, now: publish.obeyed(beats, workload, now), timeout_s=timeout_s
     )
-    return Effect(
-        time.monotonic() - started, 0, acknowledged.live, acknowledged.waiting, "the kill file forces the incumbent"
-    )
+    answer = "the kill file forces the incumbent"
+    if one_of_several:
+        answer += " on this machine alone: roll back on each of the others too"
+    return Effect(time.monotonic() - started, 0, acknowledged.live, acknowledged.waiting, answer)
