@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from understudy.core.records import Exchange, Feedback, Loss
 from understudy.core.routing import Provider, Route, RoutingTable, Shadow, WorkloadRoute, encode
 from understudy.core.variant import Variant
 from understudy.gateway.supervisor import SEND_BUFFER
-from understudy.ledger.reading import BootReader, boots
+from understudy.ledger.reading import BootReader, Row, boots
 from understudy.testing.faulty import FaultProvider, Line, Received
 
 REPO = Path(__file__).parents[2]
@@ -365,7 +365,7 @@ def read_ledger(segments: Path) -> tuple[list[Exchange], dict[str, int]]:
     records: list[Exchange] = []
     lost: dict[str, int] = {}
     for boot in boots(segments):
-        for row in BootReader(segments, boot).read(10_000_000).rows:
+        for row in _rows(BootReader(segments, boot)):
             match row.record:
                 case Exchange():
                     records.append(row.record)
@@ -374,6 +374,15 @@ def read_ledger(segments: Path) -> tuple[list[Exchange], dict[str, int]]:
                 case Feedback():
                     continue
     return records, lost
+
+
+def _rows(reader: BootReader) -> Iterator[Row]:
+    """All of a boot: one reading brings no more than some sixty megabytes of it."""
+    more = True
+    while more:
+        batch = reader.read()
+        yield from batch.rows
+        more = batch.more
 
 
 @asynccontextmanager
