@@ -180,18 +180,18 @@ async def _run(
     gateway = Child("gateway", ["gateway", *file, *listen, "--json"], Documents(gateway_said).line)
     follow = Child("follow", ["follow", *file, "--json"], Documents(follow_said).line)
     pages = Child("dashboard", ["dashboard", *file, "--json"], Documents(dashboard_said).line)
-    agents = [follow] if project.config.store else []
+    followers = [follow] if project.config.store else []
     last = [gateway, *([pages] if dashboard else [])]
-    children = [controller, committer, *agents, *last]
+    children = [controller, committer, *followers, *last]
 
     def pids() -> dict[str, int]:
         return {child.name: child.pid for child in children}
 
     project.paths.segments.mkdir(parents=True, exist_ok=True)
     tasks = [asyncio.create_task(child.keep(stop, say)) for child in (controller, committer)]
-    # The agent ends when the gateway has ended, so that the last word of this machine is that no worker lives.
+    # The follower ends when the gateway has ended, so that the last word of this machine is that no worker lives.
     drained = asyncio.Event()
-    following = [asyncio.create_task(child.keep(drained, say)) for child in agents]
+    following = [asyncio.create_task(child.keep(drained, say)) for child in followers]
     await _table_there(project.paths.table, stop)
     if not stop.is_set():
         tasks += [asyncio.create_task(child.keep(stop, say)) for child in last]

@@ -1,4 +1,4 @@
-"""The agent of one machine on a real database, within this process."""
+"""The follower of one machine on a real database, within this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REPLY = WorkloadRoute("reply", "old", {"old": Variant("old", "p", "m1")}, ("head
 
 
 class Bench:
-    """A machine with an agent, and somebody who publishes from elsewhere."""
+    """A machine with a follower, and somebody who publishes from elsewhere."""
 
     def __init__(self, folder: Path, address: StoreAddress, store: SqlStore, elsewhere: Path) -> None:
         self.folder, self.address, self.store = folder, address, store

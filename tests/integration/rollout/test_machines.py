@@ -35,10 +35,10 @@ OLD = {"old": 40}
 
 
 class Machine(World):
-    """A machine with one gateway worker and its agent."""
+    """A machine with one gateway worker and its follower."""
 
     port: int
-    agent: Any
+    follower: Any
 
     def begin(self, name: str) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Machine(World):
         self.port = self.start("gateway", "--json", wait_for="url")[1]["port"]
 
     def follow(self) -> None:
-        self.agent = self.start("follow", "--name", self.name, "--json", wait_for="event")[0]
+        self.follower = self.start("follow", "--name", self.name, "--json", wait_for="event")[0]
 
     @property
     def routing(self) -> Path:
@@ -148,7 +148,7 @@ def fleet(world: World, postgres: Cluster, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_rollback_reaches_every_machine_or_says_which_it_did_not(fleet: Fleet, postgres: Cluster) -> None:
-    """A flip is effective on both machines or not at all; an agent and the database may be killed, and come back."""
+    """A flip is effective on both machines or not at all; a follower and the database may be killed, and come back."""
     a, b = fleet.a, fleet.b
     fleet.canary("one")
     for each in (a, b):
@@ -166,12 +166,12 @@ def test_a_rollback_reaches_every_machine_or_says_which_it_did_not(fleet: Fleet,
     assert a.serves() == b.serves() == OLD
 
     fleet.canary("two")
-    os.kill(b.agent.pid, signal.SIGKILL)
+    os.kill(b.follower.pid, signal.SIGKILL)
     effect = fleet.roll_back(timeout_s=0.5)
     assert a.serves() == OLD
     assert [name for name in effect.waiting if name.startswith("b")] == list(effect.waiting) != []
     assert "new" in b.serves()
-    asyncio.run(operate.kill(b.routing, "reply", "bob", "the agent is dead"))
+    asyncio.run(operate.kill(b.routing, "reply", "bob", "the follower is dead"))
     assert b.serves() == OLD
     eventually(lambda: "b was not heard for" in fleet.notes(), within=20)
     b.follow()
