@@ -71,11 +71,11 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
         watched(options, "stream_options", losses).pop("include_usage", None)
     for position, message in enumerate(a_list(body.pop("messages", None), "messages")):
         _read_message(ask, watched(message, f"messages[{position}]", losses), f"messages[{position}]", losses)
-    ask.tools = _read_tools(body.pop("tools", None), losses)
-    ask.choice = _read_choice(body.pop("tool_choice", None), losses)
+    ask.tools = read_tools(body.pop("tools", None), losses)
+    ask.choice = read_choice(body.pop("tool_choice", None), losses)
     parallel = body.pop("parallel_tool_calls", None)
     ask.parallel = parallel if isinstance(parallel, bool) else None
-    ask.format = _read_format(body.pop("response_format", None), losses)
+    ask.format = read_format(body.pop("response_format", None), "response_format", losses)
     limit, older = body.pop("max_completion_tokens", None), body.pop("max_tokens", None)
     ask.sampling = Sampling(
         max_tokens=an_integer(older if limit is None else limit, "max_tokens"),
@@ -194,7 +194,8 @@ def read_calls(value: object, where: str, losses: Losses) -> list[ToolCall]:
     return calls
 
 
-def _read_tools(value: object, losses: Losses) -> list[Tool]:
+def read_tools(value: object, losses: Losses, *, nested: bool = True) -> list[Tool]:
+    """Functions; in chats they stand in a member `function` of the tool (`nested`), in responses in the tool itself."""
     tools = []
     for position, item in enumerate(a_list(value, "tools")):
         at = f"tools[{position}]"
@@ -204,52 +205,58 @@ def _read_tools(value: object, losses: Losses) -> list[Tool]:
             losses.add(at, f"a tool of type {kind!r} has no counterpart")
             tool.clear()
             continue
-        function = watched(tool.pop("function", None), f"{at}.function", losses)
-        schema = function.pop("parameters", None)
-        strict = function.pop("strict", None)
+        where = f"{at}.function" if nested else at
+        function = watched(tool.pop("function", None), where, losses) if nested else tool
+        schema, strict = function.pop("parameters", None), function.pop("strict", None)
         tools.append(
             Tool(
-                a_string(function.pop("name", None), f"{at}.function.name"),
-                a_string(function.pop("description", None), f"{at}.function.description"),
-                an_object(schema, f"{at}.function.parameters") if schema is not None else None,
+                a_string(function.pop("name", None), f"{where}.name"),
+                a_string(function.pop("description", None), f"{where}.description"),
+                an_object(schema, f"{where}.parameters") if schema is not None else None,
                 strict if isinstance(strict, bool) else None,
             )
         )
     return tools
 
 
-def _read_choice(value: object, losses: Losses) -> ToolChoice | None:
+def read_choice(value: object, losses: Losses, *, nested: bool = True) -> ToolChoice | None:
+    """`nested` as for `read_tools`."""
     match value:
         case None:
             return None
-        case "auto":
-            return ToolChoice("auto")
-        case "none":
-            return ToolChoice("none")
+        case "auto" | "none":
+            return ToolChoice(value)
         case "required":
             return ToolChoice("any")
-        case {"type": "function", "function": {"name": str(name)} as function}:
+        case {"type": "function", "function": {"name": str(name)} as function} if nested:
             rest("tool_choice", value, {"type", "function"}, losses)
             rest("tool_choice.function", function, {"name"}, losses)
+            return ToolChoice("tool", name)
+        case {"type": "function", "name": str(name)} if not nested:
+            rest("tool_choice", value, {"type", "name"}, losses)
             return ToolChoice("tool", name)
     losses.add("tool_choice")
     return None
 
 
-def _read_format(value: object, losses: Losses) -> Format | None:
+def read_format(value: object, where: str, losses: Losses, *, nested: bool = True) -> Format | None:
+    """The schema stands in a member `json_schema` in chats (`nested`), in the format itself in responses."""
     match value:
         case None | {"type": "text"}:
             return None
         case {"type": "json_object"}:
             return Format()
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)} as given}:
-            rest("response_format", value, {"type", "json_schema"}, losses)
-            rest("response_format.json_schema", given, {"name", "schema", "strict"}, losses)
-            strict = given.get("strict")
-            name = a_string(given.get("name"), "response_format.json_schema.name")
-            return Format(schema, name, strict if isinstance(strict, bool) else None)
-    losses.add("response_format")
-    return None
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema), **given}} if nested:
+            rest(where, value, {"type", "json_schema"}, losses)
+            where = f"{where}.json_schema"
+        case {"type": "json_schema", "schema": dict(schema), **given} if not nested:
+            pass
+        case _:
+            losses.add(where)
+            return None
+    rest(where, given, {"name", "strict"}, losses)
+    strict = given.get("strict")
+    return Format(schema, a_string(given.get("name"), f"{where}.name"), strict if isinstance(strict, bool) else None)
 
 
 def write_ask(ask: Ask, losses: Losses) -> dict[str, Any]:

@@ -13,28 +13,30 @@ from understudy.wires.base import Usage, WireError
 from understudy.wires.translation.neutral import (
     Ask,
     Finish,
-    Format,
     Losses,
     Media,
     Reply,
     Sampling,
     Text,
-    Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     Turn,
     merged,
-    rest,
     watched,
 )
-from understudy.wires.translation.openai import media_of, name_result
+from understudy.wires.translation.openai import (
+    finish_reason,
+    media_of,
+    name_result,
+    read_choice,
+    read_format,
+    read_tools,
+)
 from understudy.wires.translation.shapes import (
     a_list,
     a_number,
     a_string,
     an_integer,
-    an_object,
 )
 
 _MEANINGLESS = {
@@ -60,8 +62,8 @@ _REPEATED: dict[str, Any] = {
     "user": None,
 }
 """What an answer repeats of its request, and what it says where the request said nothing."""
-_CUT = {"length": "max_output_tokens", "refusal": "content_filter"}
-"""Why an answer is not whole, by its finish reason."""
+_CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why an answer is not whole, by the finish reason of a chat."""
 
 
 def repeated(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,12 +86,12 @@ def read_ask(members: dict[str, Any], losses: Losses) -> Ask:
     if instructions:
         ask.system.append(instructions)
     _read_input(ask, body.pop("input", None), losses)
-    ask.tools = _read_tools(body.pop("tools", None), losses)
-    ask.choice = _read_choice(body.pop("tool_choice", None), losses)
+    ask.tools = read_tools(body.pop("tools", None), losses, nested=False)
+    ask.choice = read_choice(body.pop("tool_choice", None), losses, nested=False)
     parallel = body.pop("parallel_tool_calls", None)
     ask.parallel = parallel if isinstance(parallel, bool) else None
     text = watched(body.pop("text", None) or {}, "text", losses)
-    ask.format = _read_format(text.pop("format", None), losses)
+    ask.format = read_format(text.pop("format", None), "text.format", losses, nested=False)
     if text.get("verbosity") == "medium":
         text.pop("verbosity")
     reasoning = watched(body.pop("reasoning", None) or {}, "reasoning", losses)
@@ -194,58 +196,6 @@ def _read_parts(content: object, where: str, losses: Losses) -> list[Text | Medi
     return parts
 
 
-def _read_tools(value: object, losses: Losses) -> list[Tool]:
-    tools = []
-    for position, item in enumerate(a_list(value, "tools")):
-        at = f"tools[{position}]"
-        tool = watched(item, at, losses)
-        kind = tool.pop("type", None)
-        if kind != "function":
-            losses.add(at, f"a tool of type {kind!r} has no counterpart")
-            tool.clear()
-            continue
-        schema, strict = tool.pop("parameters", None), tool.pop("strict", None)
-        tools.append(
-            Tool(
-                a_string(tool.pop("name", None), f"{at}.name"),
-                a_string(tool.pop("description", None), f"{at}.description"),
-                an_object(schema, f"{at}.parameters") if schema is not None else None,
-                strict if isinstance(strict, bool) else None,
-            )
-        )
-    return tools
-
-
-def _read_choice(value: object, losses: Losses) -> ToolChoice | None:
-    match value:
-        case None:
-            return None
-        case "auto" | "none":
-            return ToolChoice(value)
-        case "required":
-            return ToolChoice("any")
-        case {"type": "function", "name": str(name)}:
-            rest("tool_choice", value, {"type", "name"}, losses)
-            return ToolChoice("tool", name)
-    losses.add("tool_choice")
-    return None
-
-
-def _read_format(value: object, losses: Losses) -> Format | None:
-    match value:
-        case None | {"type": "text"}:
-            return None
-        case {"type": "json_object"}:
-            return Format()
-        case {"type": "json_schema", "schema": dict(schema), **given}:
-            rest("text.format", given, {"name", "strict"}, losses)
-            strict = given.get("strict")
-            name = a_string(given.get("name"), "text.format.name")
-            return Format(schema, name, strict if isinstance(strict, bool) else None)
-    losses.add("text.format")
-    return None
-
-
 def write_reply(reply: Reply, losses: Losses) -> dict[str, Any]:
     """Without what is repeated of the request."""
     output: list[dict[str, Any]] = []
@@ -280,11 +230,7 @@ def response(name: str, model: str) -> dict[str, Any]:
 
 def ended(finish: Finish, usage: Usage, losses: Losses) -> dict[str, Any]:
     """What is said of an answer once it has ended."""
-    if finish.sequence:
-        losses.add("stop sequence", "which one ended the answer cannot be told")
-    if finish.reason == "error":
-        losses.add("finish reason", "the model's call could not be read: told as completed")
-    cut = _CUT.get(finish.reason)
+    cut = _CUT.get(finish_reason(finish, losses))
     return {
         "status": "incomplete" if cut else "completed",
         "incomplete_details": {"reason": cut} if cut else None,
