@@ -95,7 +95,6 @@ class Ledger:
         with self._lock:
             self._views.close()
 
-    @_question
     def sums(
         self,
         metrics: Sequence[MetricSpec],

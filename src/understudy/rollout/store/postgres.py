@@ -52,13 +52,7 @@ async def connect(url: str) -> asyncpg.Connection:
 
 async def open_store(address: StoreAddress) -> SqlStore:
     """Open the control store in a database, made and migrated where needed. Raises StoreUnavailable."""
-    store = _store(address)
-    try:
-        await store.migrate()
-    except BaseException:
-        await store.close()
-        raise
-    return store
+    return await _store(address).migrated()
 
 
 async def is_there(address: StoreAddress) -> bool:

@@ -95,6 +95,15 @@ class SqlStore:
             found = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
             return str(found.scalar() or "")
 
+    async def migrated(self) -> SqlStore:
+        """This store with its schema at HEAD, closed where it cannot be brought there. Raises as `migrate`."""
+        try:
+            await self.migrate()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
     async def migrate(self) -> None:
         """Bring the schema to HEAD and make sure of the one row of `meta`. Raises StoreUnavailable, also where the
         schema is newer than this version.

@@ -24,13 +24,7 @@ async def open_store(path: Path) -> SqlStore:
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_S})
     _prepare(engine)
     writes = engine.execution_options(**{_WRITES: True})
-    store = SqlStore(Database(str(path), engine, engine, writes, "", lambda error: WITHOUT))
-    try:
-        await store.migrate()
-    except BaseException:
-        await store.close()
-        raise
-    return store
+    return await SqlStore(Database(str(path), engine, engine, writes, "", lambda error: WITHOUT)).migrated()
 
 
 def _prepare(engine: AsyncEngine) -> None:
